@@ -1,0 +1,121 @@
+"""Tokens and a budget to windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["WindowBudget", "WindowPlan", "divide_budget", "plan_windows"]
+
+_DEFAULT_MAX_OVERLAP = 512
+
+
+@dataclass(frozen=True)
+class WindowBudget:
+    """How the tokens of a window are shared out for one parent.
+
+    Args:
+        room: Tokens that a window leaves to the parent's text, without a preamble.
+        header: Header tokens that are kept.
+        preamble: Preamble tokens of the windows after the first.
+        overlap: Tokens that neighbouring windows share.
+        cut: What did not fit and was shortened: any of ``header``, ``preamble``, ``overlap``.
+    """
+
+    room: int
+    header: int
+    preamble: int
+    overlap: int
+    cut: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """The windows of one parent.
+
+    Args:
+        runs: The run of the parent's tokens in each window, half-open, int64, shape
+            ``(n_windows, 2)``.
+        preambles: Preamble tokens in front of each run, int64, shape ``(n_windows,)``.
+    """
+
+    runs: NDArray[np.int64]
+    preambles: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+
+def divide_budget(  # noqa: PLR0913  # a budget has that many claims on it
+    max_tokens: int,
+    *,
+    fixed: int,
+    header: int,
+    n_tokens: int,
+    preamble: int,
+    overlap: int | None,
+) -> WindowBudget:
+    """Share a window out between what is attended and the parent's text.
+
+    At least half of the window belongs to the text. What does not fit into the other half
+    is cut: first the preamble, then the header.
+
+    Args:
+        max_tokens: Window length, special tokens included.
+        fixed: Special and prompt tokens of each window; at most half of ``max_tokens``.
+        header: Tokens of the header.
+        n_tokens: Tokens of the parent's text.
+        preamble: Preamble tokens wanted in the windows after the first.
+        overlap: Tokens that neighbours should share; ``None``: half of the room that is
+            left to the text, at most 512.
+
+    Returns:
+        The budget, and what was cut. A parent that fits has no preamble and no overlap.
+    """
+    spare = max_tokens // 2 - fixed
+    kept_header = min(header, spare)
+    cut = ["header"] if kept_header < header else []
+    room = max_tokens - fixed - kept_header
+    if n_tokens <= room:
+        return WindowBudget(room, kept_header, 0, 0, tuple(cut))
+    kept_preamble = min(preamble, spare - kept_header)
+    if kept_preamble < preamble:
+        cut.append("preamble")
+    later_room = room - kept_preamble
+    if overlap is None:
+        kept_overlap = min(later_room // 2, _DEFAULT_MAX_OVERLAP)
+    else:
+        # Each window must bring something new; a quarter of its room bounds the cost.
+        kept_overlap = min(overlap, later_room * 3 // 4)
+        if kept_overlap < overlap:
+            cut.append("overlap")
+    return WindowBudget(room, kept_header, kept_preamble, kept_overlap, tuple(cut))
+
+
+def plan_windows(n_tokens: int, budget: WindowBudget) -> WindowPlan:
+    """Cover a parent's tokens with as few windows as the budget allows.
+
+    Neighbouring runs share exactly ``budget.overlap`` tokens, and the new tokens are spread
+    evenly, so that the last window has as much context as the others and a batch of windows
+    has next to no padding.
+
+    Args:
+        n_tokens: Tokens of the parent's text, at least 1.
+        budget: As `divide_budget` gives it.
+
+    Returns:
+        One window if the parent fits, else windows of nearly equal length. A preamble never
+        repeats tokens that stand in its window's own run.
+    """
+    if n_tokens <= budget.room:
+        return WindowPlan(np.array([[0, n_tokens]]), np.zeros(1, np.int64))
+    step = budget.room - budget.preamble - budget.overlap
+    n_windows = 1 + -(-(n_tokens - budget.room) // step)
+    slack = budget.room + (n_windows - 1) * step - n_tokens
+    index = np.arange(n_windows, dtype=np.int64)
+    ends = budget.room + index * step - slack * (index + 1) // n_windows
+    starts = np.concatenate([[0], ends[:-1] - budget.overlap])
+    preambles = np.minimum(budget.preamble, starts)
+    return WindowPlan(np.stack([starts, ends], axis=1), preambles)

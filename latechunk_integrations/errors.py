@@ -1,0 +1,175 @@
+"""Typed errors; every one derives from `LateChunkError` and says what to do.
+
+The tree::
+
+    LateChunkError
+    ├── InputError (ValueError)
+    │   ├── InputTypeError (TypeError)   a value of the wrong type, such as one str for a list
+    │   ├── EmptyTextError               a parent without text
+    │   ├── SpanError                    a span that is reversed, empty or outside its parent
+    │   └── ChunkNotFoundError           a chunk's text does not stand in its parent
+    ├── AlignmentError
+    │   ├── OffsetsError                 the tokenizer gives no usable offset mapping
+    │   └── ChunkWithoutTokenError       no token overlaps a chunk (strict only)
+    ├── WindowError
+    │   ├── ParentTooLongError           fallback="error", or a text that would be cut (strict)
+    │   └── WindowBudgetError            prompt and special tokens leave too little room
+    ├── OptionError (ValueError)         an unknown option or a value outside its range
+    ├── ModelError
+    │   ├── ModelLoadError               the model cannot be loaded
+    │   ├── RemoteCodeError              the model asks for code that was not allowed to run
+    │   └── ContractError                the model's modules cannot be late-chunked
+    ├── MissingExtraError (ImportError)  an optional dependency is not installed
+    └── LedgerError
+        └── UnknownChunkError            a text whose parent is not known (strict only)
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AlignmentError",
+    "ChunkNotFoundError",
+    "ChunkWithoutTokenError",
+    "ContractError",
+    "EmptyTextError",
+    "InputError",
+    "InputTypeError",
+    "LateChunkError",
+    "LedgerError",
+    "MissingExtraError",
+    "ModelError",
+    "ModelLoadError",
+    "OffsetsError",
+    "OptionError",
+    "ParentTooLongError",
+    "RemoteCodeError",
+    "SpanError",
+    "UnknownChunkError",
+    "WindowBudgetError",
+    "WindowError",
+]
+
+
+class LateChunkError(Exception):
+    """Base of every error of this package.
+
+    Args:
+        message: What is wrong and what to do about it.
+        parent_id: The parent concerned, where there is one.
+        span: The character span concerned, half-open, where there is one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        parent_id: str | None = None,
+        span: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.parent_id = parent_id
+        self.span = span
+
+
+class InputError(LateChunkError, ValueError):
+    """What was given to embed cannot be embedded."""
+
+
+class InputTypeError(InputError, TypeError):
+    """A value of the wrong type, such as one str where a list of texts is wanted."""
+
+
+class EmptyTextError(InputError):
+    """A parent has no text."""
+
+
+class SpanError(InputError):
+    """A span is reversed, empty or reaches outside its parent."""
+
+
+class ChunkNotFoundError(InputError):
+    """A chunk's text could not be located in its parent."""
+
+
+class AlignmentError(LateChunkError):
+    """Characters and tokens cannot be brought together."""
+
+
+class OffsetsError(AlignmentError):
+    """The tokenizer gives no usable offset mapping."""
+
+
+class ChunkWithoutTokenError(AlignmentError):
+    """No token overlaps a chunk, so that nothing can be pooled late."""
+
+
+class WindowError(LateChunkError):
+    """A text and the model's window do not go together."""
+
+
+class ParentTooLongError(WindowError):
+    """A text is longer than a window and the options do not allow to divide it."""
+
+
+class WindowBudgetError(WindowError):
+    """Prompt and special tokens leave too little of the window to the text.
+
+    Args:
+        message: What is wrong and what to do about it.
+        max_tokens: Window length, specials included.
+        special_tokens: Special tokens of each window.
+        prompt_tokens: Tokens of the model's prompt.
+    """
+
+    def __init__(
+        self, message: str, *, max_tokens: int, special_tokens: int, prompt_tokens: int
+    ) -> None:
+        super().__init__(message)
+        self.max_tokens = max_tokens
+        self.special_tokens = special_tokens
+        self.prompt_tokens = prompt_tokens
+
+
+class OptionError(LateChunkError, ValueError):
+    """An option is unknown or its value is outside its range."""
+
+
+class ModelError(LateChunkError):
+    """The model cannot be used."""
+
+
+class ModelLoadError(ModelError):
+    """The model cannot be loaded."""
+
+
+class RemoteCodeError(ModelError):
+    """The model asks to run code from its repository, which was not allowed."""
+
+
+class ContractError(ModelError):
+    """The model's modules are not ones that late chunking can honour."""
+
+
+class MissingExtraError(LateChunkError, ImportError):
+    """An optional dependency is not installed.
+
+    Args:
+        module: The module that could not be imported.
+        extra: The extra of this package that brings it.
+    """
+
+    def __init__(self, module: str, *, extra: str) -> None:
+        super().__init__(
+            f"{module} is not installed; it comes with the extra {extra!r}: "
+            f"pip install 'latechunk-integrations[{extra}]'"
+        )
+        self.module = module
+        self.extra = extra
+
+
+class LedgerError(LateChunkError):
+    """The LangChain side cannot tell which parent a text belongs to."""
+
+
+class UnknownChunkError(LedgerError):
+    """A text whose parent is not known, under ``strict=True``."""

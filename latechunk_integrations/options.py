@@ -1,0 +1,202 @@
+"""`LateChunkOptions`: the one home of every option, its default and its check."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from latechunk_integrations.errors import OptionError
+
+__all__ = ["DType", "Fallback", "LateChunkOptions", "PoolingChoice"]
+
+DType: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
+PoolingChoice: TypeAlias = Literal["auto", "mean", "last", "cls", "weighted"]
+Fallback: TypeAlias = Literal["window", "standard", "skip", "error"]
+
+# What users of an older plugin have in their files; it held no other keys.
+_NESTED_KEYS = ("retrieval", "late_chunking")
+
+_MIN_WINDOW = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateChunkOptions:
+    """Every option of an engine. Unknown or impossible values are refused when built.
+
+    Args:
+        model: A sentence-transformers or transformers model: a hub name or a local path.
+        device: ``"cuda"``, ``"mps"``, ``"cpu"``, ...; ``None``: the best one present.
+        dtype: Of the weights and the forward pass; ``"auto"``: bfloat16 where the device
+            computes it fast, else float32. Sums are always float32.
+        revision: Branch, tag or commit of a hub model.
+        trust_remote_code: Allow the model's repository to run its own code.
+        pooling: ``"auto"``: the model's own mode.
+        max_tokens: Window length in tokens, special tokens included; ``None``: the model's
+            ``max_seq_length``.
+        overlap_tokens: Tokens that neighbouring windows share; ``None``: half of the room
+            that a window leaves to the parent's text, at most 512.
+        fallback: What happens to a parent longer than a window: overlapping windows
+            (``"window"``), chunks embedded alone (``"standard"``), nothing (``"skip"``) or
+            an error (``"error"``).
+        min_parent_tokens: Parents with fewer tokens are embedded standalone.
+        context_weight: w in ``normalize(w * late + (1 - w) * standalone)``. Below 1 the
+            standalone pass runs too; at 0 it runs alone.
+        preamble_tokens: First tokens of a long parent that its later windows attend to.
+        header_weight: Adds this much of the header's own vector to each chunk's.
+        dimensions: Matryoshka truncation of the vectors; ``None``: all dimensions.
+        normalize: Give vectors unit length.
+        document_prompt: Prefix of every window; ``None``: the model's own, ``""``: none.
+        query_prompt: Prefix of every query; ``None``: the model's own, ``""``: none.
+        batch_tokens: Padded tokens of one forward pass; ``None``: what suits the device.
+        strict: Turn everything that could not be done late into a typed error.
+        enabled: ``False`` is ``context_weight=0``: early chunking, for ablation.
+
+    Raises:
+        OptionError: A value is outside its range.
+    """
+
+    model: str
+    device: str | None = None
+    dtype: DType = "auto"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    pooling: PoolingChoice = "auto"
+    max_tokens: int | None = None
+    overlap_tokens: int | None = None
+    fallback: Fallback = "window"
+    min_parent_tokens: int = 0
+    context_weight: float = 1.0
+    preamble_tokens: int = 48
+    header_weight: float = 0.0
+    dimensions: int | None = None
+    normalize: bool = True
+    document_prompt: str | None = None
+    query_prompt: str | None = None
+    batch_tokens: int | None = None
+    strict: bool = False
+    enabled: bool = True
+
+    def __post_init__(self) -> None:
+        """Check types and ranges; `enabled` becomes a context weight, so one path exists."""
+        if not isinstance(self.model, str) or not self.model:
+            raise OptionError("model must be a hub name or a local path")
+        for name in ("trust_remote_code", "normalize", "strict", "enabled"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        for name in ("device", "revision", "document_prompt", "query_prompt"):
+            if not isinstance(getattr(self, name), (str, type(None))):
+                raise OptionError(f"{name} must be a string, not {getattr(self, name)!r}")
+        _check_choice("dtype", self.dtype, get_args(DType))
+        _check_choice("pooling", self.pooling, get_args(PoolingChoice))
+        _check_choice("fallback", self.fallback, get_args(Fallback))
+        _check_count("max_tokens", self.max_tokens, least=_MIN_WINDOW)
+        _check_count("dimensions", self.dimensions, least=1)
+        _check_count("batch_tokens", self.batch_tokens, least=1)
+        _check_count("overlap_tokens", self.overlap_tokens, least=0)
+        _check_count("min_parent_tokens", self.min_parent_tokens, least=0, optional=False)
+        _check_count("preamble_tokens", self.preamble_tokens, least=0, optional=False)
+        _check_weight("context_weight", self.context_weight, most=1.0)
+        _check_weight("header_weight", self.header_weight, most=math.inf)
+        if not self.enabled:
+            object.__setattr__(self, "context_weight", 0.0)
+
+    @property
+    def late(self) -> bool:
+        """Whether the late pass runs at all."""
+        return self.context_weight > 0.0
+
+    @property
+    def standalone(self) -> bool:
+        """Whether the standalone pass runs for every chunk."""
+        return self.context_weight < 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as plain values, which `from_config` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_config(cls, source: str | Path | Mapping[str, Any]) -> LateChunkOptions:
+        """Options from a YAML file or a mapping.
+
+        Args:
+            source: Path of a YAML file, or the mapping itself. The options may stand at the
+                top or below ``retrieval: late_chunking:``.
+
+        Returns:
+            The checked options.
+
+        Raises:
+            OptionError: The file cannot be read, a key is unknown or a value impossible.
+        """
+        mapping = source if isinstance(source, Mapping) else _read_yaml(Path(source))
+        return cls.from_mapping(_unnest(mapping))
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> LateChunkOptions:
+        """Options from a flat mapping.
+
+        Raises:
+            OptionError: A key is unknown, ``model`` is missing or a value impossible.
+        """
+        valid = [field.name for field in fields(cls)]
+        unknown = [str(key) for key in mapping if key not in valid]
+        if unknown:
+            raise OptionError(_unknown_keys(unknown, valid))
+        if "model" not in mapping:
+            raise OptionError("the option 'model' is missing: a hub name or a local path")
+        return cls(**mapping)
+
+
+def _unknown_keys(unknown: list[str], valid: list[str]) -> str:
+    hints = []
+    for key in unknown:
+        near = difflib.get_close_matches(key, valid, n=1)
+        hints.append(f"{key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    return f"unknown option {', '.join(hints)}; the options are: {', '.join(valid)}"
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    import yaml  # noqa: PLC0415  # only configuration files need it
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise OptionError(f"cannot read the options in {path}: {error}") from error
+    if not isinstance(content, Mapping):
+        raise OptionError(f"{path} holds no mapping of options")
+    return content
+
+
+def _unnest(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+    for key in _NESTED_KEYS:
+        if key not in mapping:
+            continue
+        inner = mapping[key]
+        if not isinstance(inner, Mapping):
+            raise OptionError(f"{key!r} must hold a mapping of options, not {inner!r}")
+        if key == _NESTED_KEYS[-1] and len(mapping) > 1:
+            raise OptionError(f"options stand both in {key!r} and beside it: {list(mapping)}")
+        mapping = inner
+    return mapping
+
+
+def _check_choice(name: str, value: object, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise OptionError(f"{name}={value!r} is not one of {', '.join(map(repr, valid))}")
+
+
+def _check_count(name: str, value: object, *, least: int, optional: bool = True) -> None:
+    if value is None and optional:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise OptionError(f"{name} must be an integer of at least {least}, not {value!r}")
+
+
+def _check_weight(name: str, value: object, *, most: float) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0.0 <= value <= most or not math.isfinite(value):  # type: ignore[operator]  # a number here
+        raise OptionError(f"{name} must be a number from 0 to {most}, not {value!r}")

@@ -1,0 +1,229 @@
+"""The values that travel through the package: frozen, and checked when built."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latechunk_integrations.errors import EmptyTextError, InputTypeError, SpanError
+
+__all__ = ["CharSpans", "ChunkVectors", "Mode", "Parent", "Span", "TokenSpans"]
+
+Mode: TypeAlias = Literal["late", "windowed", "standalone"]
+"""How a chunk vector came about: from one window, from several, or from the chunk alone."""
+
+_BOUNDS = 2
+
+
+class Span(NamedTuple("_Bounds", [("start", int), ("end", int)])):
+    """A half-open range ``[start, end)`` of code points in a parent's text.
+
+    Args:
+        start: First code point.
+        end: One past the last code point.
+
+    Raises:
+        SpanError: ``start`` is negative or ``end`` is not greater than ``start``.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, start: int, end: int) -> Span:
+        """Check the bounds, then build the tuple."""
+        if start < 0 or end <= start:
+            raise SpanError(
+                f"Span({start}, {end}) is empty, reversed or negative: "
+                "a span needs 0 <= start < end, in code points",
+                span=(start, end),
+            )
+        return super().__new__(cls, int(start), int(end))
+
+
+class _SpanArray:
+    """Half-open ranges as a read-only int64 array, shape ``(n, 2)``."""
+
+    __slots__ = ("array",)
+
+    array: NDArray[np.int64]
+
+    def __init__(self, spans: Iterable[Sequence[int]] | NDArray[np.integer]) -> None:
+        rows = spans if isinstance(spans, np.ndarray) else list(spans)
+        try:
+            array = np.array(rows, dtype=np.int64).reshape(-1, _BOUNDS)
+        except (ValueError, TypeError) as error:
+            raise SpanError(f"spans must be pairs of integers, shape (n, 2): {error}") from None
+        if len(array) != len(rows):
+            raise SpanError("spans must be pairs of integers, shape (n, 2)")
+        array.flags.writeable = False
+        self.array = array
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """First positions, int64, shape ``(n,)``."""
+        return self.array[:, 0]
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """Positions one past the last, int64, shape ``(n,)``."""
+        return self.array[:, 1]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and np.array_equal(self.array, other.array)
+
+    def __hash__(self) -> int:
+        return hash(self.array.tobytes())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(n={len(self)})"
+
+    def __reduce__(self) -> tuple[type[_SpanArray], tuple[NDArray[np.int64]]]:
+        return type(self), (self.array,)
+
+
+class CharSpans(_SpanArray):
+    """Chunk ranges in code points of their parent, each non-empty.
+
+    Args:
+        spans: Pairs ``(start, end)``, or an integer array of shape ``(n_chunks, 2)``.
+
+    Raises:
+        SpanError: A range is empty, reversed or negative.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, spans: Iterable[Sequence[int]] | NDArray[np.integer]) -> None:
+        super().__init__(spans)
+        bad = np.flatnonzero((self.starts < 0) | (self.ends <= self.starts))
+        if len(bad):
+            start, end = (int(bound) for bound in self.array[bad[0]])
+            raise SpanError(
+                f"span {bad[0]}, ({start}, {end}), is empty, reversed or negative: "
+                "a span needs 0 <= start < end, in code points",
+                span=(start, end),
+            )
+
+
+class TokenSpans(_SpanArray):
+    """Chunk ranges in tokens of their parent; ``start == end`` where no token overlaps.
+
+    Args:
+        spans: Pairs ``(start, end)``, or an integer array of shape ``(n_chunks, 2)``.
+    """
+
+    __slots__ = ()
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of tokens of each chunk, int64, shape ``(n_chunks,)``."""
+        return self.ends - self.starts
+
+
+@dataclass(frozen=True, init=False)
+class Parent:
+    """The text that its chunks may attend to: a document or a section.
+
+    Args:
+        text: The text. White space counts; it is never altered.
+        spans: The chunks, in any order; they may overlap or nest. ``None``: one chunk over
+            the whole text.
+        header: Text that the parent's tokens attend to and that is never pooled, such as
+            a title or a heading path.
+        id: What names the parent in logs, errors and results; ``""``: the fingerprint.
+
+    Raises:
+        EmptyTextError: ``text`` is empty or white space.
+        InputTypeError: ``text``, ``header`` or ``id`` is no ``str``.
+        SpanError: A span is empty, reversed or reaches outside the text.
+    """
+
+    text: str
+    spans: CharSpans
+    header: str
+    id: str
+
+    def __init__(
+        self,
+        text: str,
+        spans: CharSpans | Iterable[Sequence[int]] | NDArray[np.integer] | None = None,
+        header: str = "",
+        id: str = "",  # noqa: A002  # the framework's word for it, and keyword in practice
+    ) -> None:
+        """Check everything once, so that nothing downstream checks again."""
+        for name, value in (("text", text), ("header", header), ("id", id)):
+            if not isinstance(value, str):
+                raise InputTypeError(f"Parent.{name} must be a str, not {type(value).__name__}")
+        if not text or text.isspace():
+            raise EmptyTextError(
+                f"parent {id!r} has no text; leave out empty documents", parent_id=id
+            )
+        if not isinstance(spans, CharSpans):
+            spans = CharSpans([(0, len(text))] if spans is None else spans)
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "spans", spans)
+        object.__setattr__(self, "header", header)
+        object.__setattr__(self, "id", id or self.fingerprint)
+        self._check_bounds()
+
+    def _check_bounds(self) -> None:
+        outside = np.flatnonzero(self.spans.ends > len(self.text))
+        if len(outside):
+            start, end = (int(bound) for bound in self.spans.array[outside[0]])
+            raise SpanError(
+                f"span {outside[0]}, ({start}, {end}), of parent {self.id!r} reaches outside its "
+                f"text of {len(self.text)} code points",
+                parent_id=self.id,
+                span=(start, end),
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of text and header (hex), which every chunk vector of this parent depends on."""
+        digest = hashlib.sha256(self.text.encode("utf-8", "surrogatepass"))
+        digest.update(b"\x00header\x00" + self.header.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:32]
+
+    def chunk_text(self, index: int) -> str:
+        """The text of one chunk."""
+        start, end = self.spans.array[index]
+        return self.text[start:end]
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkVectors:
+    """The chunk vectors of one parent, in the order of its spans.
+
+    Args:
+        parent_id: `Parent.id`.
+        vectors: Float32, shape ``(n_chunks, dim)``, read-only; unit length unless the engine
+            has ``normalize=False``. No rows when `skipped`.
+        modes: One of ``late``, ``windowed``, ``standalone`` for each row.
+        n_windows: Windows that the parent's late pass took; 0 where there was none.
+        skipped: The parent was left out under ``fallback="skip"``.
+    """
+
+    parent_id: str
+    vectors: NDArray[np.float32]
+    modes: tuple[Mode, ...]
+    n_windows: int = 0
+    skipped: bool = False
+
+    def __post_init__(self) -> None:
+        """Make the rows read-only."""
+        if len(self.vectors) != len(self.modes):
+            raise InputTypeError(
+                f"{len(self.vectors)} vectors and {len(self.modes)} modes for one parent"
+            )
+        self.vectors.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.vectors)
