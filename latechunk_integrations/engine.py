@@ -20,6 +20,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,15 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from latechunk_integrations.core.alignment import align
+from latechunk_integrations.core.alignment import Aligner
 from latechunk_integrations.core.batching import pack
-from latechunk_integrations.core.passages import Passage, SumTable, Window, passage_windows
+from latechunk_integrations.core.passages import (
+    Passage,
+    SumTable,
+    TokenBuffer,
+    Window,
+    passage_windows,
+)
 from latechunk_integrations.core.pooling import join_bags, sum_bags
 from latechunk_integrations.core.windows import WindowBudget, divide_budget, plan_windows
 from latechunk_integrations.encoders.base import QueryEncoder, TokenEncoder, TokenizedText
@@ -45,7 +52,7 @@ from latechunk_integrations.errors import (
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent, TokenSpans
 
-__all__ = ["LateChunkEngine"]
+__all__ = ["LateChunkEngine", "shared_engine"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +64,8 @@ _BUFFER_BATCHES = 16
 # Texts are handed to the tokenizer in groups of this size, which it spreads over threads.
 _GROUP_TEXTS = 64
 _GROUP_CHARS = 1 << 18
+# Longer texts are tokenized piece by piece, in bounded memory.
+_LONG_TEXT_CHARS = 1 << 17
 # Rows that pass through the heads at once.
 _FINISH_ROWS = 1_024
 # Options that change how the work is done but not its result.
@@ -221,24 +230,40 @@ class LateChunkEngine:
             if not self.options.late:
                 yield from (self._standalone_job(parent) for parent in group)
                 continue
-            texts = [parent.text for parent in group]
-            tokens = self.encoder.tokenize(texts, self.encoder.document_prompt)
-            for parent, text_tokens in zip(group, tokens, strict=True):
-                yield self._job(parent, text_tokens)
+            short = [parent for parent in group if len(parent.text) <= _LONG_TEXT_CHARS]
+            prompt = self.encoder.document_prompt
+            tokens = iter(self.encoder.tokenize([parent.text for parent in short], prompt))
+            for parent in group:
+                long = len(parent.text) > _LONG_TEXT_CHARS
+                yield self._job(
+                    parent,
+                    self.encoder.tokenize_pieces(parent.text, prompt)
+                    if long
+                    else [next(tokens)],
+                )
 
-    def _job(self, parent: Parent, tokens: TokenizedText) -> _Job:
-        if len(tokens.ids) < self.options.min_parent_tokens:
+    def _job(self, parent: Parent, pieces: Iterable[TokenizedText]) -> _Job:
+        aligner = Aligner(parent.spans)
+        ids: list[NDArray[np.int32]] = []
+        prompts: list[NDArray[np.int32]] = []
+        for piece in pieces:
+            aligner.add(piece.offsets)
+            ids.append(piece.ids)
+            prompts.append(piece.prompt)
+        tokens, prompt = TokenBuffer(ids), np.concatenate(prompts)
+        if tokens.n_tokens < self.options.min_parent_tokens:
             self._count("short_parents")
             return self._standalone_job(parent)
-        budget = self._budget(parent, tokens)
-        if len(tokens.ids) > budget.room and self.options.fallback != "window":
-            return self._long_job(parent, len(tokens.ids), budget.room)
-        spans = align(parent.spans, tokens.offsets)
+        budget = self._share(tokens, prompt, parent.header)
+        self._report_cut(parent, budget)
+        if tokens.n_tokens > budget.room and self.options.fallback != "window":
+            return self._long_job(parent, tokens.n_tokens, budget.room)
+        spans = aligner.token_spans()
         without = np.flatnonzero(spans.lengths == 0)
         if len(without):
             self._report_without_token(parent, without)
         job = _Job(parent, late=SumTable(len(spans), self.encoder.token_dim), budget=budget)
-        job.passage = self._passage(tokens, budget, parent.header, spans, job.late)
+        job.passage = self._passage(tokens, prompt, budget, parent.header, spans, job.late)
         job.alone_rows = np.arange(len(spans)) if self.options.standalone else without
         return job
 
@@ -279,62 +304,66 @@ class LateChunkEngine:
         """The windows of texts embedded alone, each one chunk: a row of the table."""
         at = 0
         for group in _grouped_texts(texts):
-            for tokens in self.encoder.tokenize(group, self.encoder.document_prompt):
-                budget = self._share(tokens, header)
-                spans = TokenSpans([(0, len(tokens.ids))])
-                passage = self._passage(tokens, budget, header, spans, table, rows[at : at + 1])
+            for text in self.encoder.tokenize(group, self.encoder.document_prompt):
+                tokens = TokenBuffer([text.ids])
+                budget = self._share(tokens, text.prompt, header)
+                spans = TokenSpans([(0, tokens.n_tokens)])
+                row = rows[at : at + 1]
+                passage = self._passage(
+                    tokens, text.prompt, budget, header, spans, table, rows=row
+                )
                 yield from self._passage_windows(passage, budget)
                 at += 1
 
     def _passage_windows(self, passage: Passage, budget: WindowBudget) -> Iterator[Window]:
-        plan = plan_windows(len(passage.ids), budget)
-        for window in passage_windows(passage, plan, self.encoder.pooling):
-            passage.table.n_open += 1
-            yield window
+        plan = plan_windows(passage.tokens.n_tokens, budget)
+        return passage_windows(passage, plan, self.encoder.pooling)
 
-    def _passage(
+    def _passage(  # noqa: PLR0913  # a passage is made of that many parts
         self,
-        tokens: TokenizedText,
+        tokens: TokenBuffer,
+        prompt: NDArray[np.int32],
         budget: WindowBudget,
         header: str,
         spans: TokenSpans,
         table: SumTable,
+        *,
         rows: NDArray[np.int64] | None = None,
     ) -> Passage:
-        lead = np.concatenate([self.encoder.lead, tokens.prompt])
-        unpooled = len(tokens.prompt) and not self.encoder.prompt_pooled
+        lead = np.concatenate([self.encoder.lead, prompt])
+        unpooled = len(prompt) and not self.encoder.prompt_pooled
         return Passage(
             lead=lead,
             # sentence-transformers leaves out what stands before the prompt along with it.
             lead_pooled=len(lead) if unpooled else 0,
             header=self.encoder.tokenize_header(header)[: budget.header],
-            ids=tokens.ids,
+            tokens=tokens,
             tail=self.encoder.tail,
             spans=spans,
             rows=np.arange(len(spans)) if rows is None else rows,
             table=table,
         )
 
-    def _share(self, tokens: TokenizedText, header: str) -> WindowBudget:
+    def _share(
+        self, tokens: TokenBuffer, prompt: NDArray[np.int32], header: str
+    ) -> WindowBudget:
         encoder = self.encoder
         return divide_budget(
             encoder.max_tokens,
-            fixed=len(encoder.lead) + len(tokens.prompt) + len(encoder.tail),
+            fixed=len(encoder.lead) + len(prompt) + len(encoder.tail),
             header=len(encoder.tokenize_header(header)),
-            n_tokens=len(tokens.ids),
+            n_tokens=tokens.n_tokens,
             preamble=self.options.preamble_tokens,
             overlap=self.options.overlap_tokens,
         )
 
-    def _budget(self, parent: Parent, tokens: TokenizedText) -> WindowBudget:
-        budget = self._share(tokens, parent.header)
+    def _report_cut(self, parent: Parent, budget: WindowBudget) -> None:
         for what in budget.cut:
             self._report(
                 f"{what}s_cut",
                 f"the {what} of parent {parent.id!r} was shortened: half of a window of "
                 f"{self.encoder.max_tokens} tokens belongs to the text",
             )
-        return budget
 
     def _run(self, windows: list[Window]) -> None:
         """Encode windows in batches; when memory runs out, halve the batches and go on."""
@@ -362,17 +391,14 @@ class LateChunkEngine:
         lengths = np.array([window.length for window in windows], dtype=np.int64)
         ids = np.full((len(windows), int(lengths.max())), self.encoder.pad_id, np.int64)
         for row, window in zip(ids, windows, strict=True):
-            window.fill(row)
+            row[: window.length] = window.ids
         bags = join_bags([window.bags for window in windows], ids.shape[1])
         device_sums, weights = sum_bags(self.encoder.forward(ids, lengths), bags)
         sums: NDArray[np.float32] = device_sums.cpu().numpy()
         end = 0
         for window in windows:
             start, end = end, end + len(window.bags.chunks)
-            passage = window.passage
-            passage.table.add(
-                passage.rows[window.bags.chunks], sums[start:end], weights[start:end]
-            )
+            window.table.add(window.rows, sums[start:end], weights[start:end])
 
     def _finished(self, waiting: deque[_Job]) -> Iterator[ChunkVectors]:
         while waiting and waiting[0].done:
@@ -407,7 +433,9 @@ class LateChunkEngine:
         modes = tuple(late_mode if late else "standalone" for late in is_late.tolist())
         self._count("chunks", n_chunks)
         self._count("standalone_chunks", n_chunks - int(is_late.sum()))
-        return ChunkVectors(job.parent.id, self._scaled(vectors), modes, job.n_windows)
+        if options.normalize:
+            _make_unit(vectors)
+        return ChunkVectors(job.parent.id, vectors, modes, job.n_windows)
 
     def _vectors(self, table: SumTable) -> NDArray[np.float32]:
         """Means through the heads; unit length where sides are to be blended."""
@@ -420,11 +448,15 @@ class LateChunkEngine:
         for start in range(0, len(means), _FINISH_ROWS):
             rows = slice(start, start + _FINISH_ROWS)
             block = self.encoder.finish(means[rows])
-            vectors[rows] = _unit(block) if blended else block
+            vectors[rows] = block
+            if blended:
+                _make_unit(vectors[rows])
         return vectors
 
     def _scaled(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _unit(vectors) if self.options.normalize else vectors
+        if self.options.normalize:
+            _make_unit(vectors)
+        return vectors
 
     def _plain_encoder(self) -> QueryEncoder:
         if not isinstance(self.encoder, QueryEncoder):
@@ -470,10 +502,21 @@ class LateChunkEngine:
         logger.log(level, "%s (counted in stats[%r])", message, what)
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    result: NDArray[np.float32] = vectors / np.maximum(norms, np.float32(1e-12))
-    return result
+@lru_cache(maxsize=4)
+def shared_engine(options: LateChunkOptions) -> LateChunkEngine:
+    """The engine of these options, loaded once in this process.
+
+    What adapters load lazily, so that unpickled copies in one worker share a model.
+    """
+    return LateChunkEngine.from_options(options)
+
+
+def _make_unit(vectors: NDArray[np.float32]) -> None:
+    """Give rows unit length, in place and in blocks: no second array of their size."""
+    for start in range(0, len(vectors), _FINISH_ROWS):
+        rows = vectors[start : start + _FINISH_ROWS]
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows /= np.maximum(norms, np.float32(1e-12))
 
 
 def _check_parents(parents: Iterable[Parent]) -> Iterator[Parent]:

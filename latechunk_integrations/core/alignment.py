@@ -8,17 +8,78 @@ from numpy.typing import NDArray
 from latechunk_integrations.errors import OffsetsError
 from latechunk_integrations.schema import CharSpans, TokenSpans
 
-__all__ = ["align"]
+__all__ = ["Aligner", "align"]
 
 
-def align(spans: CharSpans, offsets: NDArray[np.integer]) -> TokenSpans:
-    """Token span of each character span.
+class Aligner:
+    """Aligns spans with a parent's offset mapping, which may come in pieces.
 
     A token belongs to a span when their character ranges overlap, so a token that
     straddles two chunks is pooled into both. A token without text (an empty range) belongs
     to the spans that it stands inside of. The token spans of the chunks that hold the
     parent's first or last token with text reach to the first or last token of all, which is
     how later steps know them (the edge rule).
+
+    Args:
+        spans: Half-open character ranges in the parent, shape ``(n_chunks, 2)``.
+    """
+
+    def __init__(self, spans: CharSpans) -> None:
+        self._spans = spans
+        # With both columns of the offsets sorted, the tokens that overlap [s, e) are one run,
+        # from the number of tokens that end by s to the number that start before e. Such
+        # numbers add up over pieces, so that the offsets of a piece can go at once.
+        self._first = np.zeros(len(spans), np.int64)
+        self._last = np.zeros(len(spans), np.int64)
+        self._inside = np.zeros(len(spans), np.int64)
+        self._reached = (0, 0)
+        self._text_bounds: tuple[int, int] | None = None
+        self.n_tokens = 0
+
+    def add(self, offsets: NDArray[np.integer]) -> None:
+        """Take in the next tokens.
+
+        Args:
+            offsets: Half-open character ranges of tokens in text order, without special
+                tokens, shape ``(n, 2)``.
+
+        Raises:
+            OffsetsError: The offsets go back in the text.
+        """
+        if not len(offsets):
+            return
+        starts, ends = offsets[:, 0], offsets[:, 1]
+        back = starts[0] < self._reached[0] or ends[0] < self._reached[1]
+        if back or np.any(starts[1:] < starts[:-1]) or np.any(ends[1:] < ends[:-1]):
+            raise OffsetsError("the tokenizer's offsets go back in the text: they cannot be used")
+        self._reached = int(starts[-1]), int(ends[-1])
+        self._first += np.searchsorted(ends, self._spans.starts, side="right")
+        self._last += np.searchsorted(starts, self._spans.ends, side="left")
+        with_text = np.flatnonzero(ends > starts)
+        if len(with_text):
+            self._inside += np.searchsorted(starts[with_text], self._spans.ends, side="left")
+            self._inside -= np.searchsorted(ends[with_text], self._spans.starts, side="right")
+            first = self._text_bounds[0] if self._text_bounds else self.n_tokens + with_text[0]
+            self._text_bounds = int(first), int(self.n_tokens + with_text[-1])
+        self.n_tokens += len(offsets)
+
+    def token_spans(self) -> TokenSpans:
+        """Half-open token ranges, shape ``(n_chunks, 2)``.
+
+        Returns:
+            The ranges; ``start == end == 0`` when no token with text overlaps the span.
+        """
+        first, last = self._first.copy(), self._last.copy()
+        if self._text_bounds is not None:
+            first[first <= self._text_bounds[0]] = 0
+            last[last > self._text_bounds[1]] = self.n_tokens
+        without = self._inside <= 0
+        first[without] = last[without] = 0
+        return TokenSpans(np.stack([first, last], axis=1))
+
+
+def align(spans: CharSpans, offsets: NDArray[np.integer]) -> TokenSpans:
+    """Token span of each character span, from one offset mapping; see `Aligner`.
 
     Args:
         spans: Half-open character ranges in the parent, shape ``(n_chunks, 2)``.
@@ -32,19 +93,6 @@ def align(spans: CharSpans, offsets: NDArray[np.integer]) -> TokenSpans:
     Raises:
         OffsetsError: The offsets go back in the text.
     """
-    starts, ends = offsets[:, 0], offsets[:, 1]
-    if np.any(starts[1:] < starts[:-1]) or np.any(ends[1:] < ends[:-1]):
-        raise OffsetsError("the tokenizer's offsets go back in the text; they cannot be aligned")
-    # With both columns sorted, the tokens that overlap [s, e) are one run:
-    # from the first that ends after s to the last that starts before e.
-    first = np.searchsorted(ends, spans.starts, side="right")
-    last = np.searchsorted(starts, spans.ends, side="left")
-    with_text = np.flatnonzero(ends > starts)
-    inside = np.searchsorted(with_text, last) - np.searchsorted(with_text, first)
-    first, last = np.minimum(first, last), last
-    if len(with_text):
-        first = np.where(first <= with_text[0], 0, first)
-        last = np.where(last > with_text[-1], len(offsets), last)
-    tokens = np.stack([first, last], axis=1)
-    tokens[inside <= 0] = 0
-    return TokenSpans(tokens)
+    aligner = Aligner(spans)
+    aligner.add(offsets)
+    return aligner.token_spans()

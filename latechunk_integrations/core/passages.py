@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from latechunk_integrations.core.pooling import Bags, PoolingMode, WindowLayout,
 from latechunk_integrations.core.windows import WindowPlan
 from latechunk_integrations.schema import TokenSpans
 
-__all__ = ["Passage", "SumTable", "Window", "passage_windows"]
+__all__ = ["Passage", "SumTable", "TokenBuffer", "Window", "passage_windows"]
 
 
 class SumTable:
@@ -31,19 +32,44 @@ class SumTable:
 
     def add(
         self,
-        chunks: NDArray[np.int64],
+        rows: NDArray[np.int64],
         sums: NDArray[np.float32],
         weights: NDArray[np.float32],
     ) -> None:
-        """Add the sums of one window, in which no chunk stands twice."""
-        self.sums[chunks] += sums
-        self.weights[chunks] += weights
+        """Add the sums of one window, in which no row stands twice."""
+        self.sums[rows] += sums
+        self.weights[rows] += weights
         self.n_open -= 1
 
     def means(self) -> NDArray[np.float32]:
         """The weighted means, in place: the sums are gone afterwards."""
         np.divide(self.sums, np.maximum(self.weights, 1e-9)[:, None], out=self.sums)
         return self.sums
+
+
+class TokenBuffer:
+    """The token ids of a text, which are let go as windows pass over them.
+
+    Args:
+        pieces: Token ids in text order, int32.
+    """
+
+    def __init__(self, pieces: Iterable[NDArray[np.int32]]) -> None:
+        self._pieces = deque(piece for piece in pieces if len(piece))
+        self._start = 0
+        self.n_tokens = sum(len(piece) for piece in self._pieces)
+
+    def take(self, start: int, end: int) -> NDArray[np.int32]:
+        """The ids of tokens ``[start, end)``; what stands before ``start`` is gone."""
+        while self._pieces and self._start + len(self._pieces[0]) <= start:
+            self._start += len(self._pieces.popleft())
+        parts, at = [], self._start
+        for piece in self._pieces:
+            if at >= end:
+                break
+            parts.append(piece[max(0, start - at) : end - at])
+            at += len(piece)
+        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -54,7 +80,7 @@ class Passage:
         lead: Special and prompt tokens in front of every window, int32.
         lead_pooled: First of the lead tokens that the model's own pooling would pool.
         header: Header tokens that are kept, int32.
-        ids: Tokens of the text, int32, shape ``(n_tokens,)``.
+        tokens: Tokens of the text.
         tail: Special tokens behind every window, int32.
         spans: Token ranges of the chunks.
         rows: Row of each chunk in the table, int64, shape ``(n_chunks,)``.
@@ -64,7 +90,7 @@ class Passage:
     lead: NDArray[np.int32]
     lead_pooled: int
     header: NDArray[np.int32]
-    ids: NDArray[np.int32]
+    tokens: TokenBuffer
     tail: NDArray[np.int32]
     spans: TokenSpans
     rows: NDArray[np.int64]
@@ -76,45 +102,33 @@ class Window:
     """What goes through the encoder as one row of a batch.
 
     Args:
-        passage: The text that the window is a part of.
-        preamble: Tokens of the preamble.
-        layout: Where things stand.
+        ids: Token ids, special tokens included, int32, shape ``(length,)``.
         bags: What is pooled from it.
+        rows: Row in the table of each bag, int64, shape ``(n_bags,)``.
+        table: Where the sums go.
     """
 
-    passage: Passage
-    preamble: int
-    layout: WindowLayout
+    ids: NDArray[np.int32]
     bags: Bags
+    rows: NDArray[np.int64]
+    table: SumTable
 
     @property
     def length(self) -> int:
         """Tokens, special tokens included."""
-        return self.layout.length
-
-    def fill(self, row: NDArray[np.int64]) -> None:
-        """Write the token ids into the first `length` places of ``row``."""
-        passage = self.passage
-        start, end = self.layout.run
-        parts = (
-            passage.lead,
-            passage.header,
-            passage.ids[: self.preamble],
-            passage.ids[start:end],
-            passage.tail,
-        )
-        np.concatenate(parts, out=row[: self.length], casting="same_kind")
+        return len(self.ids)
 
 
 def passage_windows(passage: Passage, plan: WindowPlan, mode: PoolingMode) -> Iterator[Window]:
     """The windows of a passage that hold a token of some chunk, in text order.
 
     Args:
-        passage: The tokenized text.
+        passage: The tokenized text; its tokens are let go on the way.
         plan: Its windows.
         mode: How chunks are pooled.
     """
-    n_tokens = len(passage.ids)
+    n_tokens = passage.tokens.n_tokens
+    first_ids = passage.tokens.take(0, int(plan.preambles.max(initial=0)))
     fixed = len(passage.lead) + len(passage.header)
     for (start, end), preamble in zip(plan.runs.tolist(), plan.preambles.tolist(), strict=True):
         layout = WindowLayout(
@@ -127,5 +141,9 @@ def passage_windows(passage: Passage, plan: WindowPlan, mode: PoolingMode) -> It
             is_last=end == n_tokens,
         )
         bags = chunk_bags(passage.spans, n_tokens, layout, mode)
-        if len(bags.chunks):
-            yield Window(passage, preamble, layout, bags)
+        if not len(bags.chunks):
+            continue
+        run = passage.tokens.take(start, end)
+        parts = (passage.lead, passage.header, first_ids[:preamble], run, passage.tail)
+        passage.table.n_open += 1
+        yield Window(np.concatenate(parts), bags, passage.rows[bags.chunks], passage.table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -59,6 +59,10 @@ class TokenEncoder(Protocol):
 
     def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
         """Token ids and offsets of each text behind the prompt, without special tokens."""
+        ...
+
+    def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
+        """The same for one text of any length, piece by piece, in bounded memory."""
         ...
 
     def tokenize_header(self, header: str) -> NDArray[np.int32]:

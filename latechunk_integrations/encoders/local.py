@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,10 @@ class LocalEncoder:
     def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
         """See `OffsetTokenizer.tokenize`."""
         return self._tokenizer.tokenize(texts, prompt)
+
+    def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
+        """See `OffsetTokenizer.tokenize_pieces`."""
+        return self._tokenizer.tokenize_pieces(text, prompt)
 
     def tokenize_header(self, header: str) -> NDArray[np.int32]:
         """Token ids of a header, set off from the text that follows."""

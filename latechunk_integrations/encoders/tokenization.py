@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,6 @@ from latechunk_integrations.errors import OffsetsError
 
 __all__ = ["OffsetTokenizer"]
 
-# Texts longer than this are tokenized piece by piece, since the tokenizer needs more than a
-# hundred bytes for each token; shorter ones are tokenized whole.
 _PIECE_CHARS = 131_072
 # Pieces overlap by this much; both sides must agree on a run of tokens there.
 _SEAM_CHARS = 1_024
@@ -75,46 +73,65 @@ class OffsetTokenizer:
         Raises:
             OffsetsError: The tokenizer's offsets reach outside the text.
         """
-        short = [prompt + text for text in texts if len(text) <= _PIECE_CHARS]
-        encodings = iter(self._backend.encode_batch(short, add_special_tokens=False))
+        encodings = self._backend.encode_batch(
+            [prompt + text for text in texts], add_special_tokens=False
+        )
         return [
-            _split_prompt(
-                *(
-                    _arrays(next(encodings))
-                    if len(text) <= _PIECE_CHARS
-                    else self._tokenize_long(prompt + text)
-                ),
-                len(prompt),
-                len(text),
-            )
-            for text in texts
+            _split_prompt(*_arrays(encoding), len(prompt), len(text))
+            for encoding, text in zip(encodings, texts, strict=True)
         ]
 
-    def _tokenize_long(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Ids and offsets of a long text from overlapping pieces that agree at their seams."""
-        all_ids, all_offsets = self._encode(text, 0, _PIECE_CHARS)
-        ids, offsets = [], []
-        end = min(_PIECE_CHARS, len(text))
-        while end < len(text):
-            start = end - _SEAM_CHARS
-            next_ids, next_offsets = self._encode(text, start, start + _PIECE_CHARS)
-            seam = _find_seam(all_ids, all_offsets, next_ids, next_offsets, start, end)
-            if seam is None:
-                # No word borders to cut at: exact still, at the cost of memory.
-                return _arrays(self._backend.encode(text, add_special_tokens=False))
-            left, right = seam
-            ids.append(all_ids[:left])
-            offsets.append(all_offsets[:left])
-            all_ids, all_offsets = next_ids[right:], next_offsets[right:]
-            end = min(start + _PIECE_CHARS, len(text))
-        return np.concatenate([*ids, all_ids]), np.concatenate([*offsets, all_offsets])
+    def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
+        """The tokens of one text of any length, piece by piece, as `tokenize` gives them.
 
-    def _encode(
-        self, text: str, start: int, end: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        piece = self._backend.encode(text[start:end], add_special_tokens=False)
-        ids, offsets = _arrays(piece)
-        return ids, offsets + np.int32(start)
+        The tokenizer needs more than a hundred bytes for each token. A long text therefore
+        goes through it in overlapping pieces, which are joined in the middle of a run of
+        equal tokens. A text without such runs is tokenized whole.
+
+        Args:
+            text: The text.
+            prompt: What stands before it; only the first piece holds its tokens.
+        """
+        end = _PIECE_CHARS
+        ids, offsets = self._encode(prompt + text[:end])
+        n_prompt = len(prompt)
+        while end < len(text):
+            start, end = end - _SEAM_CHARS, end - _SEAM_CHARS + _PIECE_CHARS
+            next_ids, next_offsets = self._encode(text[start:end])
+            # Offsets count from the start of the prompt until a piece is given away.
+            next_offsets += np.int32(n_prompt + start)
+            middle = n_prompt + start + _SEAM_CHARS // 2
+            seam = _find_seam(ids, offsets, next_ids, next_offsets, middle)
+            if seam is None:
+                # Rare, as in a text without spaces: exact still, at the cost of memory.
+                yield from self._rest_whole(text, prompt, ids, offsets)
+                return
+            yield _split_prompt(ids[: seam[0]], offsets[: seam[0]], n_prompt, len(text))
+            ids, offsets = next_ids[seam[1] :], next_offsets[seam[1] :]
+        yield _split_prompt(ids, offsets, n_prompt, len(text))
+
+    def _rest_whole(
+        self,
+        text: str,
+        prompt: str,
+        ids: NDArray[np.int32],
+        offsets: NDArray[np.int32],
+    ) -> Iterator[TokenizedText]:
+        """What follows the pieces given away so far, from the whole text's tokens.
+
+        The tokens given away end where ``ids`` begins, in the middle of an agreed run.
+        """
+        whole_ids, whole_offsets = self._encode(prompt + text)
+        at = int(np.searchsorted(whole_offsets[:, 0], offsets[0, 0])) if len(offsets) else 0
+        head = slice(at, at + min(len(ids), _SEAM_TOKENS // 2))
+        if not np.array_equal(whole_ids[head], ids[: head.stop - head.start]):
+            raise OffsetsError(
+                "the tokenizer reads this long text differently in pieces; split the document"
+            )
+        yield _split_prompt(whole_ids[at:], whole_offsets[at:], len(prompt), len(text))
+
+    def _encode(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        return _arrays(self._backend.encode(text, add_special_tokens=False))
 
 
 def _arrays(encoding: Encoding) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -128,16 +145,21 @@ def _find_seam(
     left_offsets: NDArray[np.int32],
     right_ids: NDArray[np.int32],
     right_offsets: NDArray[np.int32],
-    start: int,
-    end: int,
+    middle: int,
 ) -> tuple[int, int] | None:
     """Where two tokenizations of overlapping pieces can be joined.
 
+    Args:
+        left_ids: Token ids of the left piece.
+        left_offsets: Its offsets.
+        right_ids: Token ids of the right piece.
+        right_offsets: Its offsets, counted as the left ones.
+        middle: Middle of the overlap, in code points.
+
     Returns:
         Token counts ``(left, right)`` to keep from the left and to drop from the right, in
-        the middle of a long run of equal tokens around the middle of the overlap, or None.
+        the middle of a run of equal tokens, or None where there is no such run.
     """
-    middle = (start + end) // 2
     left = int(np.searchsorted(left_offsets[:, 0], middle))
     right = int(np.searchsorted(right_offsets[:, 0], middle))
     half = _SEAM_TOKENS // 2
