@@ -6,10 +6,10 @@ import random
 
 from latechunk_integrations import CharSpans, Parent
 
-_SUBJECTS = "the broker,a replica,this release,the scheduler,each tenant,the supplier".split(",")
-_VERBS = "keeps,forwards,rejects,rewrites,compresses,acknowledges,delays,retains".split(",")
-_OBJECTS = "every pending message,the signed agreement,older segments,an idle session".split(",")
-_TAILS = "until the quorum agrees,within thirty days,unless it was paused,by default".split(",")
+_SUBJECTS = ["the broker", "a replica", "this release", "the scheduler", "each tenant"]
+_VERBS = ["keeps", "forwards", "rejects", "rewrites", "compresses", "acknowledges", "delays"]
+_OBJECTS = ["every pending message", "the signed agreement", "older segments", "an idle session"]
+_TAILS = ["until the quorum agrees", "within thirty days", "unless it was paused", "by default"]
 
 
 def sentences(n_chars: int, seed: int = 0) -> str:

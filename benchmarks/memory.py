@@ -24,7 +24,7 @@ _SAMPLE_SECONDS = 0.005
 class PeakMemory:
     """Samples the resident size of this process while a block runs."""
 
-    def __enter__(self) -> PeakMemory:
+    def __enter__(self) -> PeakMemory:  # noqa: PYI034  # Self needs Python 3.11
         self._process = psutil.Process()
         self._before = self._peak = self._process.memory_info().rss
         self._stop = threading.Event()

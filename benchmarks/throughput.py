@@ -53,15 +53,17 @@ class Recorder:
     def __init__(self, encoder: LocalEncoder) -> None:
         self.batches: list[Batch] = []
         self._forward = encoder.forward
-        encoder.forward = self  # type: ignore[method-assign]  # to look, and for one run only
+        encoder.forward = self
         self._encoder = encoder
 
     def __call__(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> torch.Tensor:
+        """Note a batch and pass it on."""
         self.batches.append((ids.copy(), lengths))
         return self._forward(ids, lengths)
 
     def stop(self) -> list[Batch]:
-        self._encoder.forward = self._forward  # type: ignore[method-assign]  # as it was
+        """Give the encoder back as it was."""
+        self._encoder.forward = self._forward
         return self.batches
 
 

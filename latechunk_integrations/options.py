@@ -82,14 +82,14 @@ class LateChunkOptions:
 
     def __post_init__(self) -> None:
         """Check types and ranges; `enabled` becomes a context weight, so one path exists."""
-        if not isinstance(self.model, str) or not self.model:
+        for name in ("model", "device", "revision", "document_prompt", "query_prompt"):
+            if not isinstance(getattr(self, name), (str, type(None))):
+                raise OptionError(f"{name} must be a string, not {getattr(self, name)!r}")
+        if not self.model:
             raise OptionError("model must be a hub name or a local path")
         for name in ("trust_remote_code", "normalize", "strict", "enabled"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be true or false, not {getattr(self, name)!r}")
-        for name in ("device", "revision", "document_prompt", "query_prompt"):
-            if not isinstance(getattr(self, name), (str, type(None))):
-                raise OptionError(f"{name} must be a string, not {getattr(self, name)!r}")
         _check_choice("dtype", self.dtype, get_args(DType))
         _check_choice("pooling", self.pooling, get_args(PoolingChoice))
         _check_choice("fallback", self.fallback, get_args(Fallback))
@@ -198,5 +198,5 @@ def _check_count(name: str, value: object, *, least: int, optional: bool = True)
 
 def _check_weight(name: str, value: object, *, most: float) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0.0 <= value <= most or not math.isfinite(value):  # type: ignore[operator]  # a number here
+    if not (number and math.isfinite(value) and 0.0 <= value <= most):  # type: ignore[arg-type, operator]  # a number by then
         raise OptionError(f"{name} must be a number from 0 to {most}, not {value!r}")

@@ -34,7 +34,7 @@ class Span(NamedTuple("_Bounds", [("start", int), ("end", int)])):
 
     __slots__ = ()
 
-    def __new__(cls, start: int, end: int) -> Span:
+    def __new__(cls, start: int, end: int) -> Span:  # noqa: PYI034  # Self needs Python 3.11
         """Check the bounds, then build the tuple."""
         if start < 0 or end <= start:
             raise SpanError(

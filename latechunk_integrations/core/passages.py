@@ -83,7 +83,7 @@ class Passage:
         tokens: Tokens of the text.
         tail: Special tokens behind every window, int32.
         spans: Token ranges of the chunks.
-        rows: Row of each chunk in the table, int64, shape ``(n_chunks,)``.
+        first_row: Row of the first chunk in the table; the others follow.
         table: Where the sums go.
     """
 
@@ -93,7 +93,7 @@ class Passage:
     tokens: TokenBuffer
     tail: NDArray[np.int32]
     spans: TokenSpans
-    rows: NDArray[np.int64]
+    first_row: int
     table: SumTable
 
 
@@ -146,4 +146,4 @@ def passage_windows(passage: Passage, plan: WindowPlan, mode: PoolingMode) -> It
         run = passage.tokens.take(start, end)
         parts = (passage.lead, passage.header, first_ids[:preamble], run, passage.tail)
         passage.table.n_open += 1
-        yield Window(np.concatenate(parts), bags, passage.rows[bags.chunks], passage.table)
+        yield Window(np.concatenate(parts), bags, bags.chunks + passage.first_row, passage.table)

@@ -115,7 +115,7 @@ def chunk_bags(spans: TokenSpans, n_tokens: int, layout: WindowLayout, mode: Poo
         weights += np.repeat(skipped, np.diff(bounds)).astype(np.float32)
         return Bags(chunks, bounds, positions, weights)
     if mode == "last":
-        kept = (ends <= run_end) & np.where(ends == n_tokens, layout.is_last, True)
+        kept = (ends <= run_end) & ((ends != n_tokens) | layout.is_last)
         return _one_each(chunks[kept], positions[bounds[1:][kept] - 1])
     return _one_each(chunks, np.full(len(chunks), layout.lead_pooled))
 
@@ -175,6 +175,4 @@ def _weights(bounds: NDArray[np.int64], before: NDArray[np.int64]) -> NDArray[np
 
 
 def _one_each(chunks: NDArray[np.int64], positions: NDArray[np.int64]) -> Bags:
-    return Bags(
-        chunks, np.arange(len(chunks) + 1), positions, np.ones(len(positions), np.float32)
-    )
+    return Bags(chunks, np.arange(len(chunks) + 1), positions, np.ones(len(positions), np.float32))

@@ -48,7 +48,7 @@ class WindowPlan:
         return len(self.runs)
 
 
-def divide_budget(  # noqa: PLR0913  # a budget has that many claims on it
+def divide_budget(  # a budget has that many claims on it
     max_tokens: int,
     *,
     fixed: int,

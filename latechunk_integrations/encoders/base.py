@@ -69,9 +69,7 @@ class TokenEncoder(Protocol):
         """Token ids of a header."""
         ...
 
-    def forward(
-        self, ids: NDArray[np.int64], lengths: NDArray[np.int64]
-    ) -> torch.Tensor:
+    def forward(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> torch.Tensor:
         """Token embeddings of a padded batch, shape ``(n_rows, row_length, dim)``.
 
         Args:

@@ -78,7 +78,7 @@ def read_contract(model: SentenceTransformer) -> ModelContract:
             f"late chunking needs a transformer followed by one Pooling module; this model has "
             f"{names}"
         )
-    pooling = modules[pooling_at[0]]
+    pooling = next(module for module in modules if isinstance(module, Pooling))
     if not isinstance(pooling.pooling_mode, str) or pooling.pooling_mode not in (
         *_MODES,
         "mean_sqrt_len_tokens",
@@ -94,7 +94,7 @@ def read_contract(model: SentenceTransformer) -> ModelContract:
         document_prompt=_prompt(model, _DOCUMENT_PROMPTS),
         query_prompt=_prompt(model, _QUERY_PROMPTS),
         heads=tuple(type(module).__name__ for module in modules[pooling_at[0] + 1 :]),
-        dimensions=int(model.get_embedding_dimension() or pooling.pooling_output_dimension),
+        dimensions=model.get_embedding_dimension() or pooling.get_embedding_dimension(),
         similarity=str(model.similarity_fn_name),
     )
 

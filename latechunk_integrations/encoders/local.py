@@ -81,8 +81,10 @@ class LocalEncoder:
             self.device.type, _BATCH_TOKENS_ACCELERATOR
         )
         modules = list(model)
-        at = next(i for i, module in enumerate(modules) if isinstance(module, Pooling))
-        self.token_dim = int(modules[at].embedding_dimension)
+        at, pooling = next(
+            (i, module) for i, module in enumerate(modules) if isinstance(module, Pooling)
+        )
+        self.token_dim = pooling.get_embedding_dimension()
         self._body = modules[:at]
         # Heads see float32 sums, whatever the forward pass computes in.
         self._heads = [copy.deepcopy(module).float() for module in modules[at + 1 :]]
@@ -239,7 +241,7 @@ def _resolve_dtype(asked: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
-        has = getattr(torch.cpu, "get_capabilities", dict)()
+        has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         fast = bool(has.get("amx_bf16") or has.get("avx512_bf16"))
     else:
         fast = False

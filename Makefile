@@ -1,0 +1,70 @@
+# Every target sets up .venv by itself, and again when pyproject.toml or constraints.txt changed.
+#
+#   make demo                    the main job on sample documents
+#   make test PYTHON=python3.12  with another interpreter (for a .venv that does not exist yet)
+#   make test ARGS="-k windows"  more arguments for pytest
+
+PYTHON ?= python3
+# Test processes. Each is held to one thread below, so as many as there are cores to spare.
+JOBS ?= 2
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench build clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(INSTALLED) ## Index sample documents early and late, and compare where the right chunk lands
+	$(BIN)/python examples/demo.py
+
+# One thread for each process: PyTorch's threads of several processes fight over the same cores.
+# Offline: a test that reaches for a model hub fails at once instead of hanging.
+test: $(INSTALLED) ## Run the tests
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
+	    $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+lint: $(INSTALLED) ## Check style, types and import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(INSTALLED) ## Measure throughput and memory against named peers
+	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.memory
+
+# Tried in an environment of its own, without extras: what a user gets who installs only the wheel.
+build: $(INSTALLED) ## Build the wheel and try it in a fresh environment without extras
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/python -m venv build/venv
+	build/venv/bin/python -m pip install --disable-pip-version-check --quiet \
+	    -c constraints.txt dist/*.whl
+	build/venv/bin/python -I .ci/check_wheel.py
+
+clean: ## Remove the virtual environment, builds and caches
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch goes first, at the pinned version, so that nothing below brings in another build of it.
+# Which build (CPU, CUDA) is pip's own configuration's choice. The venv line also mends a .venv
+# that was left without pip. pip 25.1 is the first that knows --group.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "Python 3.10 or newer is needed, and '$(PYTHON)' is not that." \
+	         "Name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade "pip>=25.1"
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -e ".[all]" --group dev
+	@touch $@
