@@ -1,0 +1,17 @@
+"""The LlamaIndex pair.
+
+`llama_index` inside these modules is the framework; this package is
+`latechunk_integrations.llama_index`.
+"""
+
+try:
+    import llama_index.core  # noqa: F401
+except ImportError as error:
+    from latechunk_integrations.errors import MissingExtraError
+
+    raise MissingExtraError("llama_index.core", extra="llama-index") from error
+
+from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
+from latechunk_integrations.llama_index.node_parser import LateChunkNodeParser
+
+__all__ = ["LateChunkEmbedding", "LateChunkNodeParser"]
