@@ -1,0 +1,474 @@
+"""Chunk texts to character spans in their parent (a search: reports, never guesses).
+
+Three looks, each only for what the one before left open:
+
+1. *Verbatim*, then *with other white space*. A beam search over the occurrences of each chunk,
+   in reading order, minimises first the text that no chunk covers, in non-space characters, then
+   how far each overlap is from the usual one; what is still equal goes to the earliest.
+2. *In part*: the longest run of a chunk's words that stands between its placed neighbours.
+3. Whatever is left is reported missing.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from itertools import accumulate
+from statistics import median_low
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latechunk_integrations.errors import InputTypeError
+
+__all__ = ["LocatedBy", "LocatedSpans", "locate"]
+
+# Occurrences kept on each side of the place where a chunk is expected. Measured on repetitive
+# text: 8 lose chunks, 64 gain nothing over 32.
+_BEAM = 32
+# How far past that place occurrences are listed, in characters: enough for dozens of chunks left
+# out, and what keeps the search linear in the length of the parent.
+_HORIZON = 1 << 16
+# Chunks decided at once when no unique chunk decides them earlier; bounds the memory.
+_MAX_UNDECIDED = 2048
+# Consecutive chunks looked at for the usual overlap, spread over the parent.
+_OVERLAP_SAMPLE = 48
+# One skipped character outweighs every deviation of overlaps that a parent can have.
+_SKIPPED = 1 << 32
+_IMPOSSIBLE = np.iinfo(np.int64).max
+# So many non-space characters agree by more than chance, with the words divided differently too.
+_LONG_TEXT = 32
+# A part stands for its chunk when most of the chunk is in it; below half, the vector would be of
+# some other text. And it must be longer than a turn of phrase.
+_MIN_PART = 0.5
+_MIN_PART_CHARS = 12
+# A text that stands more often than this is boilerplate: no part of it tells places apart.
+_MAX_REPEATS = 256
+_BLOCK = 1 << 18
+# Scripts without spaces: there each character counts as a word.
+_WORD = re.compile(
+    "[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+    "|[^\\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+"
+)
+_SPACES = tuple(code for code in range(0x3001) if chr(code).isspace())
+
+
+class LocatedBy(str, Enum):
+    """How a chunk was found in its parent."""
+
+    EXACT = "exact"
+    """It stands there verbatim."""
+    WHITESPACE = "whitespace"
+    """It stands there with other white space."""
+    PARTIAL = "partial"
+    """The longest run of its words that stands there, at least half of it."""
+    MISSING = "missing"
+    """It does not stand there, or at several places that its neighbours cannot tell apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class LocatedSpans:
+    """Where each chunk stands in its parent.
+
+    Args:
+        spans: Half-open ranges in code points of the parent, ``(-1, -1)`` for a missing chunk.
+            Int64, shape ``(n_chunks, 2)``, read-only.
+        how: How each chunk was found.
+    """
+
+    spans: NDArray[np.int64]
+    how: tuple[LocatedBy, ...]
+
+    def __post_init__(self) -> None:
+        self.spans.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.how)
+
+    @property
+    def missing(self) -> list[int]:
+        """Indices of the chunks that were not found."""
+        return self.by(LocatedBy.MISSING)
+
+    def by(self, how: LocatedBy) -> list[int]:
+        """Indices of the chunks that were found in this way."""
+        return [index for index, found in enumerate(self.how) if found is how]
+
+
+def locate(text: str, chunks: Sequence[str], *, overlap: int | None = None) -> LocatedSpans:
+    r"""Span of each chunk's text in its parent.
+
+    In reading order a chunk starts after its predecessor starts, or at the same character when
+    their texts differ. Among such assignments the one is taken that leaves the fewest non-space
+    characters of the parent uncovered, then the one whose overlaps are closest to the usual one,
+    then the earliest. Chunks may be left out and stripped.
+
+    A chunk that cannot stand after its predecessor goes back: to its only occurrence, or, of
+    several, to the one after which the chunks that follow skip least; when these do not decide,
+    it is missing. From there on the order holds anew. Where order and memory disagree about a
+    repeated text (chunks shuffled by hand), the order given is believed: the slice is right, the
+    place is the next one. Chunks of white space only are missing.
+
+    Args:
+        text: The parent.
+        chunks: What a splitter made of it, in reading order.
+        overlap: Characters that neighbouring chunks usually share; ``None``: the median over
+            neighbours that stand once in the parent.
+
+    Returns:
+        The spans, shape ``(n_chunks, 2)``, and how each was found. ``text[start:end]`` is the
+        chunk itself where that is ``exact``; otherwise a span begins and ends with a non-space
+        character.
+
+    Raises:
+        InputTypeError: ``chunks`` is one ``str``, or ``overlap`` is negative.
+
+    >>> locate("To be,\nor not to be.", ["To be,", "or not", "to  be."]).spans.tolist()
+    [[0, 6], [7, 13], [14, 20]]
+    """
+    if isinstance(chunks, str):
+        raise InputTypeError("chunks must be a sequence of str, not one str")
+    if overlap is not None and overlap < 0:
+        raise InputTypeError(f"overlap must not be negative, not {overlap}")
+    source = _Text(text)
+    search = _Search(source, chunks, _usual_overlap(source, chunks) if overlap is None else overlap)
+    search.run()
+    _place_parts(source, chunks, search)
+    return LocatedSpans(search.spans, tuple(search.how))
+
+
+class _Text:
+    """A parent, and what the search needs of it beyond the text, built when first needed."""
+
+    def __init__(self, text: str) -> None:
+        self.verbatim = text
+
+    @cached_property
+    def n_before(self) -> NDArray[np.int32]:
+        """Non-space characters before each position, int32, shape ``(len(text) + 1,)``."""
+        counts = np.zeros(len(self.verbatim) + 1, np.int32)
+        is_text = np.ones(_SPACES[-1] + 2, np.int32)
+        is_text[list(_SPACES)] = 0
+        for start in range(0, len(self.verbatim), _BLOCK):  # blocks: no copies of the whole text
+            block = self.verbatim[start : start + _BLOCK].encode("utf-32-le", "surrogatepass")
+            codes = np.minimum(np.frombuffer(block, "<u4"), _SPACES[-1] + 1)
+            counts[start + 1 : start + 1 + len(codes)] = is_text[codes]
+        return np.cumsum(counts, dtype=np.int32, out=counts)
+
+    @cached_property
+    def squeezed(self) -> str:
+        """The text without any white space."""
+        return "".join(self.verbatim.split())
+
+    @cached_property
+    def positions(self) -> NDArray[np.int32]:
+        """Position of each non-space character, int32, shape ``(len(squeezed),)``."""
+        return np.flatnonzero(np.diff(self.n_before)).astype(np.int32)
+
+    def skipped(self, start: int, end: int) -> int:
+        """Non-space characters in ``[start, end)``."""
+        return max(0, int(self.n_before[max(start, end)] - self.n_before[start]))
+
+    def unsqueeze(self, start: int, end: int) -> tuple[int, int]:
+        """A non-empty range of the squeezed text as one of the text."""
+        return int(self.positions[start]), int(self.positions[end - 1]) + 1
+
+
+class _Layer(NamedTuple):
+    """The occurrences of one chunk that are still possible, all of shape ``(n,)``.
+
+    ``reach`` is the furthest end on the best way there, ``cost`` that way's cost, ``back`` the
+    occurrence of the chunk before on it.
+    """
+
+    chunk: int
+    how: LocatedBy
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    reach: NDArray[np.int64]
+    cost: NDArray[np.int64]
+    back: NDArray[np.int64]
+
+
+class _Frontier(NamedTuple):
+    """Where the next chunk can start, is expected to start, and adds something to what is read."""
+
+    lowest: int
+    expected: int
+    reach: int
+
+
+_NONE = np.zeros(1, np.int64)
+_ORIGIN = _Layer(-1, LocatedBy.MISSING, _NONE, _NONE, _NONE, _NONE, _NONE)
+
+
+class _Search:
+    """The beam search over the occurrences of whole chunks."""
+
+    def __init__(self, text: _Text, chunks: Sequence[str], overlap: int) -> None:
+        self.spans = np.full((len(chunks), 2), -1, np.int64)
+        self.how = [LocatedBy.MISSING] * len(chunks)
+        self.undecided: set[int] = set()
+        self._text = text
+        self._chunks = chunks
+        self._overlap = min(overlap, max(map(len, chunks), default=0))
+        self._last = _ORIGIN
+        self._open: list[_Layer] = []
+        self._went_back = False
+
+    def run(self) -> None:
+        """Place every chunk whose text stands in the parent."""
+        for index, chunk in enumerate(self._chunks):
+            if chunk and not chunk.isspace():
+                self._add(index, chunk)
+        self._decide()
+
+    def _add(self, index: int, chunk: str) -> None:
+        for how, hay, needle, frontier in self._looks(chunk):
+            spans = self._spans(how, chunk, needle, _ahead(hay, needle, frontier))
+            if spans:
+                self._extend(index, how, spans)
+                return
+            behind = _behind(hay, needle, frontier.lowest)
+            if len(behind) > 2 * _BEAM:
+                self.undecided.add(index)
+                return
+            spans = self._spans(how, chunk, needle, behind)
+            if spans:
+                self._go_back(index, how, spans)
+                return
+
+    def _looks(self, chunk: str) -> Iterator[tuple[LocatedBy, str, str, _Frontier]]:
+        """Each way to look for a chunk: name, where, for what, from where."""
+        last = self._last
+        best = int(last.cost.argmin())
+        again = last.chunk >= 0 and self._chunks[last.chunk] == chunk
+        lowest = int(last.starts.min()) + again
+        expected = int(last.ends[best]) - (self._overlap if last.chunk >= 0 else 0)
+        frontier = _Frontier(lowest, max(lowest, expected), int(last.reach[best]))
+        yield LocatedBy.EXACT, self._text.verbatim, chunk, frontier
+        squeezed = _Frontier(*(int(self._text.n_before[position]) for position in frontier))
+        yield LocatedBy.WHITESPACE, self._text.squeezed, "".join(chunk.split()), squeezed
+
+    def _spans(
+        self, how: LocatedBy, chunk: str, needle: str, hits: list[int]
+    ) -> list[tuple[int, int]]:
+        """Hits as spans of the parent, without those that only look alike when squeezed."""
+        if how is LocatedBy.EXACT:
+            return [(hit, hit + len(needle)) for hit in hits]
+        spans = [self._text.unsqueeze(hit, hit + len(needle)) for hit in hits]
+        if len(needle) >= _LONG_TEXT:
+            return spans
+        words = chunk.split()  # "now here" is not "nowhere"
+        return [span for span in spans if self._text.verbatim[slice(*span)].split() == words]
+
+    def _extend(self, index: int, how: LocatedBy, spans: list[tuple[int, int]]) -> None:
+        last = self._last
+        starts, ends = np.array(spans, np.int64).T
+        if len(starts) == len(last.starts) == 1:
+            back, cost, reach = _NONE, _NONE, np.maximum(last.reach, ends)
+        else:
+            costs = self._costs(last, starts, again=self._repeats(index))
+            back = costs.argmin(0)
+            cost = costs[back, np.arange(len(starts))]
+            reach = np.maximum(last.reach[back], ends)
+            keep = cost < _IMPOSSIBLE
+            starts, ends, reach = starts[keep], ends[keep], reach[keep]
+            cost, back = cost[keep], back[keep]
+        self._push(_Layer(index, how, starts, ends, reach, cost, back))
+        if len(starts) == 1 or len(self._open) >= _MAX_UNDECIDED:
+            self._decide()
+
+    def _repeats(self, index: int) -> bool:
+        last = self._last.chunk
+        return last >= 0 and self._chunks[last] == self._chunks[index]
+
+    def _costs(self, last: _Layer, starts: NDArray[np.int64], *, again: bool) -> NDArray[np.int64]:
+        """Cost of every step from the last chunk to this one, shape ``(n_last, n)``."""
+        n_before = self._text.n_before
+        reach = last.reach[:, None]
+        skipped = n_before[np.maximum(starts, reach)] - n_before[reach]
+        costs: NDArray[np.int64] = last.cost[:, None] + skipped * np.int64(_SKIPPED)
+        if last.chunk >= 0:
+            shared = np.maximum(last.ends[:, None] - starts, 0)
+            costs += np.abs(shared - self._overlap)
+            costs[starts < last.starts[:, None] + again] = _IMPOSSIBLE
+        return costs
+
+    def _go_back(self, index: int, how: LocatedBy, spans: list[tuple[int, int]]) -> None:
+        self._decide()
+        starts, ends = np.array(spans, np.int64).T
+        zeros = np.zeros_like(starts)
+        self._went_back = True
+        self._push(_Layer(index, how, starts, ends, ends, zeros, zeros))
+        if len(starts) == 1:
+            self._decide()
+
+    def _push(self, layer: _Layer) -> None:
+        self._open.append(layer)
+        self._last = layer
+
+    def _decide(self) -> None:
+        """Fix the open chunks by the best way through them."""
+        if not self._open:
+            return
+        last = self._open[-1]
+        ways = np.flatnonzero(last.cost == last.cost.min())
+        best = ways[:1]
+        if not self._went_back:
+            ways = best
+        for layer in reversed(self._open):
+            if (ways == ways[0]).all():
+                self.spans[layer.chunk] = layer.starts[ways[0]], layer.ends[ways[0]]
+                self.how[layer.chunk] = layer.how
+            else:  # several ways lead on from where the order went back, and none is better
+                self.undecided.add(layer.chunk)
+            ways = layer.back[ways]
+        self._open.clear()
+        self._went_back = False
+        self._last = last._replace(
+            starts=last.starts[best], ends=last.ends[best], reach=last.reach[best], cost=_NONE
+        )
+
+
+def _ahead(hay: str, needle: str, frontier: _Frontier) -> list[int]:
+    """Occurrences from the frontier on, those nearest to the expected place, ascending."""
+    lowest, expected, reach = frontier
+    near = _around(hay, needle, lowest, expected)
+    if near and near[-1] + len(needle) > reach:
+        return near
+    # All of them lie in what is read already; the right one may be further than the horizon.
+    far = hay.find(needle, max(expected, reach))
+    return near if far < 0 else near + _around(hay, needle, far, far)
+
+
+def _around(hay: str, needle: str, lowest: int, expected: int) -> list[int]:
+    before: list[int] = []
+    end = expected + len(needle) - 1
+    while len(before) < _BEAM and (hit := hay.rfind(needle, lowest, end)) >= 0:
+        before.append(hit)
+        end = hit + len(needle) - 1
+    horizon = expected + _HORIZON + len(needle)
+    after = _occurrences(hay, needle, expected, horizon, _BEAM)
+    return before[::-1] + after
+
+
+def _behind(hay: str, needle: str, lowest: int) -> list[int]:
+    return _occurrences(hay, needle, 0, lowest + len(needle) - 1, 2 * _BEAM + 1)
+
+
+def _occurrences(hay: str, needle: str, start: int, end: int, limit: int) -> list[int]:
+    """The first occurrences within ``[start, end)``, overlapping ones too."""
+    hits: list[int] = []
+    while len(hits) < limit and (hit := hay.find(needle, start, end)) >= 0:
+        hits.append(hit)
+        start = hit + 1
+    return hits
+
+
+def _usual_overlap(text: _Text, chunks: Sequence[str]) -> int:
+    """Median overlap of neighbours that stand once in the parent.
+
+    Where there are none, the overlap that would let the chunks cover the parent exactly.
+    """
+    overlaps: list[int] = []
+    for index in range(1, len(chunks), max(1, (len(chunks) - 1) // _OVERLAP_SAMPLE)):
+        start = _only(text.verbatim, chunks[index - 1])
+        end = start + len(chunks[index - 1])
+        following = _only(text.verbatim, chunks[index]) if start >= 0 else -1
+        if following >= start >= 0 and not text.verbatim[end:following].strip():
+            overlaps.append(max(0, end - following))
+    if overlaps:
+        return median_low(overlaps)
+    surplus = sum(map(len, chunks)) - len(text.verbatim)
+    return max(0, round(surplus / max(1, len(chunks) - 1)))
+
+
+def _only(text: str, chunk: str) -> int:
+    """Where a chunk stands, or -1 when that is not at exactly one place."""
+    hits = _occurrences(text, chunk, 0, len(text), 2)
+    return hits[0] if len(hits) == 1 and chunk else -1
+
+
+def _place_parts(text: _Text, chunks: Sequence[str], search: _Search) -> None:
+    """Place what is left by the longest part of it between its neighbours."""
+    spans, how = search.spans, search.how
+    placed = [index for index, found in enumerate(how) if found is not LocatedBy.MISSING]
+    left = (-1, 0)
+    for index, chunk in enumerate(chunks):
+        if how[index] is LocatedBy.MISSING and index not in search.undecided:
+            follower = bisect_left(placed, index)
+            right = int(spans[placed[follower], 1]) if follower < len(placed) else None
+            part = _part(text, chunk, left, right)
+            if part is not None:
+                spans[index] = part
+                how[index] = LocatedBy.PARTIAL
+        if how[index] is not LocatedBy.MISSING:
+            left = int(spans[index, 0]), int(spans[index, 1])
+
+
+def _part(
+    text: _Text, chunk: str, left: tuple[int, int], right: int | None
+) -> tuple[int, int] | None:
+    """The one place of a chunk's longest part, after ``left`` starts and before ``right``."""
+    words = [len(word) for word in _WORD.findall(chunk)]
+    if sum(words) < _MIN_PART_CHARS:
+        return None
+    bounds = [0, *accumulate(words)]
+    needle = "".join(chunk.split())
+    lowest, end = left[0] + 1, len(text.verbatim) if right is None else right
+    if lowest < end:
+        region = text.n_before[[lowest, end]].tolist()
+        found = _longest_parts(text.squeezed, needle, bounds, *region)
+        parts = [text.unsqueeze(*part) for part in found]
+        joined = [part for part in parts if not text.skipped(left[1], part[0])]
+        if parts:
+            unique = parts if len(parts) == 1 else joined
+            return unique[0] if len(unique) == 1 else None
+    found = _longest_parts(text.squeezed, needle, bounds, 0, len(text.squeezed))
+    return text.unsqueeze(*found[0]) if len(found) == 1 else None
+
+
+def _longest_parts(
+    hay: str, needle: str, bounds: list[int], start: int, end: int
+) -> list[tuple[int, int]]:
+    """All places of the longest runs of words of ``needle`` in ``hay[start:end]``.
+
+    Both are without white space; ``bounds`` are the needle's word boundaries. A run of at least
+    half of the needle holds one of its quarters whole, so that four searches find all of them.
+    """
+    quarter = len(needle) // 4
+    found: dict[tuple[int, int], int] = {}
+    for seed in range(0, 4 * quarter, quarter):
+        hits = _occurrences(hay, needle[seed : seed + quarter], start, end, _MAX_REPEATS + 1)
+        if len(hits) > _MAX_REPEATS:
+            return []
+        for hit in hits:
+            first = max(0, seed - (hit - start))
+            before = _n_common(needle[first:seed][::-1], hay[hit - (seed - first) : hit][::-1])
+            room = min(len(needle) - seed, end - hit)
+            after = _n_common(needle[seed : seed + room], hay[hit : hit + room])
+            first = bounds[bisect_left(bounds, seed - before)]
+            last = bounds[bisect_right(bounds, seed + after) - 1]
+            found[hit - seed + first, hit - seed + last] = last - first
+    longest = max(found.values(), default=0)
+    if longest < max(_MIN_PART * len(needle), _MIN_PART_CHARS):
+        return []
+    return sorted(place for place, length in found.items() if length == longest)
+
+
+def _n_common(left: str, right: str) -> int:
+    """Length of the common prefix of two texts of one length."""
+    low, high = 0, len(left)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if left[low:middle] == right[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
