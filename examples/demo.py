@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the model is in a Python package
 
@@ -35,6 +36,7 @@ from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNode
 SAMPLES = Path(__file__).parent / "samples"
 ENGINES = {"early": {"enabled": False}, "late": {}}
 TOP_K = 5
+EVERYTHING = {"filter": "", "limit": 16_384, "output_fields": ["*"]}
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,9 @@ def read_samples() -> tuple[dict[str, str], list[Query]]:
     return documents, queries
 
 
-def index_with_llama_index(documents: dict[str, str], engine: LateChunkEngine, uri: str) -> Search:
+def index_with_llama_index(
+    documents: dict[str, str], queries: list[Query], engine: LateChunkEngine, uri: str
+) -> Search:
     """Split, embed and store through LlamaIndex."""
     embed_model = LateChunkEmbedding(engine=engine)
     parser = LateChunkNodeParser(
@@ -107,11 +111,13 @@ def index_with_llama_index(documents: dict[str, str], engine: LateChunkEngine, u
             for n in retriever.retrieve(query)
         ]
 
-    check_top_k(store.client, "llama_index", engine, search)
+    check_top_k(store.client.query("llama_index", **EVERYTHING), queries, engine, search)
     return search
 
 
-def index_with_langchain(documents: dict[str, str], engine: LateChunkEngine, uri: str) -> Search:
+def index_with_langchain(
+    documents: dict[str, str], queries: list[Query], engine: LateChunkEngine, uri: str
+) -> Search:
     """Split, embed and store through LangChain."""
     embeddings = LateChunkEmbeddings(engine=engine)
     splitter = LateChunkTextSplitter(
@@ -144,17 +150,18 @@ def index_with_langchain(documents: dict[str, str], engine: LateChunkEngine, uri
             for document, score in found
         ]
 
-    check_top_k(store.client, "langchain", engine, search)
+    check_top_k(store.client.query("langchain", **EVERYTHING), queries, engine, search)
     return search
 
 
-def check_top_k(client, collection: str, engine: LateChunkEngine, search: Search) -> None:  # noqa: ANN001  # pymilvus has no types
+def check_top_k(
+    rows: list[dict[str, Any]], queries: list[Query], engine: LateChunkEngine, search: Search
+) -> None:
     """The store's best similarities are those of a brute-force scan over its vectors."""
-    rows = client.query(collection, filter="", limit=16_384, output_fields=["*"])
     vectors = np.array([row.get("embedding", row.get("vector")) for row in rows], np.float32)
-    for query in ("Who may end the agreement?", "What is new in this release?"):
-        exact = np.sort(vectors @ engine.embed_query(query))[::-1][:TOP_K]
-        stored = [hit.similarity for hit in search(query)[:TOP_K]]
+    for query in queries:
+        exact = np.sort(vectors @ engine.embed_query(query.text))[::-1][:TOP_K]
+        stored = [hit.similarity for hit in search(query.text)[:TOP_K]]
         assert np.allclose(stored, exact, atol=1e-4), (stored, exact)
 
 
@@ -210,7 +217,7 @@ def main() -> None:
             for name, index in frameworks.items():
                 progress.update(task, description=f"indexing {mode}, {name}")
                 uri = str(Path(folder) / f"{mode}-{name}.db")
-                searches[name][mode] = index(documents, engine, uri)
+                searches[name][mode] = index(documents, queries, engine, uri)
                 progress.advance(task)
         progress.update(task, description="indexed")
         for name in frameworks:

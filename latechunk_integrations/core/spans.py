@@ -3,8 +3,8 @@
 Three looks, each only for what the one before left open:
 
 1. *Verbatim*, then *with other white space*. A beam search over the occurrences of each chunk,
-   in reading order, minimises first the text that no chunk covers, in non-space characters, then
-   how far each overlap is from the usual one; what is still equal goes to the earliest.
+   in reading order, minimises first the non-space characters that it skips between them, then how
+   far each overlap is from the usual one; what is still equal goes to the earliest.
 2. *In part*: the longest run of a chunk's words that stands between its placed neighbours.
 3. Whatever is left is reported missing.
 """
@@ -28,34 +28,32 @@ from latechunk_integrations.errors import InputTypeError
 
 __all__ = ["LocatedBy", "LocatedSpans", "locate"]
 
-# Occurrences kept on each side of the place where a chunk is expected. Measured on repetitive
-# text: 8 lose chunks, 64 gain nothing over 32.
+# Occurrences looked at on each side of the place where a chunk is expected. Measured on highly
+# repetitive text: 2 are too few, 8 are as good as 64.
 _BEAM = 32
-# How far past that place occurrences are listed, in characters: enough for dozens of chunks left
-# out, and what keeps the search linear in the length of the parent.
+# How far past that place they are looked for, in characters: room for dozens of chunks left out,
+# and what keeps the search linear in the length of the parent.
 _HORIZON = 1 << 16
-# Chunks decided at once when no unique chunk decides them earlier; bounds the memory.
-_MAX_UNDECIDED = 2048
-# Consecutive chunks looked at for the usual overlap, spread over the parent.
+# Chunks that may stay open until one that stands only once decides them; bounds the memory.
+_MAX_OPEN = 2048
+# Pairs of neighbours, spread over the parent, that the usual overlap is taken from.
 _OVERLAP_SAMPLE = 48
 # One skipped character outweighs every deviation of overlaps that a parent can have.
-_SKIPPED = 1 << 32
+_SKIPPED = np.int64(1 << 32)
 _IMPOSSIBLE = np.iinfo(np.int64).max
-# So many non-space characters agree by more than chance, with the words divided differently too.
-_LONG_TEXT = 32
-# A part stands for its chunk when most of the chunk is in it; below half, the vector would be of
-# some other text. And it must be longer than a turn of phrase.
+# So many non-space characters agree by more than chance, even with the words divided differently.
+_LONG_CHARS = 32
+# A part stands for its chunk when most of the chunk is in it: below half, the vector would be
+# of some other text. And it must be longer than a turn of phrase.
 _MIN_PART = 0.5
 _MIN_PART_CHARS = 12
-# A text that stands more often than this is boilerplate: no part of it tells places apart.
+# What stands more often than this is boilerplate: no part of it tells places apart.
 _MAX_REPEATS = 256
 _BLOCK = 1 << 18
-# Scripts without spaces: there each character counts as a word.
-_WORD = re.compile(
-    "[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-    "|[^\\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+"
-)
-_SPACES = tuple(code for code in range(0x3001) if chr(code).isspace())
+_SPACES = [code for code in range(0x3001) if chr(code).isspace()]
+# In scripts without spaces each character counts as a word.
+_UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 
 class LocatedBy(str, Enum):
@@ -104,15 +102,14 @@ def locate(text: str, chunks: Sequence[str], *, overlap: int | None = None) -> L
     r"""Span of each chunk's text in its parent.
 
     In reading order a chunk starts after its predecessor starts, or at the same character when
-    their texts differ. Among such assignments the one is taken that leaves the fewest non-space
-    characters of the parent uncovered, then the one whose overlaps are closest to the usual one,
-    then the earliest. Chunks may be left out and stripped.
+    their texts differ. Among such assignments the one is taken that skips the fewest non-space
+    characters between chunks, then the one whose overlaps are closest to the usual one, then the
+    earliest. Chunks may be stripped, and some may have been left out.
 
     A chunk that cannot stand after its predecessor goes back: to its only occurrence, or, of
-    several, to the one after which the chunks that follow skip least; when these do not decide,
-    it is missing. From there on the order holds anew. Where order and memory disagree about a
-    repeated text (chunks shuffled by hand), the order given is believed: the slice is right, the
-    place is the next one. Chunks of white space only are missing.
+    several, to the one from which the chunks after it skip least. Where these do not decide, it
+    is missing. From there on the order holds anew. Chunks shuffled by hand get right slices, but
+    a repeated text the occurrence that the order given implies.
 
     Args:
         text: The parent.
@@ -178,33 +175,44 @@ class _Text:
         """A non-empty range of the squeezed text as one of the text."""
         return int(self.positions[start]), int(self.positions[end - 1]) + 1
 
+    def spans(
+        self, chunk: str, needle: str, how: LocatedBy, hits: list[int]
+    ) -> list[tuple[int, int]]:
+        """Hits as spans, without those that are the chunk only when both are squeezed."""
+        if how is LocatedBy.EXACT:
+            return [(hit, hit + len(needle)) for hit in hits]
+        spans = [self.unsqueeze(hit, hit + len(needle)) for hit in hits]
+        if len(needle) >= _LONG_CHARS:
+            return spans
+        words = chunk.split()  # "now here" is not "nowhere"
+        return [span for span in spans if self.verbatim[slice(*span)].split() == words]
+
 
 class _Layer(NamedTuple):
-    """The occurrences of one chunk that are still possible, all of shape ``(n,)``.
-
-    ``reach`` is the furthest end on the best way there, ``cost`` that way's cost, ``back`` the
-    occurrence of the chunk before on it.
-    """
+    """The spans that one chunk may have, by start; arrays of shape ``(n,)``."""
 
     chunk: int
     how: LocatedBy
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     reach: NDArray[np.int64]
+    """Furthest end on the best way to this span."""
     cost: NDArray[np.int64]
+    """What that way costs."""
     back: NDArray[np.int64]
+    """Which span of the chunk before lies on it."""
 
 
 class _Frontier(NamedTuple):
-    """Where the next chunk can start, is expected to start, and adds something to what is read."""
+    """Where the next chunk may start, where it should, and where unread text begins."""
 
     lowest: int
     expected: int
     reach: int
 
 
-_NONE = np.zeros(1, np.int64)
-_ORIGIN = _Layer(-1, LocatedBy.MISSING, _NONE, _NONE, _NONE, _NONE, _NONE)
+_ZERO = np.zeros(1, np.int64)
+_ORIGIN = _Layer(-1, LocatedBy.MISSING, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
 
 
 class _Search:
@@ -223,117 +231,98 @@ class _Search:
 
     def run(self) -> None:
         """Place every chunk whose text stands in the parent."""
-        for index, chunk in enumerate(self._chunks):
-            if chunk and not chunk.isspace():
-                self._add(index, chunk)
+        for chunk, chunk_text in enumerate(self._chunks):
+            if chunk_text and not chunk_text.isspace():
+                self._place(chunk, chunk_text)
         self._decide()
 
-    def _add(self, index: int, chunk: str) -> None:
-        for how, hay, needle, frontier in self._looks(chunk):
-            spans = self._spans(how, chunk, needle, _ahead(hay, needle, frontier))
+    def _place(self, chunk: int, chunk_text: str) -> None:
+        again = self._last.chunk >= 0 and self._chunks[self._last.chunk] == chunk_text
+        for how, hay, needle, frontier in self._looks(chunk_text, again=again):
+            spans = self._text.spans(chunk_text, needle, how, _ahead(hay, needle, frontier))
             if spans:
-                self._extend(index, how, spans)
+                self._go_on(chunk, how, spans, again=again)
                 return
             behind = _behind(hay, needle, frontier.lowest)
-            if len(behind) > 2 * _BEAM:
-                self.undecided.add(index)
+            spans = self._text.spans(chunk_text, needle, how, behind)
+            if len(spans) > 2 * _BEAM:
+                self.undecided.add(chunk)
                 return
-            spans = self._spans(how, chunk, needle, behind)
             if spans:
-                self._go_back(index, how, spans)
+                self._go_back(chunk, how, spans)
                 return
 
-    def _looks(self, chunk: str) -> Iterator[tuple[LocatedBy, str, str, _Frontier]]:
-        """Each way to look for a chunk: name, where, for what, from where."""
+    def _looks(
+        self, chunk_text: str, *, again: bool
+    ) -> Iterator[tuple[LocatedBy, str, str, _Frontier]]:
+        """The ways to look for a chunk: name, in what, for what, from where."""
         last = self._last
         best = int(last.cost.argmin())
-        again = last.chunk >= 0 and self._chunks[last.chunk] == chunk
         lowest = int(last.starts.min()) + again
         expected = int(last.ends[best]) - (self._overlap if last.chunk >= 0 else 0)
         frontier = _Frontier(lowest, max(lowest, expected), int(last.reach[best]))
-        yield LocatedBy.EXACT, self._text.verbatim, chunk, frontier
+        yield LocatedBy.EXACT, self._text.verbatim, chunk_text, frontier
         squeezed = _Frontier(*(int(self._text.n_before[position]) for position in frontier))
-        yield LocatedBy.WHITESPACE, self._text.squeezed, "".join(chunk.split()), squeezed
+        yield LocatedBy.WHITESPACE, self._text.squeezed, "".join(chunk_text.split()), squeezed
 
-    def _spans(
-        self, how: LocatedBy, chunk: str, needle: str, hits: list[int]
-    ) -> list[tuple[int, int]]:
-        """Hits as spans of the parent, without those that only look alike when squeezed."""
-        if how is LocatedBy.EXACT:
-            return [(hit, hit + len(needle)) for hit in hits]
-        spans = [self._text.unsqueeze(hit, hit + len(needle)) for hit in hits]
-        if len(needle) >= _LONG_TEXT:
-            return spans
-        words = chunk.split()  # "now here" is not "nowhere"
-        return [span for span in spans if self._text.verbatim[slice(*span)].split() == words]
-
-    def _extend(self, index: int, how: LocatedBy, spans: list[tuple[int, int]]) -> None:
+    def _go_on(
+        self, chunk: int, how: LocatedBy, spans: list[tuple[int, int]], *, again: bool
+    ) -> None:
         last = self._last
         starts, ends = np.array(spans, np.int64).T
-        if len(starts) == len(last.starts) == 1:
-            back, cost, reach = _NONE, _NONE, np.maximum(last.reach, ends)
-        else:
-            costs = self._costs(last, starts, again=self._repeats(index))
-            back = costs.argmin(0)
-            cost = costs[back, np.arange(len(starts))]
-            reach = np.maximum(last.reach[back], ends)
-            keep = cost < _IMPOSSIBLE
-            starts, ends, reach = starts[keep], ends[keep], reach[keep]
-            cost, back = cost[keep], back[keep]
-        self._push(_Layer(index, how, starts, ends, reach, cost, back))
-        if len(starts) == 1 or len(self._open) >= _MAX_UNDECIDED:
-            self._decide()
+        if len(starts) == len(last.starts) == 1:  # nothing to choose, so nothing to count
+            self._push(_Layer(chunk, how, starts, ends, np.maximum(last.reach, ends), _ZERO, _ZERO))
+            return
+        costs = self._costs(starts, again=again)
+        back = costs.argmin(0)
+        cost = costs[back, np.arange(len(starts))]
+        columns = starts, ends, np.maximum(last.reach[back], ends), cost, back
+        self._push(_Layer(chunk, how, *(column[cost < _IMPOSSIBLE] for column in columns)))
 
-    def _repeats(self, index: int) -> bool:
-        last = self._last.chunk
-        return last >= 0 and self._chunks[last] == self._chunks[index]
-
-    def _costs(self, last: _Layer, starts: NDArray[np.int64], *, again: bool) -> NDArray[np.int64]:
-        """Cost of every step from the last chunk to this one, shape ``(n_last, n)``."""
-        n_before = self._text.n_before
+    def _costs(self, starts: NDArray[np.int64], *, again: bool) -> NDArray[np.int64]:
+        """Cost of each way to the last chunk and on to these starts, shape ``(n_last, n)``."""
+        last, n_before = self._last, self._text.n_before
         reach = last.reach[:, None]
         skipped = n_before[np.maximum(starts, reach)] - n_before[reach]
-        costs: NDArray[np.int64] = last.cost[:, None] + skipped * np.int64(_SKIPPED)
+        costs: NDArray[np.int64] = last.cost[:, None] + skipped * _SKIPPED
         if last.chunk >= 0:
             shared = np.maximum(last.ends[:, None] - starts, 0)
             costs += np.abs(shared - self._overlap)
             costs[starts < last.starts[:, None] + again] = _IMPOSSIBLE
         return costs
 
-    def _go_back(self, index: int, how: LocatedBy, spans: list[tuple[int, int]]) -> None:
+    def _go_back(self, chunk: int, how: LocatedBy, spans: list[tuple[int, int]]) -> None:
         self._decide()
         starts, ends = np.array(spans, np.int64).T
         zeros = np.zeros_like(starts)
         self._went_back = True
-        self._push(_Layer(index, how, starts, ends, ends, zeros, zeros))
-        if len(starts) == 1:
-            self._decide()
+        self._push(_Layer(chunk, how, starts, ends, ends, zeros, zeros))
 
     def _push(self, layer: _Layer) -> None:
         self._open.append(layer)
         self._last = layer
+        if len(layer.starts) == 1 or len(self._open) >= _MAX_OPEN:
+            self._decide()
 
     def _decide(self) -> None:
         """Fix the open chunks by the best way through them."""
         if not self._open:
             return
-        last = self._open[-1]
+        last = self._last
         ways = np.flatnonzero(last.cost == last.cost.min())
         best = ways[:1]
-        if not self._went_back:
-            ways = best
+        ways = ways if self._went_back else best
         for layer in reversed(self._open):
             if (ways == ways[0]).all():
                 self.spans[layer.chunk] = layer.starts[ways[0]], layer.ends[ways[0]]
                 self.how[layer.chunk] = layer.how
-            else:  # several ways lead on from where the order went back, and none is better
+            else:  # places to go back to that what follows does not tell apart
                 self.undecided.add(layer.chunk)
             ways = layer.back[ways]
         self._open.clear()
         self._went_back = False
-        self._last = last._replace(
-            starts=last.starts[best], ends=last.ends[best], reach=last.reach[best], cost=_NONE
-        )
+        starts, ends, reach = last.starts[best], last.ends[best], last.reach[best]
+        self._last = last._replace(starts=starts, ends=ends, reach=reach, cost=_ZERO)
 
 
 def _ahead(hay: str, needle: str, frontier: _Frontier) -> list[int]:
@@ -374,7 +363,7 @@ def _occurrences(hay: str, needle: str, start: int, end: int, limit: int) -> lis
 def _usual_overlap(text: _Text, chunks: Sequence[str]) -> int:
     """Median overlap of neighbours that stand once in the parent.
 
-    Where there are none, the overlap that would let the chunks cover the parent exactly.
+    Without any, the overlap that lets the chunks cover the parent exactly.
     """
     overlaps: list[int] = []
     for index in range(1, len(chunks), max(1, (len(chunks) - 1) // _OVERLAP_SAMPLE)):
@@ -416,22 +405,21 @@ def _part(
     text: _Text, chunk: str, left: tuple[int, int], right: int | None
 ) -> tuple[int, int] | None:
     """The one place of a chunk's longest part, after ``left`` starts and before ``right``."""
-    words = [len(word) for word in _WORD.findall(chunk)]
-    if sum(words) < _MIN_PART_CHARS:
-        return None
-    bounds = [0, *accumulate(words)]
+    bounds = [0, *accumulate(map(len, _WORD.findall(chunk)))]
     needle = "".join(chunk.split())
     lowest, end = left[0] + 1, len(text.verbatim) if right is None else right
     if lowest < end:
-        region = text.n_before[[lowest, end]].tolist()
-        found = _longest_parts(text.squeezed, needle, bounds, *region)
-        parts = [text.unsqueeze(*part) for part in found]
-        joined = [part for part in parts if not text.skipped(left[1], part[0])]
+        between = text.n_before[[lowest, end]].tolist()
+        parts = _longest_parts(text.squeezed, needle, bounds, *between)
+        spans = [text.unsqueeze(*part) for part in parts]
+        if len(spans) > 1:  # the one that goes on where the neighbour ends, if it is one
+            spans = [span for span in spans if not text.skipped(left[1], span[0])]
         if parts:
-            unique = parts if len(parts) == 1 else joined
-            return unique[0] if len(unique) == 1 else None
-    found = _longest_parts(text.squeezed, needle, bounds, 0, len(text.squeezed))
-    return text.unsqueeze(*found[0]) if len(found) == 1 else None
+            return spans[0] if len(spans) == 1 else None
+    if lowest == 0 and right is None:
+        return None
+    parts = _longest_parts(text.squeezed, needle, bounds, 0, len(text.squeezed))
+    return text.unsqueeze(*parts[0]) if len(parts) == 1 else None
 
 
 def _longest_parts(
@@ -442,6 +430,9 @@ def _longest_parts(
     Both are without white space; ``bounds`` are the needle's word boundaries. A run of at least
     half of the needle holds one of its quarters whole, so that four searches find all of them.
     """
+    shortest = max(_MIN_PART * len(needle), _MIN_PART_CHARS)
+    if len(needle) < shortest:
+        return []
     quarter = len(needle) // 4
     found: dict[tuple[int, int], int] = {}
     for seed in range(0, 4 * quarter, quarter):
@@ -449,17 +440,15 @@ def _longest_parts(
         if len(hits) > _MAX_REPEATS:
             return []
         for hit in hits:
-            first = max(0, seed - (hit - start))
-            before = _n_common(needle[first:seed][::-1], hay[hit - (seed - first) : hit][::-1])
+            room = min(seed, hit - start)
+            before = _n_common(needle[seed - room : seed][::-1], hay[hit - room : hit][::-1])
             room = min(len(needle) - seed, end - hit)
             after = _n_common(needle[seed : seed + room], hay[hit : hit + room])
             first = bounds[bisect_left(bounds, seed - before)]
             last = bounds[bisect_right(bounds, seed + after) - 1]
             found[hit - seed + first, hit - seed + last] = last - first
     longest = max(found.values(), default=0)
-    if longest < max(_MIN_PART * len(needle), _MIN_PART_CHARS):
-        return []
-    return sorted(place for place, length in found.items() if length == longest)
+    return sorted(p for p, n in found.items() if n == longest) if longest >= shortest else []
 
 
 def _n_common(left: str, right: str) -> int:

