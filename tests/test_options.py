@@ -1,0 +1,80 @@
+"""Options: one home, checked when built, the same from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latechunk_integrations import LateChunkEngine, LateChunkOptions
+from latechunk_integrations.errors import OptionError
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dtype": "int8"},
+        {"pooling": "max"},
+        {"fallback": "truncate"},
+        {"max_tokens": 0},
+        {"max_tokens": True},
+        {"overlap_tokens": -1},
+        {"preamble_tokens": None},
+        {"context_weight": 1.5},
+        {"context_weight": "high"},
+        {"header_weight": float("nan")},
+        {"dimensions": 0},
+        {"strict": "yes"},
+        {"revision": 3},
+        {"model": ""},
+    ],
+)
+def test_an_impossible_value_is_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=next(iter(wrong))):
+        LateChunkOptions(**{"model": "m", **wrong})
+
+
+def test_disabled_is_a_context_weight_of_zero() -> None:
+    disabled = LateChunkOptions(model="m", enabled=False)
+    assert (disabled.context_weight, disabled.late, disabled.standalone) == (0, False, True)
+
+
+def test_yaml_and_mapping_are_read_alike(tmp_path: Path) -> None:
+    path = tmp_path / "latechunk.yaml"
+    path.write_text("model: m\nmax_tokens: 128\ncontext_weight: 0.5\n", encoding="utf-8")
+    options = LateChunkOptions(model="m", max_tokens=128, context_weight=0.5)
+    assert LateChunkOptions.from_config(path) == options
+    assert LateChunkOptions.from_config(str(path)) == options
+    assert LateChunkOptions.from_config(options.to_dict()) == options
+
+
+def test_the_older_nested_shape_works() -> None:
+    inner = {"enabled": True, "model": "m", "max_tokens": 64, "fallback": "standard"}
+    options = LateChunkOptions.from_config({"retrieval": {"late_chunking": inner}})
+    assert options == LateChunkOptions(model="m", max_tokens=64, fallback="standard")
+
+
+def test_unknown_keys_are_answered_with_the_valid_ones() -> None:
+    with pytest.raises(OptionError) as caught:
+        LateChunkOptions.from_config({"model": "m", "contextweight": 1})
+    assert "did you mean 'context_weight'" in str(caught.value)
+    assert "preamble_tokens" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", ["- a list\n", "model: [unclosed\n", "retrieval: 3\n", "max_tokens: 3\n"]
+)
+def test_a_file_that_holds_no_options_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "latechunk.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(OptionError):
+        LateChunkOptions.from_config(path)
+    with pytest.raises(OptionError, match="cannot read"):
+        LateChunkOptions.from_config(tmp_path / "absent.yaml")
+
+
+def test_an_engine_is_made_from_a_file(tmp_path: Path, tiny_model_path: Path) -> None:
+    path = tmp_path / "latechunk.yaml"
+    path.write_text(f"model: {tiny_model_path}\nmax_tokens: 32\n", encoding="utf-8")
+    assert LateChunkEngine.from_config(path).encoder.max_tokens == 32

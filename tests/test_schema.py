@@ -1,0 +1,69 @@
+"""Values are checked when built, and do not change afterwards."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+
+from latechunk_integrations import CharSpans, ChunkVectors, Parent, Span
+from latechunk_integrations.errors import EmptyTextError, InputTypeError, SpanError
+
+
+@pytest.mark.parametrize("bounds", [(5, 3), (4, 4), (-1, 2)])
+def test_a_span_that_cannot_be_is_refused(bounds: tuple[int, int]) -> None:
+    with pytest.raises(SpanError) as caught:
+        Span(*bounds)
+    assert caught.value.span == bounds
+    with pytest.raises(SpanError):
+        CharSpans([(0, 1), bounds])
+
+
+def test_a_span_outside_its_parent_names_both() -> None:
+    with pytest.raises(SpanError, match="9 code points") as caught:
+        Parent("nine char", [(0, 3), (4, 10)], id="doc")
+    assert (caught.value.parent_id, caught.value.span) == ("doc", (4, 10))
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "\u00a0"])
+def test_a_parent_without_text_is_refused(text: str) -> None:
+    with pytest.raises(EmptyTextError):
+        Parent(text)
+
+
+def test_wrong_types_are_refused() -> None:
+    with pytest.raises(InputTypeError):
+        Parent(b"bytes")  # type: ignore[arg-type]  # what users do
+    with pytest.raises(InputTypeError):
+        Parent("text", header=None)  # type: ignore[arg-type]  # what users do
+    with pytest.raises(SpanError):
+        Parent("text", [(0, 1, 2)])
+
+
+def test_without_spans_the_parent_is_one_chunk() -> None:
+    assert Parent("text").spans.array.tolist() == [[0, 4]]
+    assert Parent("text", []).spans.array.shape == (0, 2)
+
+
+def test_the_fingerprint_depends_on_text_and_header_alone() -> None:
+    parent = Parent("text", header="head")
+    assert parent.fingerprint == Parent("text", [(0, 2)], header="head", id="x").fingerprint
+    others = {Parent("text").fingerprint, Parent("texthead").fingerprint, parent.fingerprint}
+    assert len(others) == 3
+    assert parent.id == parent.fingerprint
+
+
+def test_parents_are_frozen_and_survive_pickling() -> None:
+    parent = Parent("text", [(0, 2)], header="head", id="x")
+    with pytest.raises(FrozenInstanceError):
+        parent.text = "other"  # type: ignore[misc]  # that it fails is the point
+    with pytest.raises(ValueError, match="read-only"):
+        parent.spans.array[0, 0] = 1
+    assert pickle.loads(pickle.dumps(parent)) == parent  # ours
+
+
+def test_vectors_and_modes_must_agree() -> None:
+    with pytest.raises(InputTypeError):
+        ChunkVectors("x", np.zeros((2, 3), np.float32), ("late",))
