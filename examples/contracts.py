@@ -44,6 +44,7 @@ def ranks(uri: str, header_from: list[str], **options: float) -> list[int]:
         str(get_model_path()),
         RecursiveCharacterTextSplitter(chunk_size=300, chunk_overlap=0),
         header_from=header_from,
+        dtype="float32",  # bfloat16, where a machine has it, may swap close neighbours
         **options,
     )
     chunks = splitter.split_documents(contracts())

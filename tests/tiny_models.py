@@ -42,7 +42,7 @@ def _fast(**parts: Any) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(**parts)  # type: ignore[no-untyped-call]  # transformers has no types here
 
 
-def _wordpiece() -> PreTrainedTokenizerFast:
+def wordpiece_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -111,7 +111,7 @@ def _unigram() -> PreTrainedTokenizerFast:
 
 def _transformer(family: Family, positions: int) -> tuple[torch.nn.Module, PreTrainedTokenizerFast]:
     if family == "wordpiece":
-        tokenizer = _wordpiece()
+        tokenizer = wordpiece_tokenizer()
         bert = BertConfig(
             vocab_size=len(tokenizer),
             intermediate_size=64,

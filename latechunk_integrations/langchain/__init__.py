@@ -10,11 +10,13 @@ try:
 except ImportError as error:
     from latechunk_integrations.errors import MissingExtraError
 
-    raise MissingExtraError("langchain_core", extra="langchain") from error
+    raise MissingExtraError(error.name or "langchain_core", extra="langchain") from error
 
 from latechunk_integrations.langchain.chunk_text import ChunkText
+from latechunk_integrations.langchain.compressors import LinkRankingCompressor, SnippetCompressor
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings, PlainEmbeddings
 from latechunk_integrations.langchain.pair import LateChunkPair, late_chunking
+from latechunk_integrations.langchain.retrievers import SnippetRetriever
 from latechunk_integrations.langchain.store_proxy import LateChunkVectorStore
 from latechunk_integrations.langchain.text_splitter import LateChunkTextSplitter
 from latechunk_integrations.langchain.vectors import aadd_late_chunks, add_late_chunks
@@ -25,7 +27,10 @@ __all__ = [
     "LateChunkPair",
     "LateChunkTextSplitter",
     "LateChunkVectorStore",
+    "LinkRankingCompressor",
     "PlainEmbeddings",
+    "SnippetCompressor",
+    "SnippetRetriever",
     "aadd_late_chunks",
     "add_late_chunks",
     "late_chunking",

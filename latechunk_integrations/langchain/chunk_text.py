@@ -26,21 +26,21 @@ class ChunkText(str):
         text: What the splitter made of the span; most often the span itself.
         parent: The parent with all of its chunks' spans.
         row: Which of them this is.
-        origin: What names the pair that cut it; see `LateChunkEmbeddings.origin`.
+        pair: Names the pair that cut it; see `LateChunkEmbeddings.pair_key`.
     """
 
-    __slots__ = ("origin", "parent", "row")
+    __slots__ = ("pair", "parent", "row")
 
     parent: Parent
     row: int
-    origin: str
+    pair: str
 
-    def __new__(cls, text: str, parent: Parent, row: int, origin: str = "") -> ChunkText:  # noqa: PYI034  # Self: 3.11
+    def __new__(cls, text: str, parent: Parent, row: int, pair: str = "") -> ChunkText:  # noqa: PYI034  # Self: 3.11
         """Build the str, then attach where it comes from."""
         chunk = super().__new__(cls, text)
         chunk.parent = parent
         chunk.row = row
-        chunk.origin = origin
+        chunk.pair = pair
         return chunk
 
     @property
@@ -55,11 +55,11 @@ class ChunkText(str):
         return self.parent.chunk_text(self.row) == self
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (str(self), self.parent, self.row, self.origin)
+        return _restore, (str(self), self.parent, self.row, self.pair)
 
 
-def _restore(text: str, parent: Parent, row: int, origin: str) -> ChunkText:
-    return ChunkText(text, _interned(parent), row, origin)
+def _restore(text: str, parent: Parent, row: int, pair: str) -> ChunkText:
+    return ChunkText(text, _interned(parent), row, pair)
 
 
 def _interned(parent: Parent) -> Parent:

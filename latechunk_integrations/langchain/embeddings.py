@@ -82,6 +82,7 @@ class LateChunkEmbeddings(BaseModel, Embeddings):
     _engine: LateChunkEngine | None = PrivateAttr(default=None)
     _ledger: Ledger = PrivateAttr()
     _stats: EngineStats = PrivateAttr(default_factory=EngineStats)
+    _pair_key: str = PrivateAttr()
     _embedding: threading.RLock = PrivateAttr(default_factory=threading.RLock)
 
     def __init__(
@@ -99,6 +100,8 @@ class LateChunkEmbeddings(BaseModel, Embeddings):
         )
         self._engine = engine
         self._ledger = Ledger(self.ledger_bytes, self._stats)
+        named = {name: value for name, value in self.options.items() if name not in _NEUTRAL}
+        self._pair_key = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.options, self.ledger_bytes)
@@ -116,10 +119,9 @@ class LateChunkEmbeddings(BaseModel, Embeddings):
         return self._engine
 
     @property
-    def origin(self) -> str:
+    def pair_key(self) -> str:
         """Names model and options in chunks, so that those of another pair are noticed."""
-        named = {name: value for name, value in self.options.items() if name not in _NEUTRAL}
-        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
+        return self._pair_key
 
     @property
     def strict(self) -> bool:
@@ -217,6 +219,9 @@ class LateChunkEmbeddings(BaseModel, Embeddings):
             UnknownChunkError: ``strict`` and a chunk's parent is not among the parents.
         """
         documents = list(chunks)
+        for document in documents:
+            if isinstance(document.page_content, ChunkText):
+                self._check_pair(document.page_content)
         places = places_of(documents, parents, tuple(header_from))
         resolved = [
             _Resolution("bound", place) if place else _Resolution("standalone", lost=True)
@@ -235,7 +240,7 @@ class LateChunkEmbeddings(BaseModel, Embeddings):
         """
         engine = self.engine.fingerprint
         if isinstance(text, ChunkText):
-            self._check_origin(text)
+            self._check_pair(text)
             start, end = text.span
             return f"late-{engine}-{text.parent.fingerprint}-{start}-{end}"
         if text in self._ledger or BOUND.get() is not None:
@@ -277,7 +282,7 @@ class LateChunkEmbeddings(BaseModel, Embeddings):
     def _by_text(self, text: str) -> _Resolution | None:
         if not isinstance(text, ChunkText):
             return None
-        self._check_origin(text)
+        self._check_pair(text)
         return _Resolution("text", Place(text.parent, text.row))
 
     def _by_binding(self, texts: Sequence[str]) -> list[_Resolution | None]:
@@ -300,8 +305,8 @@ class LateChunkEmbeddings(BaseModel, Embeddings):
             for held in self._ledger.resolve(texts)
         ]
 
-    def _check_origin(self, text: ChunkText) -> None:
-        if text.origin != self.origin:
+    def _check_pair(self, text: ChunkText) -> None:
+        if text.pair != self.pair_key:
             raise MismatchedPairError(
                 "these chunks were cut for embeddings of another model or with other options; "
                 f"make the pair with late_chunking(), here for {self.model_name!r}",

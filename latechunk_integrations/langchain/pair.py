@@ -25,6 +25,8 @@ def late_chunking(
     *,
     section_splitter: Splitter | None = None,
     header_from: Iterable[str] = (),
+    add_end_index: bool = False,
+    add_mode: bool = False,
     **options: Any,
 ) -> LateChunkPair:
     """A splitter and embeddings that belong together.
@@ -34,6 +36,8 @@ def late_chunking(
         splitter: See `LateChunkTextSplitter`.
         section_splitter: See `LateChunkTextSplitter`.
         header_from: See `LateChunkTextSplitter`.
+        add_end_index: See `LateChunkTextSplitter`.
+        add_mode: See `LateChunkTextSplitter`.
         **options: Of `LateChunkEmbeddings`, and so of `LateChunkOptions`.
     """
     named = {"engine": model} if isinstance(model, LateChunkEngine) else {"model_name": model}
@@ -44,6 +48,8 @@ def late_chunking(
             splitter=splitter,
             section_splitter=section_splitter,
             header_from=header_from,
+            add_end_index=add_end_index,
+            add_mode=add_mode,
         ),
         embeddings,
     )

@@ -135,7 +135,7 @@ class LateChunkTextSplitter(TextSplitter):
 
     def _mark(self, chunk: Document, parent: Parent, row: int) -> None:
         """Let the text know its parent, and the metadata name it."""
-        text = ChunkText(chunk.page_content, parent, row, self._embeddings.origin)
+        text = ChunkText(chunk.page_content, parent, row, self._embeddings.pair_key)
         chunk.page_content = text  # after construction: pydantic makes a plain str of it
         start, end = text.span
         chunk.metadata[START_KEY] = start

@@ -13,5 +13,16 @@ except ImportError as error:
 
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 from latechunk_integrations.llama_index.node_parser import LateChunkNodeParser
+from latechunk_integrations.llama_index.postprocessors import (
+    LinkRankingPostprocessor,
+    SnippetPostprocessor,
+)
+from latechunk_integrations.llama_index.retrievers import SnippetRetriever
 
-__all__ = ["LateChunkEmbedding", "LateChunkNodeParser"]
+__all__ = [
+    "LateChunkEmbedding",
+    "LateChunkNodeParser",
+    "LinkRankingPostprocessor",
+    "SnippetPostprocessor",
+    "SnippetRetriever",
+]

@@ -40,7 +40,7 @@ def test_a_document_keeps_it_where_it_is_assigned() -> None:
 def test_chunks_pickled_one_by_one_share_a_parent_again() -> None:
     read = [pickle.loads(pickle.dumps(_chunk(row))) for row in range(3)]
     assert read == ["one", "two", "three"]
-    assert [(chunk.row, chunk.origin) for chunk in read] == [(0, "pair"), (1, "pair"), (2, "pair")]
+    assert [(chunk.row, chunk.pair) for chunk in read] == [(0, "pair"), (1, "pair"), (2, "pair")]
     assert read[0].parent is read[1].parent is read[2].parent
     assert read[0].parent == _PARENT
 

@@ -7,14 +7,18 @@ import copy
 import importlib
 import logging
 import pickle
+import random
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_tests.integration_tests import EmbeddingsIntegrationTests
@@ -117,6 +121,35 @@ def test_each_layer_gives_the_engines_vectors_and_is_counted(
         "probe": 0,
         "evicted": 0,
     }
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    size=st.integers(1, 12),
+    layer=st.sampled_from(["text", "bound", "ledger"]),
+    shuffle=st.booleans(),
+)
+def test_any_corpus_order_and_batch_gives_the_engines_vectors(
+    tiny_engine: LateChunkEngine, seed: int, size: int, layer: str, shuffle: bool
+) -> None:
+    """Exact by text and by binding in any order; by the ledger in whole documents, or reported."""
+    documents = corpus(n_documents=3, n_lines=5, seed=seed)
+    truth = true_vectors(tiny_engine, documents)
+    embeddings = LateChunkEmbeddings(engine=tiny_engine)
+    chunks = _splitter(embeddings).split_documents(random.Random(seed).sample(documents, 3))
+    if shuffle and layer != "ledger":
+        random.Random(seed).shuffle(chunks)
+    if layer != "text":
+        chunks = rebuilt(chunks)
+    stored: dict[Any, Any] = {}
+    with embeddings.bind(chunks) if layer == "bound" else nullcontext():
+        for start in range(0, len(chunks), size):
+            stored |= _embedded(embeddings, chunks[start : start + size])
+    n_wrong = sum(np.abs(stored[key] - truth[key]).max() > 1e-5 for key in truth)
+    assert embeddings.stats[layer] == len(chunks)
+    assert n_wrong <= embeddings.stats["ambiguous"]
+    if layer != "ledger":
+        assert embeddings.stats["ambiguous"] == 0
 
 
 def test_unknown_texts_are_embedded_standalone_counted_and_logged_once(

@@ -178,7 +178,7 @@ async def test_aindex_is_right(
     assert_same(kind.read(inner), true_vectors(tiny_engine, documents))
 
 
-@pytest.mark.parametrize("name", ["chroma", "qdrant", "faiss"])
+@pytest.mark.parametrize("name", ["chroma", "qdrant", "faiss", "milvus"])
 def test_index_into_other_stores_is_right(
     pair: LateChunkPair,
     records: InMemoryRecordManager,
@@ -193,6 +193,8 @@ def test_index_into_other_stores_is_right(
 
     documents = corpus(5)
     kind = KINDS[name](tmp_path)
+    if name == "milvus":
+        kind.arguments["auto_id"] = False
     inner = kind.empty(pair.embeddings, tiny_engine.dimensions)
     chunks = pair.splitter.split_documents(documents)
     store = LateChunkVectorStore(inner)

@@ -41,17 +41,26 @@ def _has_pgvector(installation: Path) -> bool:
     config = installation / "bin" / "pg_config"
     if not config.exists():
         return False
-    found = subprocess.run(
-        [str(config), "--sharedir"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    shares = [Path(found), installation / "share" / "postgresql"]
+    found = _run([str(config), "--sharedir"], **_USER)
+    shares = [Path(found.stdout.strip()), installation / "share" / "postgresql"]
     return any((share / "extension" / "vector.control").exists() for share in shares)
 
 
+# PostgreSQL refuses to run as root.
+_USER: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
+
+
+def _run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd="/", **options
+        )
+    except PermissionError as error:
+        pytest.skip(f"PostgreSQL must not run as root, and another user may not run it: {error}")
+
+
 def _as_user(command: list[str]) -> None:
-    """Run as ``nobody`` where the tests run as root: PostgreSQL refuses to start as root."""
-    user: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **user)
+    done = _run(command, **_USER)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,27 @@ def test_precomputed_vectors_need_no_ledger(
     ids = add_late_chunks(store, iter(chunks), parents=documents)
     assert len(set(ids)) == len(chunks)
     assert_same(store_kind.read(store), truth)
+
+
+def test_a_corpus_longer_than_memory_is_embedded_and_written_as_it_is_read(
+    pair: LateChunkPair, tiny_engine: LateChunkEngine, tmp_path: Path
+) -> None:
+    """Chunks are asked for only when those before them lie in the store."""
+    kind = KINDS["in_memory"](tmp_path)
+    store: Any = kind.empty(pair.embeddings, 0)
+    documents = corpus(400, seed=2)
+    most_waiting = 0
+
+    def chunks() -> Iterator[Document]:
+        nonlocal most_waiting
+        for number, chunk in enumerate(pair.splitter.lazy_split_documents(iter(documents))):
+            most_waiting = max(most_waiting, number - len(store.store))
+            yield chunk
+
+    add_late_chunks(store, chunks())
+    assert len(store.store) > 2_000
+    assert most_waiting < 1_100
+    assert_same(kind.read(store), true_vectors(tiny_engine, documents))
 
 
 async def test_precomputed_vectors_are_written_without_blocking_the_loop(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
-from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
 from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.errors import InputTypeError
@@ -19,32 +17,6 @@ from latechunk_integrations.langchain import (
 )
 from tests.langchain.stores import KINDS
 from tests.langchain.support import assert_same, corpus, lines, rebuilt, true_vectors
-
-
-class _WithLateChunking(VectorStoreIntegrationTests):
-    """The standard suite, whose texts are its own, over our embeddings."""
-
-    late: ClassVar[LateChunkEmbeddings]
-
-    @pytest.fixture(autouse=True)
-    def _own_embeddings(self, tiny_engine: LateChunkEngine) -> None:
-        type(self).late = LateChunkEmbeddings(engine=tiny_engine)
-
-    @classmethod
-    def get_embeddings(cls) -> LateChunkEmbeddings:
-        return cls.late
-
-
-class TestInMemory(_WithLateChunking):
-    @pytest.fixture
-    def vectorstore(self) -> VectorStore:
-        return InMemoryVectorStore(self.get_embeddings())
-
-
-class TestProxyOverInMemory(_WithLateChunking):
-    @pytest.fixture
-    def vectorstore(self) -> VectorStore:
-        return LateChunkVectorStore(InMemoryVectorStore(self.get_embeddings()))
 
 
 def test_every_method_of_a_vector_store_is_forwarded() -> None:

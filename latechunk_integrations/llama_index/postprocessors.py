@@ -1,0 +1,117 @@
+"""Node postprocessors: snippets of long nodes, and links ranked for a crawl."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llama_index.core.bridge.pydantic import ConfigDict, Field
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import (
+    BaseNode,
+    NodeRelationship,
+    NodeWithScore,
+    QueryBundle,
+    TextNode,
+)
+
+from latechunk_integrations.errors import InputTypeError
+from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
+from latechunk_integrations.retrieval.links import (
+    LinkRankingOptions,
+    Scorer,
+    rank_links,
+    read_link,
+)
+from latechunk_integrations.retrieval.snippets import SnippetOptions, select_snippets
+
+__all__ = ["LinkRankingPostprocessor", "SnippetPostprocessor", "snippet_nodes"]
+
+
+class SnippetPostprocessor(BaseNodePostprocessor):
+    """Replaces long nodes by the snippets that answer the query best.
+
+    Args:
+        embed_model: Whose engine scores the chunks.
+        options: Lengths and number of snippets.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    embed_model: LateChunkEmbedding
+    options: SnippetOptions = Field(default_factory=SnippetOptions)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which LlamaIndex serialises this class."""
+        return "SnippetPostprocessor"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        sources = [scored.node for scored in nodes]
+        return snippet_nodes(self.embed_model, sources, _question(query_bundle), self.options)
+
+
+class LinkRankingPostprocessor(BaseNodePostprocessor):
+    """Ranks nodes that stand for links, best first, a few for each host.
+
+    Args:
+        scorer: Relevance of texts to the query; ``None``: a cross-encoder.
+        options: Weights and limits.
+        url_key: Metadata key of the URL; ``n_seen``, ``last_modified`` (ISO 8601 or a
+            datetime) and ``date_confidence`` are read beside it.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    scorer: Scorer | None = None
+    options: LinkRankingOptions = Field(default_factory=LinkRankingOptions)
+    url_key: str = "url"
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which LlamaIndex serialises this class."""
+        return "LinkRankingPostprocessor"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        links = [read_link(s.node.get_content(), s.node.metadata, self.url_key) for s in nodes]
+        ranked = rank_links(
+            _question(query_bundle), links, scorer=self.scorer, options=self.options
+        )
+        return [
+            NodeWithScore(
+                node=TextNode(text=one.link.text, metadata={self.url_key: one.link.url}),
+                score=one.score,
+            )
+            for one in ranked
+        ]
+
+
+def snippet_nodes(
+    embed_model: LateChunkEmbedding,
+    sources: Sequence[BaseNode],
+    question: str,
+    options: SnippetOptions,
+) -> list[NodeWithScore]:
+    """The snippets of nodes, as nodes with offsets and the source they come from."""
+    texts = [node.get_content() for node in sources]
+    found = []
+    for snippet in select_snippets(embed_model.engine, question, texts, options=options):
+        source = sources[snippet.index]
+        node = TextNode(
+            text=snippet.text,
+            metadata=dict(source.metadata),
+            start_char_idx=snippet.span.start,
+            end_char_idx=snippet.span.end,
+            relationships={NodeRelationship.SOURCE: source.as_related_node_info()},
+        )
+        found.append(NodeWithScore(node=node, score=snippet.score))
+    return found
+
+
+def _question(query_bundle: QueryBundle | None) -> str:
+    if query_bundle is None:
+        raise InputTypeError("a query is needed: pass query_bundle or query_str")
+    return query_bundle.query_str

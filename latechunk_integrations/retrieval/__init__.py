@@ -1,0 +1,1 @@
+"""Selection that knows no framework: snippets of long texts, links worth reading."""

@@ -1,0 +1,345 @@
+"""Links worth reading: candidates of a crawl, ranked for one question."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+from latechunk_integrations.errors import OptionError
+
+__all__ = [
+    "Link",
+    "LinkRankingOptions",
+    "RankedLink",
+    "Scorer",
+    "cross_encoder_scorer",
+    "embedding_scorer",
+    "freshness",
+    "normalize_url",
+    "rank_links",
+    "read_link",
+]
+
+logger = logging.getLogger(__name__)
+
+Scorer: TypeAlias = Callable[[str, Sequence[str]], Sequence[float]]
+"""Relevance of each text to a question; any scale, higher is better."""
+
+_WEB = ("http", "https")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Link:
+    """A candidate.
+
+    Args:
+        url: Where it leads.
+        text: What is known of it: anchor text, title, search snippet.
+        n_seen: How often it was met.
+        last_modified: When its page was last changed, if that is known.
+        date_confidence: How far that date is to be trusted, 0 to 1.
+    """
+
+    url: str
+    text: str = ""
+    n_seen: int = 1
+    last_modified: datetime | None = None
+    date_confidence: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkRankingOptions:
+    """Weights of the factors, each of which lies between 0 and 1, and what is kept.
+
+    Args:
+        frequency: Weight of how often a link was met.
+        host: Weight of how many candidates its host has.
+        path: Weight of how many candidates share the beginnings of its path.
+        freshness: Weight of its last change.
+        relevance: Weight of its text's relevance to the question.
+        path_decay: What a path segment counts, compared with the one before it.
+        half_life_days: Days after which freshness has halved.
+        top_k: Links kept in all; ``None``: all.
+        top_k_per_host: Links kept of one host, for diversity; ``None``: all.
+        blocked_hosts: Hosts left out, their subdomains too.
+
+    Raises:
+        OptionError: A value is outside its range.
+    """
+
+    frequency: float = 0.5
+    host: float = 0.2
+    path: float = 0.4
+    freshness: float = 0.3
+    relevance: float = 1.0
+    path_decay: float = 0.8
+    half_life_days: float = 365.0
+    top_k: int | None = None
+    top_k_per_host: int | None = 3
+    blocked_hosts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("frequency", "host", "path", "freshness", "relevance"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise OptionError(f"the weight {name} must be at least 0")
+        if not 0 < self.path_decay <= 1 or not self.half_life_days > 0:
+            raise OptionError("path_decay must be in (0, 1], half_life_days above 0")
+        for name in ("top_k", "top_k_per_host"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"{name} must be at least 1 or None, not {value!r}")
+
+
+@dataclass(frozen=True)
+class RankedLink:
+    """A link, its score and the factors that make it up.
+
+    Args:
+        link: The candidate; of several with one URL the first, their ``n_seen`` added up.
+        score: Weighted mean of the factors, 0 to 1.
+        factors: Each factor by name, 0 to 1.
+    """
+
+    link: Link
+    score: float
+    factors: dict[str, float]
+
+
+def rank_links(
+    question: str,
+    links: Sequence[Link],
+    *,
+    scorer: Scorer | None = None,
+    options: LinkRankingOptions | None = None,
+    now: datetime | None = None,
+) -> list[RankedLink]:
+    """Rank the candidates of a crawl, best first.
+
+    Args:
+        question: What is looked for.
+        links: Candidates. What is no web address is left out and logged.
+        scorer: Relevance of texts; ``None``: `cross_encoder_scorer` with its default model.
+        options: Weights and limits; ``None``: the defaults.
+        now: The present, for freshness; ``None``: the clock's.
+
+    Returns:
+        What is kept, at most ``top_k_per_host`` links of one host.
+    """
+    chosen = options or LinkRankingOptions()
+    merged = _merge(links, chosen.blocked_hosts)
+    if not merged:
+        return []
+    present = now or datetime.now(timezone.utc)
+    columns = {
+        "frequency": _frequencies(merged),
+        "host": _host_shares(merged),
+        "path": _path_shares(merged, chosen.path_decay),
+        "freshness": [freshness(link, present, chosen.half_life_days) for link in merged],
+        "relevance": _relevances(question, merged, scorer)
+        if chosen.relevance
+        else [0.0] * len(merged),
+    }
+    if chosen.relevance:  # a cross-encoder is not loaded for nothing
+        columns["relevance"] = _relevances(question, merged, scorer)
+    weights = {name: getattr(chosen, name) for name in columns}
+    total = sum(weights.values()) or 1.0
+    ranked = []
+    for row, link in enumerate(merged):
+        factors = {name: column[row] for name, column in columns.items()}
+        score = sum(weights[name] * value for name, value in factors.items()) / total
+        ranked.append(RankedLink(link, score, factors))
+    ranked.sort(key=lambda one: (-one.score, one.link.url))
+    return list(_diverse(ranked, chosen))
+
+
+def normalize_url(url: str) -> str | None:
+    """One spelling for one page: host in lower case, no fragment, no default port.
+
+    The query stays as it is: what it means is the site's own business.
+
+    Returns:
+        The URL, or None if it is no web address.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme.lower() not in _WEB or not parts.hostname:
+        return None
+    scheme = parts.scheme.lower()
+    at = "" if port in (None, _DEFAULT_PORTS[scheme]) else f":{port}"
+    return urlunsplit((scheme, parts.hostname + at, parts.path.rstrip("/"), parts.query, ""))
+
+
+def read_link(text: str, metadata: Mapping[str, Any], url_key: str) -> Link:
+    """A link from a text and the metadata beside it.
+
+    Args:
+        text: What is known of the link.
+        metadata: Holds the URL under ``url_key`` and, where known, ``n_seen``,
+            ``last_modified`` (ISO 8601 or a datetime) and ``date_confidence``.
+        url_key: Where the URL stands.
+    """
+    modified = metadata.get("last_modified")
+    if isinstance(modified, str):
+        modified = datetime.fromisoformat(modified.replace("Z", "+00:00"))
+    return Link(
+        str(metadata.get(url_key, "")),
+        text,
+        int(metadata.get("n_seen", 1)),
+        modified,
+        float(metadata.get("date_confidence", 1.0)),
+    )
+
+
+def freshness(link: Link, now: datetime, half_life_days: float) -> float:
+    """``confidence * 2 ** (-age / half life)``, 0 without a date; a future date counts as now."""
+    if link.last_modified is None:
+        return 0.0
+    modified = link.last_modified
+    if modified.tzinfo is None:
+        modified = modified.replace(tzinfo=timezone.utc)
+    age_days = max(0.0, (now - modified) / timedelta(days=1))
+    confidence = min(1.0, max(0.0, link.date_confidence))
+    return float(confidence * 2.0 ** (-age_days / half_life_days))
+
+
+def cross_encoder_scorer(
+    model: str = "cross-encoder/ms-marco-MiniLM-L6-v2", *, device: str | None = None
+) -> Scorer:
+    """Relevance by a cross-encoder of sentence-transformers, loaded on first use.
+
+    Args:
+        model: A hub name or a local path. Its repository's own code is not run.
+        device: Where it runs; ``None``: the best device present.
+    """
+
+    def score(question: str, texts: Sequence[str]) -> list[float]:
+        encoder = _cross_encoder(model, device)
+        pairs = [(question, text) for text in texts]
+        return [float(value) for value in encoder.predict(pairs, show_progress_bar=False)]
+
+    return score
+
+
+def embedding_scorer(engine: Any) -> Scorer:
+    """Relevance by the cosine of an engine's query and passage vectors.
+
+    Args:
+        engine: A `LateChunkEngine`.
+    """
+
+    def score(question: str, texts: Sequence[str]) -> list[float]:
+        similarities = engine.embed_texts(list(texts)) @ engine.embed_query(question)
+        return [float(value) for value in similarities]
+
+    return score
+
+
+@lru_cache(maxsize=2)
+def _cross_encoder(model: str, device: str | None) -> Any:
+    from sentence_transformers import CrossEncoder  # noqa: PLC0415  # only the default scorer
+
+    return CrossEncoder(model, device=device, trust_remote_code=False)
+
+
+def _merge(links: Sequence[Link], blocked: Sequence[str]) -> list[Link]:
+    """One link for each page, without blocked hosts and without what is no web address."""
+    merged: dict[str, Link] = {}
+    broken = 0
+    for link in links:
+        url = normalize_url(link.url)
+        if url is None:
+            broken += 1
+        elif _is_blocked(_host(url), blocked):
+            continue
+        elif url in merged:
+            seen = merged[url]
+            merged[url] = _with_count(seen, seen.n_seen + link.n_seen)
+        else:
+            merged[url] = Link(
+                url, link.text, link.n_seen, link.last_modified, link.date_confidence
+            )
+    if broken:
+        logger.warning("%d of %d links are no web addresses and are left out", broken, len(links))
+    return list(merged.values())
+
+
+def _with_count(link: Link, n_seen: int) -> Link:
+    return Link(link.url, link.text, n_seen, link.last_modified, link.date_confidence)
+
+
+def _is_blocked(host: str, blocked: Sequence[str]) -> bool:
+    return any(host == one.lower() or host.endswith("." + one.lower()) for one in blocked)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
+def _frequencies(links: Sequence[Link]) -> list[float]:
+    """``log(1 + n) / log(1 + largest n)``."""
+    most = max(link.n_seen for link in links)
+    return [math.log1p(max(0, link.n_seen)) / math.log1p(max(1, most)) for link in links]
+
+
+def _host_shares(links: Sequence[Link]) -> list[float]:
+    """Candidates of the host, divided by those of the most frequent host."""
+    counts = Counter(_host(link.url) for link in links)
+    most = max(counts.values())
+    return [counts[_host(link.url)] / most for link in links]
+
+
+def _path_shares(links: Sequence[Link], decay: float) -> list[float]:
+    """Mean share of candidates with the same beginning, segment d weighing ``decay ** d``."""
+    prefixes = [_prefixes(link.url) for link in links]
+    counts = Counter(prefix for one in prefixes for prefix in one)
+    shares = []
+    for one in prefixes:
+        weights = [decay**depth for depth in range(len(one))]
+        shared = sum(w * counts[p] / len(links) for w, p in zip(weights, one, strict=True))
+        shares.append(shared / sum(weights))
+    return shares
+
+
+def _prefixes(url: str) -> list[str]:
+    """The host, then the host with one path segment more each time."""
+    parts = urlsplit(url)
+    segments = [segment for segment in parts.path.split("/") if segment]
+    return ["/".join([parts.netloc, *segments[:depth]]) for depth in range(len(segments) + 1)]
+
+
+def _relevances(question: str, links: Sequence[Link], scorer: Scorer | None) -> list[float]:
+    """The scorer's values, stretched to 0 to 1 over the candidates."""
+    texts = [link.text or link.url for link in links]
+    values = list((scorer or cross_encoder_scorer())(question, texts))
+    if len(values) != len(links):
+        raise OptionError(f"the scorer gave {len(values)} values for {len(links)} texts")
+    low, high = min(values), max(values)
+    if high == low:
+        return [1.0] * len(values)
+    return [(value - low) / (high - low) for value in values]
+
+
+def _diverse(ranked: Sequence[RankedLink], options: LinkRankingOptions) -> Iterator[RankedLink]:
+    kept: Counter[str] = Counter()
+    n_kept = 0
+    for one in ranked:
+        host = _host(one.link.url)
+        if options.top_k_per_host is not None and kept[host] >= options.top_k_per_host:
+            continue
+        if options.top_k is not None and n_kept >= options.top_k:
+            return
+        kept[host] += 1
+        n_kept += 1
+        yield one
