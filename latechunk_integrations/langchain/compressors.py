@@ -76,9 +76,8 @@ class LinkRankingCompressor(BaseDocumentCompressor):
         links = [read_link(d.page_content, d.metadata, self.url_key) for d in documents]
         ranked = rank_links(query, links, scorer=self.scorer, options=self.options)
         return [
-            Document(
-                page_content=one.link.text,
-                metadata={self.url_key: one.link.url, "link_score": one.score},
+            documents[one.index].model_copy(
+                update={"metadata": {**documents[one.index].metadata, "link_score": one.score}}
             )
             for one in ranked
         ]

@@ -80,13 +80,7 @@ class LinkRankingPostprocessor(BaseNodePostprocessor):
         ranked = rank_links(
             _question(query_bundle), links, scorer=self.scorer, options=self.options
         )
-        return [
-            NodeWithScore(
-                node=TextNode(text=one.link.text, metadata={self.url_key: one.link.url}),
-                score=one.score,
-            )
-            for one in ranked
-        ]
+        return [NodeWithScore(node=nodes[one.index].node, score=one.score) for one in ranked]
 
 
 def snippet_nodes(

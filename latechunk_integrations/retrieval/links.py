@@ -6,7 +6,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -104,11 +104,13 @@ class RankedLink:
     """A link, its score and the factors that make it up.
 
     Args:
-        link: The candidate; of several with one URL the first, their ``n_seen`` added up.
+        index: Which of the candidates it is; of several with one URL the first.
+        link: The candidate, its URL normalised, ``n_seen`` added up over equal URLs.
         score: Weighted mean of the factors, 0 to 1.
         factors: Each factor by name, 0 to 1.
     """
 
+    index: int
     link: Link
     score: float
     factors: dict[str, float]
@@ -135,9 +137,10 @@ def rank_links(
         What is kept, at most ``top_k_per_host`` links of one host.
     """
     chosen = options or LinkRankingOptions()
-    merged = _merge(links, chosen.blocked_hosts)
-    if not merged:
+    indices = _merge(links, chosen.blocked_hosts)
+    if not indices:
         return []
+    merged = list(indices)
     present = now or datetime.now(timezone.utc)
     columns = {
         "frequency": _frequencies(merged),
@@ -153,10 +156,10 @@ def rank_links(
     weights = {name: getattr(chosen, name) for name in columns}
     total = sum(weights.values()) or 1.0
     ranked = []
-    for row, link in enumerate(merged):
+    for row, (link, index) in enumerate(indices.items()):
         factors = {name: column[row] for name, column in columns.items()}
         score = sum(weights[name] * value for name, value in factors.items()) / total
-        ranked.append(RankedLink(link, score, factors))
+        ranked.append(RankedLink(index, link, score, factors))
     ranked.sort(key=lambda one: (-one.score, one.link.url))
     return list(_diverse(ranked, chosen))
 
@@ -253,30 +256,25 @@ def _cross_encoder(model: str, device: str | None) -> Any:
     return CrossEncoder(model, device=device, trust_remote_code=False)
 
 
-def _merge(links: Sequence[Link], blocked: Sequence[str]) -> list[Link]:
-    """One link for each page, without blocked hosts and without what is no web address."""
+def _merge(links: Sequence[Link], blocked: Sequence[str]) -> dict[Link, int]:
+    """One link for each page and where it stood first; no blocked hosts, web addresses only."""
     merged: dict[str, Link] = {}
+    first: dict[str, int] = {}
     broken = 0
-    for link in links:
+    for index, link in enumerate(links):
         url = normalize_url(link.url)
         if url is None:
             broken += 1
         elif _is_blocked(_host(url), blocked):
             continue
         elif url in merged:
-            seen = merged[url]
-            merged[url] = _with_count(seen, seen.n_seen + link.n_seen)
+            merged[url] = replace(merged[url], n_seen=merged[url].n_seen + link.n_seen)
         else:
-            merged[url] = Link(
-                url, link.text, link.n_seen, link.last_modified, link.date_confidence
-            )
+            merged[url] = replace(link, url=url)
+            first[url] = index
     if broken:
         logger.warning("%d of %d links are no web addresses and are left out", broken, len(links))
-    return list(merged.values())
-
-
-def _with_count(link: Link, n_seen: int) -> Link:
-    return Link(link.url, link.text, n_seen, link.last_modified, link.date_confidence)
+    return {link: first[url] for url, link in merged.items()}
 
 
 def _is_blocked(host: str, blocked: Sequence[str]) -> bool:

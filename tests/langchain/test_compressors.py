@@ -60,4 +60,5 @@ def test_links_are_ranked_by_what_their_metadata_say() -> None:
     found = ranking.compress_documents(documents, "q")
     later = asyncio.run(ranking.acompress_documents(documents, "q"))
     assert [d.metadata["url"] for d in found] == ["https://a.org/3", "https://b.org/3"]
+    assert [(d.page_content, d.metadata["n_seen"]) for d in found] == [("xxx", 3), ("xxx", 3)]
     assert [d.metadata for d in later] == [d.metadata for d in found]
