@@ -35,7 +35,7 @@ from latechunk_integrations.encoders.local import LocalEncoder
 from latechunk_integrations.errors import InputTypeError, OptionError, ParentTooLongError
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.planning import Job, Planner
-from latechunk_integrations.schema import ChunkVectors, Mode, Parent
+from latechunk_integrations.schema import ChunkVectors, Mode, Parent, check_characters
 from latechunk_integrations.stats import EngineStats
 
 __all__ = ["LateChunkEngine", "shared_engine"]
@@ -157,15 +157,20 @@ class LateChunkEngine:
         return vector
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Query vectors with the query prompt, float32, shape ``(n, dimensions)``."""
+        """Query vectors with the query prompt, float32, shape ``(n, dimensions)``.
+
+        What holds for a text that is too long for the model holds here too: see `embed_texts`.
+        """
         _check_texts(texts)
-        return self._scaled(self._plain_encoder().encode_queries(texts))
+        encoder = self._plain_encoder()
+        self._check_truncation(texts, encoder.query_prompt)
+        return self._scaled(encoder.encode_queries(texts))
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Standalone passage vectors, as the model itself gives them.
 
-        A text longer than the model's window is cut there, as the model does it; that is
-        counted and logged.
+        A text longer than the model's own window (whatever ``max_tokens`` is) is cut there,
+        as the model does it; that is counted and logged.
 
         Args:
             texts: Passages without a parent.
@@ -177,9 +182,10 @@ class LateChunkEngine:
             ParentTooLongError: ``strict`` and a text would be cut.
         """
         _check_texts(texts)
-        self._check_truncation(texts)
+        encoder = self._plain_encoder()
+        self._check_truncation(texts, self.encoder.document_prompt)
         self._stats.count("plain_texts", len(texts))
-        return self._scaled(self._plain_encoder().encode_documents(texts))
+        return self._scaled(encoder.encode_documents(texts))
 
     def _run(self, windows: list[Window]) -> None:
         """Encode windows in batches; when memory runs out, halve the batches and go on."""
@@ -273,18 +279,25 @@ class LateChunkEngine:
             raise OptionError(f"{type(self.encoder).__name__} cannot embed queries")
         return self.encoder
 
-    def _check_truncation(self, texts: Sequence[str]) -> None:
-        room = self.encoder.max_tokens - len(self.encoder.lead) - len(self.encoder.tail)
-        # No tokenizer makes more tokens than bytes, so most texts need no second look.
-        candidates = [text for text in texts if len(text.encode("utf-8", "replace")) > room]
-        tokens = self.encoder.tokenize(candidates, self.encoder.document_prompt)
+    def _check_truncation(self, texts: Sequence[str], prompt: str) -> None:
+        longest = self._plain_encoder().plain_tokens
+        if longest is None:
+            return
+        room = longest - len(self.encoder.lead) - len(self.encoder.tail)
+        # ASCII makes no more tokens than it has characters (one more for a mark in front), so
+        # most texts need no second look. Normalisation may turn one other character into many.
+        candidates = [
+            text
+            for text in texts
+            if not (prompt + text).isascii() or len(prompt) + len(text) >= room
+        ]
+        tokens = self.encoder.tokenize(candidates, prompt)
         n_cut = sum(len(text.prompt) + len(text.ids) > room for text in tokens)
         if not n_cut:
             return
         reason = (
             f"{n_cut} of {len(texts)} standalone texts are longer than the model's window of "
-            f"{self.encoder.max_tokens} tokens and are cut there; embed them as chunks of a "
-            "parent, or split them"
+            f"{longest} tokens and are cut there; embed them as chunks of a parent, or split them"
         )
         if self.options.strict:
             raise ParentTooLongError(reason)
@@ -330,3 +343,4 @@ def _check_texts(texts: Sequence[str]) -> None:
     for text in texts:
         if not isinstance(text, str):
             raise InputTypeError(f"a list of texts is wanted; it holds {type(text).__name__}")
+        check_characters(text, "a text")

@@ -6,6 +6,7 @@ The tree::
     ├── InputError (ValueError)
     │   ├── InputTypeError (TypeError)   a value of the wrong type, such as one str for a list
     │   ├── EmptyTextError               a parent without text
+    │   ├── InvalidCharacterError        a text with a lone surrogate, which is no character
     │   ├── SpanError                    a span that is reversed, empty or outside its parent
     │   └── ChunkNotFoundError           a chunk's text does not stand in its parent
     ├── AlignmentError
@@ -39,6 +40,7 @@ __all__ = [
     "EmptyTextError",
     "InputError",
     "InputTypeError",
+    "InvalidCharacterError",
     "LateChunkError",
     "LedgerError",
     "MismatchedPairError",
@@ -89,6 +91,10 @@ class InputTypeError(InputError, TypeError):
 
 class EmptyTextError(InputError):
     """A parent has no text."""
+
+
+class InvalidCharacterError(InputError):
+    """A text holds what is no character and what no tokenizer reads: a lone surrogate."""
 
 
 class SpanError(InputError):

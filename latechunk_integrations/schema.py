@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +12,30 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.errors import EmptyTextError, InputTypeError, SpanError
+from latechunk_integrations.errors import (
+    EmptyTextError,
+    InputTypeError,
+    InvalidCharacterError,
+    SpanError,
+)
 
-__all__ = ["CharSpans", "ChunkVectors", "Mode", "Parent", "Span", "TokenSpans"]
+__all__ = [
+    "CharSpans",
+    "ChunkVectors",
+    "Mode",
+    "Parent",
+    "Span",
+    "TokenSpans",
+    "check_characters",
+]
 
 Mode: TypeAlias = Literal["late", "windowed", "standalone"]
 """How a chunk vector came about: from one window, from several, or from the chunk alone."""
 
 _BOUNDS = 2
+_INTEGERS = (int, np.integer)
+# Halves of a UTF-16 pair: no characters, and no tokenizer reads them.
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Span(NamedTuple("_Bounds", [("start", int), ("end", int)])):
@@ -36,6 +53,8 @@ class Span(NamedTuple("_Bounds", [("start", int), ("end", int)])):
 
     def __new__(cls, start: int, end: int) -> Span:  # noqa: PYI034  # Self needs Python 3.11
         """Check the bounds, then build the tuple."""
+        if not all(isinstance(bound, _INTEGERS) for bound in (start, end)):
+            raise SpanError(f"Span({start!r}, {end!r}): the bounds of a span are integers")
         if start < 0 or end <= start:
             raise SpanError(
                 f"Span({start}, {end}) is empty, reversed or negative: "
@@ -55,11 +74,14 @@ class _SpanArray:
     def __init__(self, spans: Iterable[Sequence[int]] | NDArray[np.integer]) -> None:
         rows = spans if isinstance(spans, np.ndarray) else list(spans)
         try:
-            array = np.array(rows, dtype=np.int64).reshape(-1, _BOUNDS)
+            given = np.array(rows)
         except (ValueError, TypeError) as error:
             raise SpanError(f"spans must be pairs of integers, shape (n, 2): {error}") from None
-        if len(array) != len(rows):
-            raise SpanError("spans must be pairs of integers, shape (n, 2)")
+        if len(rows) and (given.shape != (len(rows), _BOUNDS) or given.dtype.kind not in "iu"):
+            raise SpanError(
+                f"spans must be pairs of integers, shape (n, 2), not {given.dtype} {given.shape}"
+            )
+        array = given.reshape(-1, _BOUNDS).astype(np.int64, copy=False)
         array.flags.writeable = False
         self.array = array
 
@@ -143,6 +165,7 @@ class Parent:
     Raises:
         EmptyTextError: ``text`` is empty or white space.
         InputTypeError: ``text``, ``header`` or ``id`` is no ``str``.
+        InvalidCharacterError: ``text`` or ``header`` holds a lone surrogate.
         SpanError: A span is empty, reversed or reaches outside the text.
     """
 
@@ -162,6 +185,8 @@ class Parent:
         for name, value in (("text", text), ("header", header), ("id", id)):
             if not isinstance(value, str):
                 raise InputTypeError(f"Parent.{name} must be a str, not {type(value).__name__}")
+        for name, value in (("text", text), ("header", header)):
+            check_characters(value, f"the {name} of parent {id!r}", parent_id=id)
         if not text or text.isspace():
             raise EmptyTextError(
                 f"parent {id!r} has no text; leave out empty documents", parent_id=id
@@ -227,3 +252,29 @@ class ChunkVectors:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def __reduce__(self) -> tuple[type[ChunkVectors], tuple[object, ...]]:
+        # NumPy forgets that an array was read-only; building the value anew makes it so again.
+        fields = (self.parent_id, self.vectors, self.modes, self.n_windows, self.skipped)
+        return type(self), fields
+
+
+def check_characters(text: str, what: str, *, parent_id: str | None = None) -> None:
+    """Refuse a text that no tokenizer can read.
+
+    Args:
+        text: The text.
+        what: How to name it in the error.
+        parent_id: The parent concerned, where there is one.
+
+    Raises:
+        InvalidCharacterError: The text holds a lone surrogate.
+    """
+    found = None if text.isascii() else _LONE_SURROGATE.search(text)
+    if found:
+        raise InvalidCharacterError(
+            f"{what} holds the lone surrogate {found[0]!a} at {found.start()}, which is no "
+            "character; text.encode('utf-8', 'replace').decode() puts question marks there",
+            parent_id=parent_id,
+            span=found.span(),
+        )

@@ -74,7 +74,8 @@ def divide_budget(  # a budget has that many claims on it
     Returns:
         The budget, and what was cut. A parent that fits has no preamble and no overlap.
     """
-    spare = max_tokens // 2 - fixed
+    # Joined to its text, a prompt can take a token more than the model's window was checked for.
+    spare = max(0, max_tokens // 2 - fixed)
     kept_header = min(header, spare)
     cut = ["header"] if kept_header < header else []
     room = max_tokens - fixed - kept_header

@@ -95,6 +95,11 @@ class TokenEncoder(Protocol):
 class QueryEncoder(Protocol):
     """An encoder of plain texts with the model's own pooling."""
 
+    query_prompt: str
+    """Prefix of every query."""
+    plain_tokens: int | None
+    """Tokens, special tokens included, behind which a plain text is cut; None: never."""
+
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors, shape ``(n, dimensions)``."""
         ...

@@ -76,6 +76,8 @@ class LocalEncoder:
         self.document_prompt = _own(options.document_prompt, self.contract.document_prompt)
         self.query_prompt = _own(options.query_prompt, self.contract.query_prompt)
         self.max_tokens = self._window_length()
+        # Plain texts go through the model as it is, whatever the windows are.
+        self.plain_tokens = self.contract.max_seq_length
         self.dimensions = self._vector_width()
         self.batch_tokens = options.batch_tokens or _BATCH_TOKENS.get(
             self.device.type, _BATCH_TOKENS_ACCELERATOR

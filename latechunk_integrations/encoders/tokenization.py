@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
+from tokenizers.models import Unigram
 
 from latechunk_integrations.encoders.base import TokenizedText
 from latechunk_integrations.errors import OffsetsError
@@ -44,6 +45,9 @@ class OffsetTokenizer:
         self._backend = Tokenizer.from_str(backend.to_str())
         self._backend.no_truncation()
         self._backend.no_padding()
+        # Unigram weighs whole words, and rounding decides between equal ways to divide one:
+        # the same characters can be divided otherwise when their word begins elsewhere.
+        self._joins_at_words = isinstance(self._backend.model, Unigram)
         self.lead, self.tail = self._special_tokens()
 
     def _special_tokens(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -93,45 +97,70 @@ class OffsetTokenizer:
             prompt: What stands before it; only the first piece holds its tokens.
         """
         end = _PIECE_CHARS
-        ids, offsets = self._encode(prompt + text[:end])
         n_prompt = len(prompt)
+        left = self._piece(prompt + text[:end])
+        n_given = 0
         while end < len(text):
             start, end = end - _SEAM_CHARS, end - _SEAM_CHARS + _PIECE_CHARS
-            next_ids, next_offsets = self._encode(text[start:end])
             # Offsets count from the start of the prompt until a piece is given away.
-            next_offsets += np.int32(n_prompt + start)
-            middle = n_prompt + start + _SEAM_CHARS // 2
-            seam = _find_seam(ids, offsets, next_ids, next_offsets, middle)
+            right = self._piece(text[start:end]).moved(n_prompt + start)
+            seam = _find_seam(left, right, n_prompt + start + _SEAM_CHARS // 2)
             if seam is None:
                 # Rare, as in a text without spaces: exact still, at the cost of memory.
-                yield from self._rest_whole(text, prompt, ids, offsets)
+                rest = self._rest_whole(prompt + text, left, n_given)
+                yield _split_prompt(rest.ids, rest.offsets, n_prompt, len(text))
                 return
-            yield _split_prompt(ids[: seam[0]], offsets[: seam[0]], n_prompt, len(text))
-            ids, offsets = next_ids[seam[1] :], next_offsets[seam[1] :]
-        yield _split_prompt(ids, offsets, n_prompt, len(text))
+            yield _split_prompt(left.ids[: seam[0]], left.offsets[: seam[0]], n_prompt, len(text))
+            n_given += seam[0]
+            left = right.behind(seam[1])
+        yield _split_prompt(left.ids, left.offsets, n_prompt, len(text))
 
-    def _rest_whole(
-        self,
-        text: str,
-        prompt: str,
-        ids: NDArray[np.int32],
-        offsets: NDArray[np.int32],
-    ) -> Iterator[TokenizedText]:
-        """What follows the pieces given away so far, from the whole text's tokens.
+    def _rest_whole(self, text: str, left: _Piece, n_given: int) -> _Piece:
+        """What follows the tokens given away so far, from the whole text's tokens.
 
-        The tokens given away end where ``ids`` begins, in the middle of an agreed run.
+        The tokens given away end where ``left`` begins, in the middle of an agreed run.
         """
-        whole_ids, whole_offsets = self._encode(prompt + text)
-        at = int(np.searchsorted(whole_offsets[:, 0], offsets[0, 0])) if len(offsets) else 0
-        head = slice(at, at + min(len(ids), _SEAM_TOKENS // 2))
-        if not np.array_equal(whole_ids[head], ids[: head.stop - head.start]):
+        whole = self._piece(text)
+        if not n_given:
+            return whole
+        rest = whole.behind(int(np.searchsorted(whole.offsets[:, 0], left.offsets[0, 0])))
+        head = slice(0, _SEAM_TOKENS // 2)
+        if len(whole.ids) - len(rest.ids) != n_given or not _equal(rest, head, left, head):
             raise OffsetsError(
                 "the tokenizer reads this long text differently in pieces; split the document"
             )
-        yield _split_prompt(whole_ids[at:], whole_offsets[at:], len(prompt), len(text))
+        return rest
 
-    def _encode(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        return _arrays(self._backend.encode(text, add_special_tokens=False))
+    def _piece(self, text: str) -> _Piece:
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        words = None
+        if self._joins_at_words:
+            words = np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
+        return _Piece(*_arrays(encoding), words)
+
+
+class _Piece(NamedTuple):
+    """Tokens of a part of a text, without special tokens.
+
+    ``words`` (the index of each token's word) is there when pieces must be joined between words.
+    """
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int32]
+    words: NDArray[np.int64] | None
+
+    def moved(self, chars: int) -> _Piece:
+        """The same tokens with offsets that count from ``chars`` further ahead."""
+        return self._replace(offsets=self.offsets + np.int32(chars))
+
+    def behind(self, token: int) -> _Piece:
+        """The tokens from one on."""
+        words = None if self.words is None else self.words[token:]
+        return _Piece(self.ids[token:], self.offsets[token:], words)
+
+    def starts_word(self, token: int) -> bool:
+        """Whether a piece may begin with this token."""
+        return self.words is None or bool(self.words[token] != self.words[token - 1])
 
 
 def _arrays(encoding: Encoding) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -140,38 +169,42 @@ def _arrays(encoding: Encoding) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return ids, offsets
 
 
-def _find_seam(
-    left_ids: NDArray[np.int32],
-    left_offsets: NDArray[np.int32],
-    right_ids: NDArray[np.int32],
-    right_offsets: NDArray[np.int32],
-    middle: int,
-) -> tuple[int, int] | None:
+def _find_seam(left: _Piece, right: _Piece, middle: int) -> tuple[int, int] | None:
     """Where two tokenizations of overlapping pieces can be joined.
 
     Args:
-        left_ids: Token ids of the left piece.
-        left_offsets: Its offsets.
-        right_ids: Token ids of the right piece.
-        right_offsets: Its offsets, counted as the left ones.
+        left: The left piece.
+        right: The right piece, its offsets counted as the left ones.
         middle: Middle of the overlap, in code points.
 
     Returns:
         Token counts ``(left, right)`` to keep from the left and to drop from the right, in
         the middle of a run of equal tokens, or None where there is no such run.
     """
-    left = int(np.searchsorted(left_offsets[:, 0], middle))
-    right = int(np.searchsorted(right_offsets[:, 0], middle))
     half = _SEAM_TOKENS // 2
-    if min(left, right) < half:
+    at = int(np.searchsorted(right.offsets[:, 0], middle))
+    if right.words is not None and half <= at < len(right.ids):
+        middle = _next_word(right.words, right.offsets, at)
+        at = int(np.searchsorted(right.offsets[:, 0], middle))
+    left_at = int(np.searchsorted(left.offsets[:, 0], middle))
+    if min(left_at, at) < half or left_at + half > len(left.ids):
         return None
-    left_run, right_run = slice(left - half, left + half), slice(right - half, right + half)
-    same = (
-        len(left_ids[left_run]) == _SEAM_TOKENS
-        and np.array_equal(left_ids[left_run], right_ids[right_run])
-        and np.array_equal(left_offsets[left_run], right_offsets[right_run])
+    if not (left.starts_word(left_at) and right.starts_word(at)):
+        return None
+    left_run, right_run = slice(left_at - half, left_at + half), slice(at - half, at + half)
+    return (left_at, at) if _equal(left, left_run, right, right_run) else None
+
+
+def _next_word(words: NDArray[np.int64], offsets: NDArray[np.int32], token: int) -> int:
+    """Where the first word begins that starts at a token or behind it, in code points."""
+    behind = np.flatnonzero(words[token:] != words[token - 1 : -1])
+    return int(offsets[token + behind[0], 0] if len(behind) else offsets[-1, 1])
+
+
+def _equal(left: _Piece, left_run: slice, right: _Piece, right_run: slice) -> bool:
+    return np.array_equal(left.ids[left_run], right.ids[right_run]) and np.array_equal(
+        left.offsets[left_run], right.offsets[right_run]
     )
-    return (left, right) if same else None
 
 
 def _split_prompt(

@@ -97,6 +97,8 @@ def snippet_nodes(
         node = TextNode(
             text=snippet.text,
             metadata=dict(source.metadata),
+            excluded_embed_metadata_keys=list(source.excluded_embed_metadata_keys),
+            excluded_llm_metadata_keys=list(source.excluded_llm_metadata_keys),
             start_char_idx=snippet.span.start,
             end_char_idx=snippet.span.end,
             relationships={NodeRelationship.SOURCE: source.as_related_node_info()},

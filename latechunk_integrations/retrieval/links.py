@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from latechunk_integrations.errors import OptionError
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 Scorer: TypeAlias = Callable[[str, Sequence[str]], Sequence[float]]
 """Relevance of each text to a question; any scale, higher is better."""
+
+_T = TypeVar("_T")
 
 _WEB = ("http", "https")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -91,6 +94,9 @@ class LinkRankingOptions:
         for name in ("frequency", "host", "path", "freshness", "relevance"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise OptionError(f"the weight {name} must be at least 0")
+        hosts: object = self.blocked_hosts
+        if isinstance(hosts, str):  # its letters would be taken for hosts
+            raise OptionError(f"blocked_hosts wants several names: ({hosts!r},) for one")
         if not 0 < self.path_decay <= 1 or not self.half_life_days > 0:
             raise OptionError("path_decay must be in (0, 1], half_life_days above 0")
         for name in ("top_k", "top_k_per_host"):
@@ -147,9 +153,7 @@ def rank_links(
         "host": _host_shares(merged),
         "path": _path_shares(merged, chosen.path_decay),
         "freshness": [freshness(link, present, chosen.half_life_days) for link in merged],
-        "relevance": _relevances(question, merged, scorer)
-        if chosen.relevance
-        else [0.0] * len(merged),
+        "relevance": [0.0] * len(merged),
     }
     if chosen.relevance:  # a cross-encoder is not loaded for nothing
         columns["relevance"] = _relevances(question, merged, scorer)
@@ -180,8 +184,9 @@ def normalize_url(url: str) -> str | None:
     if parts.scheme.lower() not in _WEB or not parts.hostname:
         return None
     scheme = parts.scheme.lower()
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     at = "" if port in (None, _DEFAULT_PORTS[scheme]) else f":{port}"
-    return urlunsplit((scheme, parts.hostname + at, parts.path.rstrip("/"), parts.query, ""))
+    return urlunsplit((scheme, host + at, parts.path.rstrip("/"), parts.query, ""))
 
 
 def read_link(text: str, metadata: Mapping[str, Any], url_key: str) -> Link:
@@ -190,19 +195,46 @@ def read_link(text: str, metadata: Mapping[str, Any], url_key: str) -> Link:
     Args:
         text: What is known of the link.
         metadata: Holds the URL under ``url_key`` and, where known, ``n_seen``,
-            ``last_modified`` (ISO 8601 or a datetime) and ``date_confidence``.
+            ``last_modified`` (a datetime, ISO 8601 or the date of an HTTP header) and
+            ``date_confidence``. What cannot be read is ignored and logged.
         url_key: Where the URL stands.
     """
-    modified = metadata.get("last_modified")
-    if isinstance(modified, str):
-        modified = datetime.fromisoformat(modified.replace("Z", "+00:00"))
     return Link(
         str(metadata.get(url_key, "")),
         text,
-        int(metadata.get("n_seen", 1)),
-        modified,
-        float(metadata.get("date_confidence", 1.0)),
+        _read(metadata, "n_seen", int, missing=1, unreadable=1),
+        _read(metadata, "last_modified", _date, missing=None, unreadable=None),
+        _read(metadata, "date_confidence", float, missing=1.0, unreadable=0.0),
     )
+
+
+def _read(
+    metadata: Mapping[str, Any],
+    key: str,
+    convert: Callable[[Any], _T],
+    *,
+    missing: _T,
+    unreadable: _T,
+) -> _T:
+    value = metadata.get(key)
+    if value is None or value == "":
+        return missing
+    try:
+        return convert(value)
+    except (TypeError, ValueError, OverflowError):
+        logger.warning("%s=%r of a link cannot be read and is ignored", key, value)
+        return unreadable
+
+
+def _date(value: Any) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(value)
+    try:
+        return datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        return parsedate_to_datetime(value)
 
 
 def freshness(link: Link, now: datetime, half_life_days: float) -> float:
@@ -323,6 +355,8 @@ def _relevances(question: str, links: Sequence[Link], scorer: Scorer | None) -> 
     values = list((scorer or cross_encoder_scorer())(question, texts))
     if len(values) != len(links):
         raise OptionError(f"the scorer gave {len(values)} values for {len(links)} texts")
+    if not all(math.isfinite(value) for value in values):
+        raise OptionError("the scorer gave a value that is no finite number")
     low, high = min(values), max(values)
     if high == low:
         return [1.0] * len(values)

@@ -21,8 +21,8 @@ class SnippetOptions:
     """How long and how many snippets are.
 
     Args:
-        length: Length of a snippet, in ``unit``; neighbours that are both chosen are merged
-            into a longer one.
+        length: Length of a snippet, in ``unit``, rounded down to whole chunks; neighbours
+            that are both chosen are merged into a longer one.
         n_snippets: How many are chosen, over all texts together.
         chunk_size: Length of the chunks that are scored, in ``unit``.
         unit: ``"tokens"`` of the model or ``"characters"``.
@@ -83,7 +83,8 @@ def select_snippets(
     Args:
         engine: Embeds the chunks and the question.
         question: What is looked for.
-        texts: Long texts; those without text are left out.
+        texts: Long texts; those without text are left out, and those that the engine skips
+            (``fallback="skip"``), which it logs.
         options: Lengths and number; ``None``: the defaults.
 
     Returns:
@@ -97,17 +98,21 @@ def select_snippets(
         raise InputTypeError("select_snippets wants a list of texts, not one str: pass [text]")
     chosen = options or SnippetOptions()
     filled = [index for index, text in enumerate(texts) if text.strip()]
-    spans = {index: CharSpans(_equal_spans(engine, texts[index], chosen)) for index in filled}
+    if not filled:
+        return []
+    cuts = {index: _equal_spans(engine, texts[index], chosen) for index in filled}
+    spans = {index: CharSpans(pairs) for index, (pairs, _) in cuts.items()}
     query = engine.embed_query(question)
     parents = (Parent(texts[index], spans[index], id=str(index)) for index in filled)
     scores = {
-        index: (
-            np.zeros(len(spans[index]), np.float32) if result.skipped else result.vectors @ query
-        )
+        index: result.vectors @ query
         for index, result in zip(filled, engine.embed_iter(parents), strict=True)
+        if not result.skipped
     }
-    n_chunks = max(1, round(chosen.length / chosen.chunk_size))
-    taken = _take_best(scores, n_chunks, chosen.n_snippets)
+    if sum(cuts[index][1] for index in scores) <= chosen.length * chosen.n_snippets:
+        taken = {index: np.ones(len(one), dtype=bool) for index, one in scores.items()}
+    else:
+        taken = _take_best(scores, chosen.length // chosen.chunk_size, chosen.n_snippets)
     return [
         _snippet(index, texts[index], spans[index], scores[index], run)
         for index in scores
@@ -117,25 +122,31 @@ def select_snippets(
 
 def _equal_spans(
     engine: LateChunkEngine, text: str, options: SnippetOptions
-) -> list[tuple[int, int]]:
-    """Spans of equal length that cover a text without gaps."""
+) -> tuple[list[tuple[int, int]], int]:
+    """Spans of equal length that cover a text without gaps, and the text's length in the unit."""
     if options.unit == "characters":
-        starts = list(range(0, len(text), options.chunk_size))
+        starts, length = list(range(0, len(text), options.chunk_size)), len(text)
     else:
-        starts = [0, *_token_starts(engine, text, options.chunk_size)]
-    return list(zip(starts, [*starts[1:], len(text)], strict=True))
+        starts, length = _token_starts(engine, text, options.chunk_size)
+    return list(zip(starts, [*starts[1:], len(text)], strict=True)), length
 
 
-def _token_starts(engine: LateChunkEngine, text: str, size: int) -> Iterator[int]:
-    """Where every ``size``-th token starts, the first left out and none twice."""
-    n_before, last = 0, 0
+def _token_starts(engine: LateChunkEngine, text: str, size: int) -> tuple[list[int], int]:
+    """Where every ``size``-th token starts, and the number of tokens.
+
+    The first chunk starts with the text. Tokens that share a character, as the bytes of an
+    emoji do, stay in one chunk; tokens that hold no text, as some tokenizers make of a space,
+    do not count, so that no chunk is without a token.
+    """
+    starts, n_tokens = [0], 0
     for piece in engine.encoder.tokenize_pieces(text, ""):
-        begins = piece.offsets[(-n_before) % size :: size, 0].tolist()
-        n_before += len(piece.offsets)
-        for start in begins:
-            if start > last:
-                yield start
-                last = start
+        begins = piece.offsets[piece.offsets[:, 1] > piece.offsets[:, 0], 0]
+        first = (-n_tokens) % size if n_tokens else size
+        for start in begins[first::size].tolist():
+            if start > starts[-1]:
+                starts.append(start)
+        n_tokens += len(begins)
+    return starts, n_tokens
 
 
 def _take_best(
@@ -153,15 +164,7 @@ def _take_best(
             break
         taken[best][at : at + n_chunks] = True
         means[best][max(0, at - n_chunks + 1) : at + n_chunks] = -np.inf
-    _take_rest(taken, n_chunks * n_snippets)
     return taken
-
-
-def _take_rest(taken: dict[int, NDArray[np.bool_]], n_asked: int) -> None:
-    """Everything, where no more chunks exist than were asked for."""
-    if sum(len(one) for one in taken.values()) <= n_asked:
-        for one in taken.values():
-            one[:] = True
 
 
 def _window_means(scores: NDArray[np.float32], n_chunks: int) -> NDArray[np.float64]:

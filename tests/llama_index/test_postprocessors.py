@@ -27,7 +27,10 @@ def test_postprocessor_and_retriever_give_the_selected_snippets(
     tiny_engine: LateChunkEngine,
 ) -> None:
     embed_model = LateChunkEmbedding(engine=tiny_engine)
-    documents = [Document(text=text, id_=str(n), metadata={"n": n}) for n, text in enumerate(TEXTS)]
+    documents = [
+        Document(text=text, id_=str(n), metadata={"n": n}, excluded_llm_metadata_keys=["n"])
+        for n, text in enumerate(TEXTS)
+    ]
     right = select_snippets(tiny_engine, "report 3", TEXTS, options=OPTIONS)
     postprocessor = SnippetPostprocessor(embed_model=embed_model, options=OPTIONS)
     given = [NodeWithScore(node=document) for document in documents]
@@ -45,6 +48,7 @@ def test_postprocessor_and_retriever_give_the_selected_snippets(
             assert one.node.start_char_idx == snippet.span.start
             assert one.node.ref_doc_id == str(snippet.index)
             assert one.node.metadata == {"n": snippet.index}
+            assert one.node.excluded_llm_metadata_keys == ["n"]
 
 
 def test_a_postprocessor_without_a_query_says_so(tiny_engine: LateChunkEngine) -> None:

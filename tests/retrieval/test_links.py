@@ -20,6 +20,7 @@ from latechunk_integrations.retrieval.links import (
     embedding_scorer,
     normalize_url,
     rank_links,
+    read_link,
 )
 from tests.tiny_models import wordpiece_tokenizer
 
@@ -101,7 +102,41 @@ def test_what_is_no_web_address_is_left_out_and_said(caplog: pytest.LogCaptureFi
     kept = rank_links("q", links, scorer=by_length, now=NOW)
     assert [one.link.url for one in kept] == ["http://a.org/x"]
     assert "3 of 4 links" in caplog.text
+    assert normalize_url("http://[2001:DB8::1]:8080/x") == "http://[2001:db8::1]:8080/x"
     assert normalize_url("HTTP://A.org:8080/b/?q=1#f") == "http://a.org:8080/b?q=1"
+
+
+def test_the_scorer_is_asked_once_and_not_at_all_without_a_weight() -> None:
+    asked: list[int] = []
+
+    def scorer(question: str, texts: Sequence[str]) -> list[float]:
+        asked.append(len(texts))
+        return by_length(question, texts)
+
+    links = [Link("https://a.org"), Link("https://b.org")]
+    rank_links("q", links, scorer=scorer, now=NOW)
+    rank_links("q", links, scorer=scorer, options=LinkRankingOptions(relevance=0), now=NOW)
+    assert asked == [2]
+
+
+@pytest.mark.parametrize(
+    "date", [NOW, "2026-01-01T00:00:00Z", "2026-01-01", "Thu, 01 Jan 2026 00:00:00 GMT"]
+)
+def test_metadata_are_read_as_pages_give_them(date: object) -> None:
+    metadata = {"href": "https://a.org", "n_seen": "4", "last_modified": date}
+    link = read_link("text", metadata, "href")
+    assert (link.url, link.text, link.n_seen) == ("https://a.org", "text", 4)
+    assert link.last_modified is not None
+    assert link.last_modified.replace(tzinfo=timezone.utc) == NOW
+
+
+def test_metadata_that_cannot_be_read_are_ignored_and_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bad = {"url": "https://a.org", "n_seen": "?", "last_modified": "lately", "date_confidence": []}
+    assert read_link("", bad, "url") == Link("https://a.org", date_confidence=0.0)
+    assert "'lately'" in caplog.text
+    assert read_link("", {"last_modified": "", "n_seen": None}, "url") == Link("")
 
 
 def test_wrong_options_and_scorers_are_refused() -> None:
@@ -109,6 +144,10 @@ def test_wrong_options_and_scorers_are_refused() -> None:
         LinkRankingOptions(path_decay=0)
     with pytest.raises(OptionError):
         LinkRankingOptions(top_k=0)
+    with pytest.raises(OptionError, match="blocked_hosts"):
+        LinkRankingOptions(blocked_hosts="ads.com")  # type: ignore[arg-type]  # what users do
+    with pytest.raises(OptionError, match="no finite number"):
+        rank_links("q", [Link("https://a.org")], scorer=lambda *_: [math.nan])
     with pytest.raises(OptionError, match="1 values for 2 texts"):
         rank_links("q", [Link("https://a.org"), Link("https://b.org")], scorer=lambda *_: [1.0])
 

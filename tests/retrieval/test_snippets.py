@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.errors import InputTypeError, OptionError
@@ -80,6 +84,55 @@ def test_token_chunks_have_the_asked_number_of_tokens(tiny_engine: LateChunkEngi
     (one,) = select_snippets(tiny_engine, QUESTION, [LONG], options=options)
     n_tokens = len(tiny_engine.encoder.tokenize([one.text], "")[0].ids)
     assert 7 <= n_tokens <= 9
+
+
+@pytest.mark.parametrize("unit", ["tokens", "characters"])
+def test_snippets_are_no_longer_than_asked_for_and_all_comes_back_up_to_the_last_unit(
+    tiny_engine: LateChunkEngine, unit: Literal["tokens", "characters"]
+) -> None:
+    length = len(LONG)
+    if unit == "tokens":
+        length = len(tiny_engine.encoder.tokenize([LONG], "")[0].ids)
+    for asked, size in [(length, 7), (length - 1, 7), (100, 60)]:
+        options = SnippetOptions(length=asked, chunk_size=size, n_snippets=1, unit=unit)
+        (one,) = select_snippets(tiny_engine, QUESTION, [LONG], options=options)
+        assert (one.text == LONG) == (asked == length)
+        if unit == "characters":
+            assert len(one.text) <= asked
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=strategies.texts(),
+    size=st.integers(1, 9),
+    family=st.sampled_from(["wordpiece", "byte_bpe", "unigram"]),
+)
+def test_as_many_tokens_as_asked_for_start_in_a_chunk_and_none_is_without_a_token(
+    tiny_model_paths: dict[str, Path], text: str, size: int, family: str
+) -> None:
+    """The last chunk may be shorter; tokens without text do not count."""
+    tokenizer = Tokenizer.from_file(str(tiny_model_paths[family] / "tokenizer.json"))
+    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+    starts = [start for start, end in offsets if start < end]
+    assume(len(starts) > size and len(set(starts)) == len(starts))
+    engine = _strict_engine(tiny_model_paths[family])
+    options = SnippetOptions(chunk_size=size, length=size, n_snippets=1)
+    (one,) = select_snippets(engine, QUESTION, [text], options=options)
+    n_inside = sum(one.span.start <= start < one.span.end for start in starts)
+    assert n_inside == size or (one.span.end == len(text) and n_inside == len(starts) % size)
+
+
+@cache
+def _strict_engine(path: Path) -> LateChunkEngine:
+    """A chunk without a token is an error."""
+    return LateChunkEngine.from_pretrained(str(path), device="cpu", strict=True)
+
+
+def test_texts_that_the_engine_skips_give_no_snippets(tiny_model_path: Path) -> None:
+    engine = LateChunkEngine.from_pretrained(str(tiny_model_path), device="cpu", fallback="skip")
+    found = select_snippets(engine, QUESTION, [LONG, "Report 7 is short."])
+    assert [one.index for one in found] == [1]
+    assert engine.stats["skipped_parents"] == 1
 
 
 def test_impossible_options_and_a_bare_string_are_refused(tiny_engine: LateChunkEngine) -> None:
