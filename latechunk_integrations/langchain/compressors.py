@@ -9,6 +9,7 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field
 
+from latechunk_integrations.langchain.binding import END_KEY, MODE_KEY, START_KEY
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
 from latechunk_integrations.retrieval.links import (
     LinkRankingOptions,
@@ -16,9 +17,9 @@ from latechunk_integrations.retrieval.links import (
     rank_links,
     read_link,
 )
-from latechunk_integrations.retrieval.snippets import SnippetOptions, select_snippets
+from latechunk_integrations.retrieval.snippets import Snippet, SnippetOptions, select_snippets
 
-__all__ = ["LinkRankingCompressor", "SnippetCompressor", "snippet_documents"]
+__all__ = ["LinkRankingCompressor", "SnippetCompressor", "snippet_document"]
 
 
 class SnippetCompressor(BaseDocumentCompressor):
@@ -40,8 +41,10 @@ class SnippetCompressor(BaseDocumentCompressor):
         query: str,
         callbacks: Callbacks = None,  # LangChain's signature
     ) -> Sequence[Document]:
-        """Snippets in the order of the documents; metadata gain place and score."""
-        return snippet_documents(self.embeddings, documents, query, self.options)
+        """Snippets in the order of the documents; see `snippet_document`."""
+        texts = [document.page_content for document in documents]
+        snippets = select_snippets(self.embeddings.engine, query, texts, options=self.options)
+        return [snippet_document(documents[one.index], one) for one in snippets]
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks = None
@@ -89,22 +92,17 @@ class LinkRankingCompressor(BaseDocumentCompressor):
         return await asyncio.to_thread(self.compress_documents, documents, query, callbacks)
 
 
-def snippet_documents(
-    embeddings: LateChunkEmbeddings,
-    documents: Sequence[Document],
-    query: str,
-    options: SnippetOptions,
-) -> list[Document]:
-    """The snippets of documents, as documents with the metadata of where they come from."""
-    texts = [document.page_content for document in documents]
-    return [
-        Document(
-            page_content=snippet.text,
-            metadata={
-                **documents[snippet.index].metadata,
-                "start_index": snippet.span.start,
-                "snippet_score": snippet.score,
-            },
-        )
-        for snippet in select_snippets(embeddings.engine, query, texts, options=options)
-    ]
+def snippet_document(source: Document, snippet: Snippet) -> Document:
+    """A snippet as a document with the metadata of the one that it is cut from.
+
+    ``snippet_score`` is added. ``start_index`` counts in the text that the source's own
+    ``start_index`` counts in, else in the source; -1, LangChain's "not found", stays. So does
+    ``end_index``, where the source has one.
+    """
+    metadata = {**source.metadata, "snippet_score": snippet.score}
+    shift = metadata.get(START_KEY, 0)
+    metadata[START_KEY] = shift + snippet.span.start if shift >= 0 else -1
+    if END_KEY in metadata:
+        metadata[END_KEY] = shift + snippet.span.end if shift >= 0 else -1
+    metadata.pop(MODE_KEY, None)  # it tells how the source's vector came about
+    return Document(page_content=snippet.text, metadata=metadata)

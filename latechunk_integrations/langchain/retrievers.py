@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -14,9 +15,9 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import Field
 
-from latechunk_integrations.langchain.compressors import snippet_documents
+from latechunk_integrations.langchain.compressors import snippet_document
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
-from latechunk_integrations.retrieval.snippets import SnippetOptions
+from latechunk_integrations.retrieval.snippets import SnippetIndex, SnippetOptions
 
 __all__ = ["SnippetRetriever"]
 
@@ -24,9 +25,11 @@ __all__ = ["SnippetRetriever"]
 class SnippetRetriever(BaseRetriever):
     """Returns the snippets of long documents that answer a question best.
 
+    The documents are embedded with the first question; their chunk vectors are kept.
+
     Args:
         embeddings: Whose engine scores the chunks.
-        documents: What is searched, anew for each question.
+        documents: What is searched; not to be changed after the first question.
         options: Lengths and number of snippets.
     """
 
@@ -34,16 +37,23 @@ class SnippetRetriever(BaseRetriever):
     documents: Sequence[Document]
     options: SnippetOptions = Field(default_factory=SnippetOptions)
 
+    @cached_property
+    def _index(self) -> SnippetIndex:
+        texts = [document.page_content for document in self.documents]
+        return SnippetIndex(self.embeddings.engine, texts, self.options)
+
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **_: Any
     ) -> list[Document]:
         del run_manager
-        return snippet_documents(self.embeddings, self.documents, query, self.options)
+        return self._search(query)
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **_: Any
     ) -> list[Document]:
         del run_manager
-        return await asyncio.to_thread(
-            snippet_documents, self.embeddings, self.documents, query, self.options
-        )
+        return await asyncio.to_thread(self._search, query)
+
+    def _search(self, query: str) -> list[Document]:
+        snippets = self._index.select(query)
+        return [snippet_document(self.documents[one.index], one) for one in snippets]

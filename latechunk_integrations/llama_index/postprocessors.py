@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from llama_index.core.bridge.pydantic import ConfigDict, Field
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import (
@@ -22,13 +20,15 @@ from latechunk_integrations.retrieval.links import (
     rank_links,
     read_link,
 )
-from latechunk_integrations.retrieval.snippets import SnippetOptions, select_snippets
+from latechunk_integrations.retrieval.snippets import Snippet, SnippetOptions, select_snippets
 
-__all__ = ["LinkRankingPostprocessor", "SnippetPostprocessor", "snippet_nodes"]
+__all__ = ["LinkRankingPostprocessor", "SnippetPostprocessor", "snippet_node"]
 
 
 class SnippetPostprocessor(BaseNodePostprocessor):
-    """Replaces long nodes by the snippets that answer the query best.
+    """Replaces long nodes by the snippets that answer the query best, in the nodes' order.
+
+    Nodes without text, such as images, stay as they are.
 
     Args:
         embed_model: Whose engine scores the chunks.
@@ -48,8 +48,14 @@ class SnippetPostprocessor(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        sources = [scored.node for scored in nodes]
-        return snippet_nodes(self.embed_model, sources, _question(query_bundle), self.options)
+        texts = [scored.node.get_content() for scored in nodes]
+        found: list[list[NodeWithScore]] = [
+            [] if text.strip() else [scored] for text, scored in zip(texts, nodes, strict=True)
+        ]
+        question = _question(query_bundle)
+        for one in select_snippets(self.embed_model.engine, question, texts, options=self.options):
+            found[one.index].append(snippet_node(nodes[one.index].node, one))
+        return [scored for group in found for scored in group]
 
 
 class LinkRankingPostprocessor(BaseNodePostprocessor):
@@ -83,28 +89,25 @@ class LinkRankingPostprocessor(BaseNodePostprocessor):
         return [NodeWithScore(node=nodes[one.index].node, score=one.score) for one in ranked]
 
 
-def snippet_nodes(
-    embed_model: LateChunkEmbedding,
-    sources: Sequence[BaseNode],
-    question: str,
-    options: SnippetOptions,
-) -> list[NodeWithScore]:
-    """The snippets of nodes, as nodes with offsets and the source they come from."""
-    texts = [node.get_content() for node in sources]
-    found = []
-    for snippet in select_snippets(embed_model.engine, question, texts, options=options):
-        source = sources[snippet.index]
-        node = TextNode(
-            text=snippet.text,
-            metadata=dict(source.metadata),
-            excluded_embed_metadata_keys=list(source.excluded_embed_metadata_keys),
-            excluded_llm_metadata_keys=list(source.excluded_llm_metadata_keys),
-            start_char_idx=snippet.span.start,
-            end_char_idx=snippet.span.end,
-            relationships={NodeRelationship.SOURCE: source.as_related_node_info()},
-        )
-        found.append(NodeWithScore(node=node, score=snippet.score))
-    return found
+def snippet_node(source: BaseNode, snippet: Snippet) -> NodeWithScore:
+    """A snippet as a node with the metadata of the node that it is cut from.
+
+    Its source is the document, where the node knows it and its own offset in it, else the
+    node itself; offsets count in the source.
+    """
+    document, shift = source.source_node, getattr(source, "start_char_idx", None)
+    if document is None or shift is None:
+        document, shift = source.as_related_node_info(), 0
+    node = TextNode(
+        text=snippet.text,
+        metadata=dict(source.metadata),
+        excluded_embed_metadata_keys=list(source.excluded_embed_metadata_keys),
+        excluded_llm_metadata_keys=list(source.excluded_llm_metadata_keys),
+        start_char_idx=shift + snippet.span.start,
+        end_char_idx=shift + snippet.span.end,
+        relationships={NodeRelationship.SOURCE: document},
+    )
+    return NodeWithScore(node=node, score=snippet.score)
 
 
 def _question(query_bundle: QueryBundle | None) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +39,8 @@ _T = TypeVar("_T")
 
 _WEB = ("http", "https")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# Parameters that say where a visitor came from, not what is shown.
+_TRACKING = re.compile(r"(utm_\w+|gclid|dclid|fbclid|msclkid|mc_cid|mc_eid)(=|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -169,9 +173,11 @@ def rank_links(
 
 
 def normalize_url(url: str) -> str | None:
-    """One spelling for one page: host in lower case, no fragment, no default port.
+    """One spelling for one page, to compare addresses with; fetch the address as it was met.
 
-    The query stays as it is: what it means is the site's own business.
+    Host in lower case; no user, fragment, default port, trailing slash or tracking parameter
+    (``utm_source``, ``gclid``, ...). The rest of the query, the scheme and ``www.`` stay: what
+    they mean is the site's own business.
 
     Returns:
         The URL, or None if it is no web address.
@@ -186,7 +192,8 @@ def normalize_url(url: str) -> str | None:
     scheme = parts.scheme.lower()
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     at = "" if port in (None, _DEFAULT_PORTS[scheme]) else f":{port}"
-    return urlunsplit((scheme, host + at, parts.path.rstrip("/"), parts.query, ""))
+    query = "&".join(part for part in parts.query.split("&") if not _TRACKING.match(part))
+    return urlunsplit((scheme, host + at, parts.path.rstrip("/"), query, ""))
 
 
 def read_link(text: str, metadata: Mapping[str, Any], url_key: str) -> Link:
@@ -260,9 +267,10 @@ def cross_encoder_scorer(
     """
 
     def score(question: str, texts: Sequence[str]) -> list[float]:
-        encoder = _cross_encoder(model, device)
+        encoder, lock = _cross_encoder(model, device)
         pairs = [(question, text) for text in texts]
-        return [float(value) for value in encoder.predict(pairs, show_progress_bar=False)]
+        with lock:  # its tokenizer cannot be used by two threads at once
+            return [float(value) for value in encoder.predict(pairs, show_progress_bar=False)]
 
     return score
 
@@ -282,10 +290,10 @@ def embedding_scorer(engine: Any) -> Scorer:
 
 
 @lru_cache(maxsize=2)
-def _cross_encoder(model: str, device: str | None) -> Any:
+def _cross_encoder(model: str, device: str | None) -> tuple[Any, threading.Lock]:
     from sentence_transformers import CrossEncoder  # noqa: PLC0415  # only the default scorer
 
-    return CrossEncoder(model, device=device, trust_remote_code=False)
+    return CrossEncoder(model, device=device, trust_remote_code=False), threading.Lock()
 
 
 def _merge(links: Sequence[Link], blocked: Sequence[str]) -> dict[Link, int]:

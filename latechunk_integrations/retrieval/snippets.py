@@ -13,7 +13,7 @@ from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import InputTypeError, OptionError
 from latechunk_integrations.schema import CharSpans, Parent, Span
 
-__all__ = ["Snippet", "SnippetOptions", "select_snippets"]
+__all__ = ["Snippet", "SnippetIndex", "SnippetOptions", "select_snippets"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +58,24 @@ class Snippet:
         index: Which of the texts it is cut from.
         span: Where it stands in that text, in code points.
         text: The text of the span, verbatim.
-        score: Mean similarity of its chunks with the question, -1 to 1.
+        score: Mean similarity of its chunks with the question: a cosine, or a dot product
+            where the engine has ``normalize=False``.
     """
 
     index: int
     span: Span
     text: str
     score: float
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """One of the texts, cut into chunks of equal length without gaps."""
+
+    index: int
+    text: str
+    spans: CharSpans
+    length: int  # of the text, in the unit of the options
 
 
 def select_snippets(
@@ -78,7 +89,8 @@ def select_snippets(
 
     Every text is late-chunked with spans of equal length. Similarities with the question are
     averaged over a sliding window as long as a snippet; the best window is taken and masked,
-    and so on. Where there is less text than was asked for, all of it comes back.
+    and so on. Texts that hold no more than was asked for (``length * n_snippets``, over all of
+    them) come back whole. Memory does not grow with the tokens of a text, only with its chunks.
 
     Args:
         engine: Embeds the chunks and the question.
@@ -89,46 +101,62 @@ def select_snippets(
 
     Returns:
         Snippets in the order of the texts, and inside a text from its start to its end;
-        none overlaps another.
+        none overlaps or touches another.
 
     Raises:
         InputTypeError: ``texts`` is one ``str``.
     """
-    if isinstance(texts, str):
-        raise InputTypeError("select_snippets wants a list of texts, not one str: pass [text]")
     chosen = options or SnippetOptions()
-    filled = [index for index, text in enumerate(texts) if text.strip()]
-    if not filled:
+    cuts = _cut_all(engine, texts, chosen)
+    if not cuts:
         return []
-    cuts = {index: _equal_spans(engine, texts[index], chosen) for index in filled}
-    spans = {index: CharSpans(pairs) for index, (pairs, _) in cuts.items()}
     query = engine.embed_query(question)
-    parents = (Parent(texts[index], spans[index], id=str(index)) for index in filled)
-    scores = {
-        index: result.vectors @ query
-        for index, result in zip(filled, engine.embed_iter(parents), strict=True)
-        if not result.skipped
-    }
-    if sum(cuts[index][1] for index in scores) <= chosen.length * chosen.n_snippets:
-        taken = {index: np.ones(len(one), dtype=bool) for index, one in scores.items()}
-    else:
-        taken = _take_best(scores, chosen.length // chosen.chunk_size, chosen.n_snippets)
-    return [
-        _snippet(index, texts[index], spans[index], scores[index], run)
-        for index in scores
-        for run in _runs(taken[index])
-    ]
+    return _choose([(cut, rows @ query) for cut, rows in _embed_all(engine, cuts)], chosen)
 
 
-def _equal_spans(
-    engine: LateChunkEngine, text: str, options: SnippetOptions
-) -> tuple[list[tuple[int, int]], int]:
-    """Spans of equal length that cover a text without gaps, and the text's length in the unit."""
+class SnippetIndex:
+    """The chunk vectors of a few long texts, to ask many questions of.
+
+    Args:
+        engine: Embeds the chunks and the questions.
+        texts: As for `select_snippets`.
+        options: Lengths and number; ``None``: the defaults.
+
+    Raises:
+        InputTypeError: ``texts`` is one ``str``.
+    """
+
+    def __init__(
+        self,
+        engine: LateChunkEngine,
+        texts: Sequence[str],
+        options: SnippetOptions | None = None,
+    ) -> None:
+        self._engine = engine
+        self._options = options or SnippetOptions()
+        self._embedded = list(_embed_all(engine, _cut_all(engine, texts, self._options)))
+
+    def select(self, question: str) -> list[Snippet]:
+        """What `select_snippets` returns; only the question is embedded."""
+        if not self._embedded:
+            return []
+        query = self._engine.embed_query(question)
+        return _choose([(cut, rows @ query) for cut, rows in self._embedded], self._options)
+
+
+def _cut_all(engine: LateChunkEngine, texts: Sequence[str], options: SnippetOptions) -> list[_Cut]:
+    if isinstance(texts, str):
+        raise InputTypeError("snippets are cut from a list of texts, not one str: pass [text]")
+    return [_cut(engine, i, text, options) for i, text in enumerate(texts) if text.strip()]
+
+
+def _cut(engine: LateChunkEngine, index: int, text: str, options: SnippetOptions) -> _Cut:
     if options.unit == "characters":
         starts, length = list(range(0, len(text), options.chunk_size)), len(text)
     else:
         starts, length = _token_starts(engine, text, options.chunk_size)
-    return list(zip(starts, [*starts[1:], len(text)], strict=True)), length
+    spans = CharSpans(list(zip(starts, [*starts[1:], len(text)], strict=True)))
+    return _Cut(index, text, spans, length)
 
 
 def _token_starts(engine: LateChunkEngine, text: str, size: int) -> tuple[list[int], int]:
@@ -149,19 +177,42 @@ def _token_starts(engine: LateChunkEngine, text: str, size: int) -> tuple[list[i
     return starts, n_tokens
 
 
+def _embed_all(
+    engine: LateChunkEngine, cuts: Sequence[_Cut]
+) -> Iterator[tuple[_Cut, NDArray[np.float32]]]:
+    """Chunk vectors, shape ``(n_chunks, dim)``, of each text that is not skipped."""
+    parents = (Parent(cut.text, cut.spans, id=f"text {cut.index}") for cut in cuts)
+    for cut, result in zip(cuts, engine.embed_iter(parents), strict=True):
+        if not result.skipped:
+            yield cut, result.vectors
+
+
+def _choose(
+    scored: Sequence[tuple[_Cut, NDArray[np.float32]]], options: SnippetOptions
+) -> list[Snippet]:
+    if sum(cut.length for cut, _ in scored) <= options.length * options.n_snippets:
+        taken = [np.ones(len(scores), dtype=bool) for _, scores in scored]
+    else:
+        n_chunks = options.length // options.chunk_size
+        taken = _take_best([scores for _, scores in scored], n_chunks, options.n_snippets)
+    return [
+        _snippet(cut, scores, first, end)
+        for (cut, scores), rows in zip(scored, taken, strict=True)
+        for first, end in _runs(rows)
+    ]
+
+
 def _take_best(
-    scores: dict[int, NDArray[np.float32]], n_chunks: int, n_snippets: int
-) -> dict[int, NDArray[np.bool_]]:
+    scores: Sequence[NDArray[np.float32]], n_chunks: int, n_snippets: int
+) -> list[NDArray[np.bool_]]:
     """Which chunks are taken: the best windows, one after the other, none on another."""
-    taken = {index: np.zeros(len(one), dtype=bool) for index, one in scores.items()}
-    means = {index: _window_means(one, n_chunks) for index, one in scores.items()}
+    taken = [np.zeros(len(one), dtype=bool) for one in scores]
+    means = [_window_means(one, n_chunks) for one in scores]
     for _ in range(n_snippets):
-        if not means:
-            break
-        best = max(means, key=lambda index: float(means[index].max()))
+        best = max(range(len(means)), key=lambda row: float(means[row].max()))
         at = int(means[best].argmax())
-        if not np.isfinite(means[best][at]):
-            break
+        if means[best][at] == -np.inf:
+            break  # every window is masked
         taken[best][at : at + n_chunks] = True
         means[best][max(0, at - n_chunks + 1) : at + n_chunks] = -np.inf
     return taken
@@ -179,13 +230,7 @@ def _runs(taken: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
-def _snippet(
-    index: int,
-    text: str,
-    spans: CharSpans,
-    scores: NDArray[np.float32],
-    run: tuple[int, int],
-) -> Snippet:
-    first, end = run
-    span = Span(int(spans.starts[first]), int(spans.ends[end - 1]))
-    return Snippet(index, span, text[span.start : span.end], float(scores[first:end].mean()))
+def _snippet(cut: _Cut, scores: NDArray[np.float32], first: int, end: int) -> Snippet:
+    span = Span(int(cut.spans.starts[first]), int(cut.spans.ends[end - 1]))
+    score = float(scores[first:end].mean())
+    return Snippet(cut.index, span, cut.text[span.start : span.end], score)

@@ -1,4 +1,4 @@
-"""Snippets and links as LangChain compressors and as a retriever."""
+"""Snippets and links as LangChain compressors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.documents import Document
 
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.langchain import LateChunkEmbeddings
+from latechunk_integrations.langchain import LateChunkEmbeddings, LateChunkTextSplitter
 from latechunk_integrations.langchain.compressors import LinkRankingCompressor, SnippetCompressor
 from latechunk_integrations.langchain.retrievers import SnippetRetriever
 from latechunk_integrations.retrieval.links import LinkRankingOptions
@@ -21,44 +21,69 @@ OPTIONS = SnippetOptions(length=20, chunk_size=10, n_snippets=2)
 WHOLE = SnippetOptions(length=10_000, n_snippets=2)
 
 
-def test_compressor_and_retriever_give_the_selected_snippets(tiny_engine: LateChunkEngine) -> None:
+def test_documents_give_way_to_the_selected_snippets(tiny_engine: LateChunkEngine) -> None:
     embeddings = LateChunkEmbeddings(engine=tiny_engine)
     documents = [Document(text, metadata={"n": n}) for n, text in enumerate(TEXTS)]
     right = select_snippets(tiny_engine, "report 3", TEXTS, options=OPTIONS)
     compressor = SnippetCompressor(embeddings=embeddings, options=OPTIONS)
-    retriever = SnippetRetriever(embeddings=embeddings, documents=documents, options=OPTIONS)
     everything = SnippetRetriever(embeddings=embeddings, documents=documents, options=WHOLE)
-    assert [d.page_content for d in everything.invoke("report 3")] == TEXTS
     compressing = ContextualCompressionRetriever(
         base_compressor=compressor, base_retriever=everything
     )
     ways = [
         compressor.compress_documents(documents, "report 3"),
         asyncio.run(compressor.acompress_documents(documents, "report 3")),
-        retriever.invoke("report 3"),
-        asyncio.run(retriever.ainvoke("report 3")),
         compressing.invoke("report 3"),
     ]
     for found in ways:
-        assert [document.page_content for document in found] == [one.text for one in right]
         for document, snippet in zip(found, right, strict=True):
+            assert document.page_content == snippet.text
             assert document.metadata["n"] == snippet.index
             assert document.metadata["start_index"] == snippet.span.start
             assert document.metadata["snippet_score"] == pytest.approx(snippet.score, abs=1e-5)
 
 
-def test_links_are_ranked_by_what_their_metadata_say() -> None:
-    def scorer(_: str, texts: Sequence[str]) -> list[float]:
-        return [float(len(text)) for text in texts]
+def test_snippets_of_chunks_stand_at_their_place_in_the_document(
+    tiny_engine: LateChunkEngine,
+) -> None:
+    """What a citation needs: ``document[start_index:end_index]`` is the snippet's text."""
+    embeddings = LateChunkEmbeddings(engine=tiny_engine)
+    splitter = LateChunkTextSplitter(
+        embeddings=embeddings, splitter=lambda text: [text[:211], text[211:]], add_end_index=True
+    )
+    chunks = splitter.split_documents([Document(TEXTS[0])])
+    chunks.append(Document("Report 3 says no.", metadata={"start_index": -1}))
+    compressor = SnippetCompressor(embeddings=embeddings, options=OPTIONS)
+    found = compressor.compress_documents(chunks, "report 19")
+    assert {0, 211} <= {chunk.metadata["start_index"] for chunk in chunks}
+    assert found
+    for one in found:
+        start, end = one.metadata["start_index"], one.metadata.get("end_index")
+        assert start == -1 or TEXTS[0][start:end] == one.page_content
+    (lost,) = compressor.compress_documents(chunks[-1:], "q")
+    assert lost.metadata["start_index"] == -1
 
+
+def by_length(_: str, texts: Sequence[str]) -> list[float]:
+    """A scorer that likes long texts."""
+    return [float(len(text)) for text in texts]
+
+
+def test_links_are_ranked_by_what_their_metadata_say_and_keep_them() -> None:
     documents = [
-        Document("x" * n, metadata={"url": f"https://{host}.org/{n}", "n_seen": n})
+        Document(
+            "x" * n, id=f"{host}{n}", metadata={"url": f"https://{host}.org/{n}/", "n_seen": n}
+        )
         for host in ("a", "b")
         for n in range(1, 4)
     ]
-    ranking = LinkRankingCompressor(scorer=scorer, options=LinkRankingOptions(top_k_per_host=1))
+    ranking = LinkRankingCompressor(scorer=by_length, options=LinkRankingOptions(top_k_per_host=1))
     found = ranking.compress_documents(documents, "q")
     later = asyncio.run(ranking.acompress_documents(documents, "q"))
-    assert [d.metadata["url"] for d in found] == ["https://a.org/3", "https://b.org/3"]
-    assert [(d.page_content, d.metadata["n_seen"]) for d in found] == [("xxx", 3), ("xxx", 3)]
-    assert [d.metadata for d in later] == [d.metadata for d in found]
+    assert [document.id for document in found] == ["a3", "b3"]
+    for document in found:
+        score = document.metadata.pop("link_score")
+        assert 0 <= score <= 1
+        assert document in documents
+    assert [document.id for document in later] == ["a3", "b3"]
+    assert all("link_score" not in document.metadata for document in documents)

@@ -102,6 +102,7 @@ def test_what_is_no_web_address_is_left_out_and_said(caplog: pytest.LogCaptureFi
     kept = rank_links("q", links, scorer=by_length, now=NOW)
     assert [one.link.url for one in kept] == ["http://a.org/x"]
     assert "3 of 4 links" in caplog.text
+    assert normalize_url("https://a.org/x?utm_id=n&id=7&GCLID=1#f") == "https://a.org/x?id=7"
     assert normalize_url("http://[2001:DB8::1]:8080/x") == "http://[2001:db8::1]:8080/x"
     assert normalize_url("HTTP://A.org:8080/b/?q=1#f") == "http://a.org:8080/b?q=1"
 

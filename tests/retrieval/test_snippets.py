@@ -15,11 +15,16 @@ from tokenizers import Tokenizer
 
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.errors import InputTypeError, OptionError
-from latechunk_integrations.retrieval.snippets import SnippetOptions, select_snippets
+from latechunk_integrations.retrieval.snippets import (
+    SnippetIndex,
+    SnippetOptions,
+    select_snippets,
+)
 from tests import strategies
 
 _SENTENCES = [f"Report {n} says that the supplier delivers part {n}. " for n in range(30)]
 LONG = "".join(_SENTENCES)
+OTHER = "".join(f"Berlin has {n} of 3.85 million inhabitants, all proud. " for n in range(9))
 QUESTION = "What does report 7 say?"
 
 
@@ -45,29 +50,77 @@ def test_snippets_are_slices_in_order_that_do_not_overlap(
         assert left.index < right.index or left.span.end < right.span.start
 
 
-@pytest.mark.parametrize("n_snippets", [1, 2, 3])
-def test_the_best_windows_are_taken_one_after_the_other(
-    tiny_engine: LateChunkEngine, n_snippets: int
+def _spans(
+    path: Path, text: str, size: int, unit: Literal["tokens", "characters"]
+) -> list[tuple[int, int]]:
+    """Spans of equal length, from the tokenizer itself."""
+    starts = list(range(0, len(text), size))
+    if unit == "tokens":
+        starts = [0, *_token_starts(path, text)[size::size]]
+    return list(zip(starts, [*starts[1:], len(text)], strict=True))
+
+
+def _token_starts(path: Path, text: str) -> list[int]:
+    """Where the tokens that hold text start."""
+    tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+    return [start for start, end in offsets if start < end]
+
+
+@pytest.mark.parametrize("unit", ["tokens", "characters"])
+@pytest.mark.parametrize("n_snippets", [1, 3, 5])
+def test_the_best_windows_of_all_texts_are_taken_one_after_the_other(
+    tiny_engine: LateChunkEngine,
+    tiny_model_path: Path,
+    n_snippets: int,
+    unit: Literal["tokens", "characters"],
 ) -> None:
-    size, width = 40, 3
-    options = SnippetOptions(
-        chunk_size=size, length=size * width, n_snippets=n_snippets, unit="characters"
-    )
-    spans = [(i, min(i + size, len(LONG))) for i in range(0, len(LONG), size)]
-    (result,) = tiny_engine.embed([Parent(LONG, spans)])
-    scores = result.vectors @ tiny_engine.embed_query(QUESTION)
-    free, expected = [True] * len(spans), set()
+    """Brute force: of all windows without a taken chunk, the one with the greatest mean."""
+    size, width = (8, 3) if unit == "tokens" else (40, 3)
+    texts = [OTHER, LONG, OTHER[:200][::-1]]
+    spans = [_spans(tiny_model_path, text, size, unit) for text in texts]
+    query = tiny_engine.embed_query(QUESTION)
+    results = tiny_engine.embed([Parent(t, s) for t, s in zip(texts, spans, strict=True)])
+    windows = {
+        (row, at): float(np.mean((result.vectors @ query)[at : at + width]))
+        for row, result in enumerate(results)
+        for at in range(len(result) - width + 1)
+    }
+    expected: set[tuple[int, int]] = set()
     for _ in range(n_snippets):
-        windows = [
-            (float(np.mean(scores[at : at + width])), -at)
-            for at in range(len(spans) - width + 1)
-            if all(free[at : at + width])
-        ]
-        at = -max(windows)[1]
-        free[at : at + width] = [False] * width
-        expected |= set(range(spans[at][0], spans[at + width - 1][1]))
-    found = select_snippets(tiny_engine, QUESTION, [LONG], options=options)
-    assert {i for one in found for i in range(*one.span)} == expected
+        row, at = max(windows, key=lambda key: windows[key])
+        expected |= {(row, i) for n in range(at, at + width) for i in range(*spans[row][n])}
+        windows = {
+            key: mean for key, mean in windows.items() if key[0] != row or abs(key[1] - at) >= width
+        }
+    # A length that is no multiple of the chunk is rounded down.
+    options = SnippetOptions(
+        chunk_size=size, length=size * width + size - 1, n_snippets=n_snippets, unit=unit
+    )
+    for found in (
+        select_snippets(tiny_engine, QUESTION, texts, options=options),
+        SnippetIndex(tiny_engine, texts, options).select(QUESTION),
+    ):
+        assert {(one.index, i) for one in found for i in range(*one.span)} == expected
+
+
+def test_a_page_of_200_000_tokens_is_cut_at_the_same_tokens_as_if_it_were_read_at_once(
+    tiny_model_path: Path,
+) -> None:
+    """Long texts are tokenized piece by piece; no seam moves a chunk."""
+    engine = LateChunkEngine.from_pretrained(
+        str(tiny_model_path), device="cpu", max_tokens=512, overlap_tokens=0, preamble_tokens=0
+    )
+    page = "".join(f"Report {n} says: part {n * 7 % 997} is late. " for n in range(18_000))
+    starts = _token_starts(tiny_model_path, page)
+    assert len(starts) > 200_000
+    options = SnippetOptions(length=512, chunk_size=100, n_snippets=20)
+    edges = {0, *starts[100::100], len(page)}
+    n_taken = 0
+    for one in select_snippets(engine, QUESTION, [page], options=options):
+        assert set(one.span) <= edges
+        n_taken += sum(one.span.start <= start < one.span.end for start in starts)
+    assert n_taken == 20 * 500
 
 
 def test_all_comes_back_where_there_is_less_than_was_asked_for(
@@ -76,7 +129,8 @@ def test_all_comes_back_where_there_is_less_than_was_asked_for(
     texts = ["One short text.", "   ", "Another one, about Berlin."]
     found = select_snippets(tiny_engine, "Berlin", texts)
     assert [(one.index, one.text) for one in found] == [(0, texts[0]), (2, texts[2])]
-    assert select_snippets(tiny_engine, "Berlin", []) == []
+    assert select_snippets(tiny_engine, "Berlin", ["", " "]) == []
+    assert SnippetIndex(tiny_engine, []).select("Berlin") == []
 
 
 def test_token_chunks_have_the_asked_number_of_tokens(tiny_engine: LateChunkEngine) -> None:
@@ -111,9 +165,7 @@ def test_as_many_tokens_as_asked_for_start_in_a_chunk_and_none_is_without_a_toke
     tiny_model_paths: dict[str, Path], text: str, size: int, family: str
 ) -> None:
     """The last chunk may be shorter; tokens without text do not count."""
-    tokenizer = Tokenizer.from_file(str(tiny_model_paths[family] / "tokenizer.json"))
-    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
-    starts = [start for start, end in offsets if start < end]
+    starts = _token_starts(tiny_model_paths[family], text)
     assume(len(starts) > size and len(set(starts)) == len(starts))
     engine = _strict_engine(tiny_model_paths[family])
     options = SnippetOptions(chunk_size=size, length=size, n_snippets=1)
