@@ -24,6 +24,7 @@ The tree::
     └── LedgerError
         ├── UnknownChunkError            a text whose parent is not known (strict only)
         ├── AmbiguousChunkError          a text that several parents explain (strict only)
+        ├── IncompleteParentError        nodes of a source are missing from a call (strict only)
         ├── MismatchedPairError          a splitter and embeddings that do not share an engine
         ├── TextKeyedCacheError          a cache that knows a chunk by its text alone
         └── UnsupportedStoreError        a vector store that takes no vectors
@@ -38,6 +39,7 @@ __all__ = [
     "ChunkWithoutTokenError",
     "ContractError",
     "EmptyTextError",
+    "IncompleteParentError",
     "InputError",
     "InputTypeError",
     "InvalidCharacterError",
@@ -191,6 +193,10 @@ class UnknownChunkError(LedgerError):
 
 class AmbiguousChunkError(LedgerError):
     """A text that stands at several places, and its neighbours do not decide; under strict."""
+
+
+class IncompleteParentError(LedgerError):
+    """Some nodes of a source were not given, so that the others cannot see all of it."""
 
 
 class MismatchedPairError(LedgerError):

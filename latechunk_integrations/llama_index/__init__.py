@@ -12,6 +12,8 @@ except ImportError as error:
     raise MissingExtraError("llama_index.core", extra="llama-index") from error
 
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
+from latechunk_integrations.llama_index.hierarchical import LateChunkHierarchicalNodeParser
+from latechunk_integrations.llama_index.metadata import stamp_parents
 from latechunk_integrations.llama_index.node_parser import LateChunkNodeParser
 from latechunk_integrations.llama_index.postprocessors import (
     LinkRankingPostprocessor,
@@ -21,8 +23,10 @@ from latechunk_integrations.llama_index.retrievers import SnippetRetriever
 
 __all__ = [
     "LateChunkEmbedding",
+    "LateChunkHierarchicalNodeParser",
     "LateChunkNodeParser",
     "LinkRankingPostprocessor",
     "SnippetPostprocessor",
     "SnippetRetriever",
+    "stamp_parents",
 ]

@@ -2,125 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
+from llama_index.core.node_parser.file.html import DEFAULT_TAGS
 from llama_index.core.schema import BaseNode, MetadataMode, TextNode
-from tqdm.auto import tqdm
 
-from latechunk_integrations.engine import LateChunkEngine
+from latechunk_integrations.llama_index.layout import (
+    Layout,
+    has_children,
+    lay_out,
+    reading_order,
+)
+from latechunk_integrations.llama_index.metadata import common_lines, header_of, metadata_lines
+from latechunk_integrations.llama_index.sections import PATH_KEY, TAG_KEY, number_sections
 from latechunk_integrations.schema import Parent
 
-__all__ = ["PARENT_KEY", "embed_nodes", "mark_parent", "metadata_header"]
+__all__ = ["NodeParent", "ParentLevel", "parents_of"]
 
-PARENT_KEY = "late_parent"
-"""Metadata key of the parent's fingerprint, on which a chunk's vector depends."""
+ParentLevel: TypeAlias = Literal["document", "section"]
+"""What becomes a parent: a whole source, or each of its sections."""
 
-_PARAGRAPH_GAP = 2
-
-
-@dataclass
-class _Group:
-    """Nodes that share a source and a header."""
-
-    header: str
-    source_id: str
-    nodes: list[TextNode] = field(default_factory=list)
+_PARAGRAPH = "\n\n"
 
 
-def embed_nodes(
-    engine: LateChunkEngine,
+@dataclass(frozen=True)
+class NodeParent:
+    """A parent and the nodes that are its chunks.
+
+    Args:
+        parent: What goes to the engine.
+        nodes: The nodes, in the order of the parent's spans.
+        n_absent: Neighbours of its nodes that were not among the nodes given.
+    """
+
+    parent: Parent
+    nodes: list[TextNode]
+    n_absent: int = 0
+
+
+def parents_of(
     nodes: Sequence[BaseNode],
     *,
     metadata_as_header: bool,
-    show_progress: bool = False,
-) -> None:
-    """Set the embedding of nodes, late-chunked in the parents that their sources make.
+    parent_level: ParentLevel,
+    name: str | None = None,
+) -> Iterator[NodeParent]:
+    """The parents that nodes make up, whatever their order.
+
+    Metadata that all nodes of a parent share is its header. What only some of them have stands
+    in front of each of these in the parent's text, outside of its span, so that it is attended
+    and not pooled.
 
     Args:
-        engine: Embeds.
-        nodes: Any nodes in any order; image and other nodes without text are left alone.
-        metadata_as_header: Let a parent attend to its nodes' metadata without pooling it.
-        show_progress: Show a progress bar over parents.
+        nodes: Any nodes; those without text, such as images, are left out. A node that has an
+            embedding is context only.
+        metadata_as_header: False: metadata is pooled with each node's text, as LlamaIndex does.
+        parent_level: ``"section"``: nodes of one source become a parent for each section, where
+            a Markdown or HTML parser has told sections apart.
+        name: Id of the parent; None: that of the source.
     """
-    groups: dict[tuple[str, str], _Group] = {}
+    given = {node.node_id for node in nodes}
+    sources: dict[str, list[TextNode]] = {}
     for node in nodes:
-        if not isinstance(node, TextNode) or not node.text.strip():
+        if isinstance(node, TextNode) and node.text.strip():
+            sources.setdefault(node.ref_doc_id or node.node_id, []).append(node)
+    for source_id, members in sources.items():
+        if all(node.embedding is not None for node in members):
             continue
-        header = metadata_header(node) if metadata_as_header else ""
-        source = node.ref_doc_id or node.node_id
-        groups.setdefault((source, header), _Group(header, source)).nodes.append(node)
-    laid_out = [_lay_out(group, with_metadata=not metadata_as_header) for group in groups.values()]
-    results = engine.embed_iter(parent for parent, _ in laid_out)
-    bar = tqdm(results, total=len(laid_out), unit="parent", disable=not show_progress)
-    for (parent, members), result in zip(laid_out, bar, strict=True):
-        if result.skipped:
-            continue
-        for node, vector in zip(members, result.vectors, strict=True):
-            node.embedding = vector.tolist()
-            mark_parent(node, parent)
+        ordered = reading_order(members)
+        groups = _sections(ordered) if parent_level == "section" else [(ordered, "")]
+        for number, (group, path) in enumerate(groups):
+            own = f"{source_id}#{number}" if len(groups) > 1 else source_id
+            if metadata_as_header:
+                yield from _with_header(group, path, name or own, given)
+            else:
+                yield from _node_parent(_pooled_metadata(group), "", name or own, given)
 
 
-def metadata_header(node: BaseNode) -> str:
-    """The metadata that LlamaIndex would repeat before the text of every chunk."""
-    return node.get_metadata_str(mode=MetadataMode.EMBED).strip()
+def _sections(nodes: list[TextNode]) -> list[tuple[list[TextNode], str]]:
+    """Nodes by section, children with their parents, and the path above each section."""
+    ids = {node.node_id for node in nodes}
+    roots = [node for node in nodes if not (node.parent_node and node.parent_node.node_id in ids)]
+    numbers: dict[str, int] = {}
+    groups: dict[int, tuple[list[TextNode], str]] = {}
+    for node, (number, path) in zip(roots, number_sections(roots), strict=True):
+        numbers[node.node_id] = number
+        groups.setdefault(number, ([], path))[0].append(node)
+    first = next(iter(groups), 0)
+    for node in nodes:  # a parent stands in front of its children in every flat list
+        if node.node_id not in numbers and node.parent_node:
+            number = numbers.get(node.parent_node.node_id, first)
+            numbers[node.node_id] = number
+            groups[number][0].append(node)
+    return list(groups.values())
 
 
-def mark_parent(node: BaseNode, parent: Parent) -> None:
-    """Put the parent's fingerprint into the metadata, unseen by models."""
-    node.metadata[PARENT_KEY] = parent.fingerprint
-    for keys in (node.excluded_embed_metadata_keys, node.excluded_llm_metadata_keys):
-        if PARENT_KEY not in keys:
-            keys.append(PARENT_KEY)
+def _with_header(
+    nodes: list[TextNode], path: str, name: str, given: set[str]
+) -> Iterator[NodeParent]:
+    lines = [metadata_lines(node, without=_html_keys(node)) for node in nodes]
+    shared = common_lines(lines)
+    own = [metadata_lines(node, without=(PATH_KEY, *_html_keys(node))) for node in nodes]
+    before = ["\n".join(line for line in some if line not in shared) for some in own]
+    if any(before) and has_children(nodes):
+        # A text can stand in front of a node only where the node is not inside of another.
+        for number, some in enumerate(dict.fromkeys(before)):
+            alike = [node for node, text in zip(nodes, before, strict=True) if text == some]
+            yield from _with_header(alike, path, f"{name}/{number}", given)
+        return
+    if path:
+        shared = [*shared, nodes[0].metadata_template.format(key=PATH_KEY, value=path)]
+    header = header_of(nodes[0], shared)
+    yield from _node_parent(lay_out(nodes, before), header, name, given)
 
 
-def _lay_out(group: _Group, *, with_metadata: bool) -> tuple[Parent, list[TextNode]]:
-    """The text that the nodes make up, and the nodes in the order of its spans.
-
-    Nodes stand at their offsets where these agree with their texts, else one after the
-    other; gaps become white space.
-    """
-    nodes = sorted(group.nodes, key=lambda node: node.start_char_idx or 0)
-    usable = not with_metadata and all(_has_offsets(node) for node in nodes)
-    spans = _spans_by_offset(nodes) if usable else None
-    if spans is None:
-        nodes = group.nodes
-        mode = MetadataMode.EMBED if with_metadata else MetadataMode.NONE
-        return _joined([node.get_content(mode) for node in nodes], group), nodes
-    text, positions = spans
-    return Parent(text, positions, header=group.header, id=group.source_id), nodes
+def _html_keys(node: TextNode) -> tuple[str, ...]:
+    """The key of the HTML tag, which says nothing about the text, where it is one."""
+    return (TAG_KEY,) if node.metadata.get(TAG_KEY) in DEFAULT_TAGS else ()
 
 
-def _has_offsets(node: TextNode) -> bool:
-    start, end = node.start_char_idx, node.end_char_idx
-    return start is not None and end is not None and end - start == len(node.text)
-
-
-def _spans_by_offset(nodes: Sequence[TextNode]) -> tuple[str, list[tuple[int, int]]] | None:
-    """Texts at their offsets, gaps closed to a space or a paragraph; None if they disagree."""
-    text, shift, end_in_source = "", 0, 0
-    positions: list[tuple[int, int]] = []
-    for node in nodes:
-        start = node.start_char_idx or 0
-        if not positions:
-            shift = -start
-        elif start > end_in_source:
-            filler = "\n\n" if start - end_in_source >= _PARAGRAPH_GAP else " "
-            shift -= start - end_in_source - len(filler)
-            text += filler
-        at = start + shift
-        shared = len(text) - at
-        if shared > 0 and text[at : at + len(node.text)] != node.text[:shared]:
-            return None
-        text += node.text[max(0, shared) :]
-        positions.append((at, at + len(node.text)))
-        end_in_source = max(end_in_source, start + len(node.text))
-    return text, positions
-
-
-def _joined(texts: Sequence[str], group: _Group) -> Parent:
-    positions, at = [], 0
+def _pooled_metadata(nodes: list[TextNode]) -> Layout:
+    """Nodes with the metadata that LlamaIndex puts before each, both inside of the span."""
+    texts = [node.get_content(MetadataMode.EMBED) for node in nodes]
+    spans, at = [], 0
     for text in texts:
-        positions.append((at, at + len(text)))
-        at += len(text) + _PARAGRAPH_GAP
-    return Parent("\n\n".join(texts), positions, header=group.header, id=group.source_id)
+        spans.append((at, at + len(text)))
+        at += len(text) + len(_PARAGRAPH)
+    return Layout(_PARAGRAPH.join(texts), nodes, spans)
+
+
+def _node_parent(layout: Layout, header: str, name: str, given: set[str]) -> Iterator[NodeParent]:
+    open_rows = [row for row, node in enumerate(layout.nodes) if node.embedding is None]
+    if not open_rows:
+        return
+    neighbours: Iterable[str] = (
+        info.node_id
+        for node in layout.nodes
+        for info in (node.prev_node, node.next_node)
+        if info is not None
+    )
+    parent = Parent(layout.text, [layout.spans[row] for row in open_rows], header=header, id=name)
+    members = [layout.nodes[row] for row in open_rows]
+    yield NodeParent(parent, members, len(set(neighbours) - given))

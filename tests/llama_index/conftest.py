@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 from llama_index.core import Document
 
+from latechunk_integrations import LateChunkEngine
+from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
+from tests.llama_index.support import SPLITTER
+
 BOILERPLATE = "All rights are reserved. "
 
 
@@ -21,3 +25,13 @@ def documents() -> list[Document]:
         for n, text in enumerate(texts)
     ]
     return [*filled, Document(text="", id_="empty")]
+
+
+@pytest.fixture
+def embed_model(tiny_engine: LateChunkEngine) -> LateChunkEmbedding:
+    return LateChunkEmbedding(engine=tiny_engine)
+
+
+@pytest.fixture
+def parser(embed_model: LateChunkEmbedding) -> LateChunkNodeParser:
+    return LateChunkNodeParser(embed_model=embed_model, splitter=SPLITTER)

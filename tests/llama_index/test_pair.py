@@ -12,60 +12,13 @@ import numpy as np
 import pytest
 from llama_index.core import Document, StorageContext, VectorStoreIndex
 from llama_index.core.ingestion import IngestionPipeline
-from llama_index.core.node_parser import SentenceSplitter
-from llama_index.core.schema import BaseNode, MetadataMode, TextNode, TransformComponent
+from llama_index.core.schema import MetadataMode, TransformComponent
 from llama_index.vector_stores.milvus import MilvusVectorStore
 
-from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
-
-SPLITTER = SentenceSplitter(chunk_size=24, chunk_overlap=0)
-
-
-@pytest.fixture
-def embed_model(tiny_engine: LateChunkEngine) -> LateChunkEmbedding:
-    return LateChunkEmbedding(engine=tiny_engine)
-
-
-@pytest.fixture
-def parser(embed_model: LateChunkEmbedding) -> LateChunkNodeParser:
-    return LateChunkNodeParser(embed_model=embed_model, splitter=SPLITTER)
-
-
-def expected(
-    engine: LateChunkEngine, documents: list[Document]
-) -> dict[tuple[str | None, int], Any]:
-    """The engine's vectors by document and start, from the splitter's own texts."""
-    vectors: dict[tuple[str | None, int], Any] = {}
-    for document in documents:
-        if not document.text:
-            continue
-        spans, end = [], 0
-        header = document.get_metadata_str(mode=MetadataMode.EMBED)
-        for text in SPLITTER.split_text_metadata_aware(document.text, header):
-            start = document.text.index(text, end)
-            end = start + len(text)
-            spans.append((start, end))
-        (result,) = engine.embed([Parent(document.text, spans, header=header)])
-        for (start, _), vector in zip(spans, result.vectors, strict=True):
-            vectors[document.doc_id, start] = vector
-    return vectors
-
-
-def check(
-    nodes: list[BaseNode], right: dict[tuple[str | None, int], Any], atol: float = 1e-6
-) -> None:
-    """Every expected chunk once, at its place, with its vector."""
-    found: dict[tuple[str | None, int], Any] = {}
-    for node in nodes:
-        assert isinstance(node, TextNode)
-        assert node.start_char_idx is not None
-        found[node.ref_doc_id, node.start_char_idx] = np.array(node.get_embedding())
-    assert len(found) == len(nodes)
-    assert found.keys() == right.keys()
-    for place, vector in found.items():
-        np.testing.assert_allclose(vector, right[place], atol=atol)
+from tests.llama_index.support import SPLITTER, check, expected
 
 
 @pytest.mark.rule(6)
@@ -73,7 +26,7 @@ def test_the_node_parser_gives_the_engines_vectors_at_exact_offsets(
     tiny_engine: LateChunkEngine, parser: LateChunkNodeParser, documents: list[Document]
 ) -> None:
     nodes = parser.get_nodes_from_documents(documents)
-    check([node for node in nodes if node.get_content()], expected(tiny_engine, documents))
+    check(nodes, expected(tiny_engine, documents))
     for node in nodes:
         if node.get_content():
             assert node.metadata["late_parent"]
@@ -152,7 +105,7 @@ def test_both_ways_through_a_pipeline_agree(
     ways: list[list[TransformComponent]] = [[parser], [SPLITTER, embed_model]]
     for transformations in ways:
         nodes = IngestionPipeline(transformations=transformations).run(documents=documents)
-        check([node for node in nodes if node.get_content()], right)
+        check(nodes, right)
 
 
 def test_the_cache_notices_a_changed_option(
@@ -184,7 +137,7 @@ async def test_async_paths_give_the_same(
     ways: list[list[TransformComponent]] = [[parser], [SPLITTER, embed_model]]
     for transformations in ways:
         nodes = await IngestionPipeline(transformations=transformations).arun(documents=documents)
-        check([node for node in nodes if node.get_content()], right)
+        check(nodes, right)
     query = await embed_model.aget_query_embedding("Berlin")
     np.testing.assert_allclose(query, tiny_engine.embed_query("Berlin"), atol=1e-6)
 

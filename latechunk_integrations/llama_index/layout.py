@@ -1,0 +1,203 @@
+"""Nodes of one source to the text that they were cut from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llama_index.core.schema import TextNode
+
+from latechunk_integrations.core.spans import LocatedBy, locate
+
+__all__ = ["Layout", "has_children", "lay_out", "lay_out_in", "reading_order", "whole_spans"]
+
+_PARAGRAPH = "\n\n"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A text and where nodes stand in it.
+
+    Args:
+        text: What the nodes make up.
+        nodes: The nodes.
+        spans: Half-open range of each node in the text, in code points.
+    """
+
+    text: str
+    nodes: list[TextNode]
+    spans: list[tuple[int, int]]
+
+
+def reading_order(nodes: Sequence[TextNode]) -> list[TextNode]:
+    """Nodes in the order in which their source reads.
+
+    Links to the next node tell it. Runs of linked nodes are ordered by their offsets, or as
+    they are given where nodes have none; offsets of nodes with a parent node count from there.
+    """
+    follower = _followers(nodes)
+    heads = sorted(set(range(len(nodes))) - set(follower.values()))
+    runs: list[list[int]] = []
+    seen: set[int] = set()
+    for head in [*heads, *range(len(nodes))]:
+        run: list[int] = []
+        at: int | None = head
+        while at is not None and at not in seen:
+            seen.add(at)
+            run.append(at)
+            at = follower.get(at)
+        if run:
+            runs.append(run)
+    starts = [nodes[run[0]].start_char_idx for run in runs]
+    if None not in starts and not any(node.parent_node for node in nodes):
+        runs.sort(key=lambda run: nodes[run[0]].start_char_idx or 0)
+    else:
+        runs.sort(key=min)
+    return [nodes[index] for run in runs for index in run]
+
+
+def _followers(nodes: Sequence[TextNode]) -> dict[int, int]:
+    """Which node follows which, by index; chained node parsers set links in one direction only."""
+    indices = {node.node_id: index for index, node in enumerate(nodes)}
+    follower: dict[int, int] = {}
+    for index, node in enumerate(nodes):
+        if node.next_node and node.next_node.node_id in indices:
+            follower[index] = indices[node.next_node.node_id]
+    followed = set(follower.values())
+    for index, node in enumerate(nodes):
+        if node.prev_node and node.prev_node.node_id in indices and index not in followed:
+            follower.setdefault(indices[node.prev_node.node_id], index)
+    return follower
+
+
+def has_children(nodes: Sequence[TextNode]) -> bool:
+    """Whether some of the nodes are cut from others of them."""
+    ids = {node.node_id for node in nodes}
+    return any(node.parent_node and node.parent_node.node_id in ids for node in nodes)
+
+
+def lay_out(nodes: Sequence[TextNode], before: Sequence[str] | None = None) -> Layout:
+    """The text that nodes make up.
+
+    Nodes that were cut from another node of the list stand inside of it. The others stand at
+    their offsets, where these agree with their texts and their order, gaps closed with white
+    space; else one after the other, as paragraphs.
+
+    Args:
+        nodes: Nodes of one source in reading order, none without text.
+        before: What stands in front of each node, outside its span; only without children.
+    """
+    roots, children = _by_parent(nodes)
+    if before is not None and any(before):
+        return _one_after_the_other(roots, before)
+    layout = _by_offset(roots) or _one_after_the_other(roots, [""] * len(roots))
+    while children:
+        layout, children = _with_children(layout, children)
+    return layout
+
+
+def lay_out_in(text: str, nodes: Sequence[TextNode]) -> Layout | None:
+    """Where nodes stand in a text; None if one of them does not.
+
+    Args:
+        text: The source.
+        nodes: What a node parser cut from it, in reading order, parents before their children.
+    """
+    roots, children = _by_parent(nodes)
+    spans = whole_spans(text, roots)
+    if None in spans:
+        return None
+    layout = Layout(text, roots, [span for span in spans if span])
+    while children:
+        layout, children = _with_children(layout, children)
+    return layout if layout.text == text else None
+
+
+def whole_spans(text: str, nodes: Sequence[TextNode]) -> list[tuple[int, int] | None]:
+    """Where each node stands in a text, white space aside; None where it does not as a whole."""
+    located = locate(text, [node.text for node in nodes])
+    whole = (LocatedBy.EXACT, LocatedBy.WHITESPACE)
+    return [
+        (start, end) if how in whole else None
+        for (start, end), how in zip(located.spans.tolist(), located.how, strict=True)
+    ]
+
+
+def _by_parent(
+    nodes: Sequence[TextNode],
+) -> tuple[list[TextNode], dict[str, list[TextNode]]]:
+    ids = {node.node_id for node in nodes}
+    roots: list[TextNode] = []
+    children: dict[str, list[TextNode]] = {}
+    for node in nodes:
+        parent = node.parent_node
+        if parent and parent.node_id in ids and parent.node_id != node.node_id:
+            children.setdefault(parent.node_id, []).append(node)
+        else:
+            roots.append(node)
+    return roots, children
+
+
+def _with_children(
+    layout: Layout, children: dict[str, list[TextNode]]
+) -> tuple[Layout, dict[str, list[TextNode]]]:
+    """One more level placed, and the levels still open."""
+    text, nodes, spans = layout.text, list(layout.nodes), list(layout.spans)
+    rest = dict(children)
+    for node, (start, _) in zip(layout.nodes, layout.spans, strict=True):
+        members = rest.pop(node.node_id, [])
+        found = whole_spans(node.text, members)
+        for member, span in zip(members, found, strict=True):
+            nodes.append(member)
+            if span:
+                spans.append((start + span[0], start + span[1]))
+            else:  # its text was changed, so that it stands for itself
+                text += _PARAGRAPH + member.text
+                spans.append((len(text) - len(member.text), len(text)))
+    if len(rest) == len(children):  # nodes that are each other's parents
+        lost = [member for members in rest.values() for member in members]
+        tail = _one_after_the_other(lost, [""] * len(lost))
+        shift = len(text) + len(_PARAGRAPH)
+        spans += [(start + shift, end + shift) for start, end in tail.spans]
+        return Layout(text + _PARAGRAPH + tail.text, nodes + lost, spans), {}
+    return Layout(text, nodes, spans), rest
+
+
+def _by_offset(nodes: Sequence[TextNode]) -> Layout | None:
+    """Texts at their offsets, gaps closed to a space or a paragraph; None if they disagree."""
+    text, shift, end_in_source, last = "", 0, 0, 0
+    spans: list[tuple[int, int]] = []
+    for node in nodes:
+        start, end = node.start_char_idx, node.end_char_idx
+        if start is None or end is None or end - start != len(node.text) or start < last:
+            return None
+        if node.parent_node:  # its offsets count from a node that is not here
+            return None
+        if not spans:
+            shift = -start
+        elif start > end_in_source:
+            gap = _PARAGRAPH if start - end_in_source >= len(_PARAGRAPH) else " "
+            shift -= start - end_in_source - len(gap)
+            text += gap
+        at = start + shift
+        shared = len(text) - at
+        if shared > 0 and text[at : at + len(node.text)] != node.text[:shared]:
+            return None
+        text += node.text[max(0, shared) :]
+        spans.append((at, at + len(node.text)))
+        end_in_source, last = max(end_in_source, end), start
+    return Layout(text, list(nodes), spans)
+
+
+def _one_after_the_other(nodes: Sequence[TextNode], before: Sequence[str]) -> Layout:
+    parts: list[str] = []
+    spans: list[tuple[int, int]] = []
+    at = 0
+    for node, prefix in zip(nodes, before, strict=True):
+        if prefix:
+            parts.append(prefix)
+            at += len(prefix) + len(_PARAGRAPH)
+        parts.append(node.text)
+        spans.append((at, at + len(node.text)))
+        at += len(node.text) + len(_PARAGRAPH)
+    return Layout(_PARAGRAPH.join(parts), list(nodes), spans)
