@@ -6,7 +6,6 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -17,7 +16,7 @@ from llama_index_instrumentation import get_dispatcher
 from tqdm.auto import tqdm
 
 from latechunk_integrations.engine import LateChunkEngine, shared_engine
-from latechunk_integrations.errors import IncompleteParentError, UnknownChunkError
+from latechunk_integrations.errors import IncompleteParentError, OptionError, UnknownChunkError
 from latechunk_integrations.llama_index.events import LateChunkEndEvent, LateChunkStartEvent
 from latechunk_integrations.llama_index.metadata import mark_parent
 from latechunk_integrations.llama_index.parents import NodeParent, ParentLevel, parents_of
@@ -30,7 +29,7 @@ __all__ = ["LateChunkEmbedding"]
 
 dispatcher = get_dispatcher(__name__)
 
-_OPTION_NAMES = {field.name for field in fields(LateChunkOptions)} - {"model"}
+_FIELDS = {*BaseEmbedding.model_fields, "metadata_as_header", "parent_level", "show_progress"}
 
 
 class LateChunkEmbedding(BaseEmbedding):
@@ -53,6 +52,9 @@ class LateChunkEmbedding(BaseEmbedding):
         embeddings_cache: A LlamaIndex key-value store for vectors. It is used under keys of our
             own, since the text alone does not tell a late vector.
         **options: Fields of `LateChunkOptions`, and of LlamaIndex's ``BaseEmbedding``.
+
+    Raises:
+        OptionError: An option is unknown, impossible, or given beside an engine.
     """
 
     options: dict[str, Any] = Field(description="Every option of the engine.")
@@ -77,12 +79,15 @@ class LateChunkEmbedding(BaseEmbedding):
         options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        flat = {name: kwargs.pop(name) for name in list(kwargs) if name in _OPTION_NAMES}
-        if engine is not None:
-            checked = engine.options
-        else:
-            merged = {**(options or {}), **flat}
+        # What is no field of LlamaIndex's is an option, or a mistake that the options name.
+        flat = {name: kwargs.pop(name) for name in list(kwargs) if name not in _FIELDS}
+        merged = {**(options or {}), **flat}
+        if engine is None:
             checked = LateChunkOptions.from_mapping({**merged, "model": model_name})
+        elif merged:
+            raise OptionError(f"the engine has its options already; leave out {sorted(merged)}")
+        else:
+            checked = engine.options
         store = kwargs.pop("embeddings_cache", None)
         super().__init__(model_name=checked.model, options=checked.to_dict(), **kwargs)  # type: ignore[call-arg]  # the plugin does not see our own fields
         self._engine = engine

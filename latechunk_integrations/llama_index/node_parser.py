@@ -92,8 +92,9 @@ class LateChunkNodeParser(NodeParser):
             OptionError: A nested parser cannot be built from its description.
         """
         fields = {
-            name: value if name in kwargs else component_from_dict(name, value)
+            name: component_from_dict(name, value)
             for name, value in data.items()
+            if name != "id_func" and name not in kwargs
         }
         return super().from_dict(fields, **kwargs)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llama_index.core.node_parser import LangchainNodeParser, NodeParser
+from llama_index.core.node_parser import LangchainNodeParser, NodeParser, SentenceSplitter
 from llama_index.core.schema import BaseComponent
 
 from latechunk_integrations.errors import OptionError
@@ -12,6 +12,7 @@ from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 
 __all__ = ["component_dict", "component_from_dict"]
 
+_CLASS = "class"
 _WRAPPED = "langchain_splitter"
 
 
@@ -41,18 +42,20 @@ def component_from_dict(name: str, value: Any) -> Any:
     """
     if not isinstance(value, dict) or "class_name" not in value:
         return value
-    kind = value["class_name"]
-    if kind == LateChunkEmbedding.class_name():
-        return LateChunkEmbedding.from_dict(value)
+    fields = {key: one for key, one in value.items() if key not in (_CLASS, "id_func")}
+    if value["class_name"] == LateChunkEmbedding.class_name():
+        return LateChunkEmbedding.from_dict(fields)
+    path = value.get(_CLASS, value["class_name"])
     refusal = OptionError(
-        f"{kind} cannot be built from its description: build it yourself and pass it as "
+        f"{path} cannot be built from its description: build it yourself and pass it as "
         f"from_dict(data, {name}=...)"
     )
-    found = [one for one in _subclasses(NodeParser) if one.class_name() == kind]
-    if len(found) != 1 or _WRAPPED in value:
+    found = [one for one in _subclasses(NodeParser) if _path(one) == path]
+    id_func = value.get("id_func")
+    if len(found) != 1 or _WRAPPED in value or id_func not in (None, _default_id_func()):
         raise refusal
     try:
-        return found[0].from_dict(value)
+        return found[0].from_dict(fields)
     except (TypeError, ValueError) as error:
         raise refusal from error
 
@@ -60,6 +63,7 @@ def component_from_dict(name: str, value: Any) -> Any:
 def _describe(value: Any, plain: Any) -> Any:
     if isinstance(value, BaseComponent):
         described = component_dict(value, value.to_dict())
+        described[_CLASS] = _path(type(value))
         if isinstance(value, LangchainNodeParser):
             described[_WRAPPED] = _settings(value)
         return described
@@ -78,7 +82,16 @@ def _settings(parser: LangchainNodeParser) -> dict[str, Any]:
         for name, value in vars(wrapped).items()
         if isinstance(value, str | int | float | bool | list | tuple | None)
     }
-    return {"class": f"{type(wrapped).__module__}.{type(wrapped).__qualname__}", **settings}
+    return {_CLASS: _path(type(wrapped)), **settings}
+
+
+def _path(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _default_id_func() -> Any:
+    """How LlamaIndex describes the function that makes ids unless another one is given."""
+    return SentenceSplitter().to_dict()["id_func"]
 
 
 def _subclasses(base: type[Any]) -> list[type[Any]]:
