@@ -42,6 +42,8 @@ format: $(INSTALLED) ## Format the code and mend what ruff can mend
 bench: $(INSTALLED) ## Measure throughput and memory against named peers
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.langchain_index
+	$(BIN)/python -m benchmarks.llama_index_loop
 
 # Tried in an environment of its own, without extras: what a user gets who installs only the wheel.
 build: $(INSTALLED) ## Build the wheel and try it in a fresh environment without extras

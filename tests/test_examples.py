@@ -11,6 +11,8 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 _EXPECTED = {
     "engine_only.py": "4.2 In the case of Section 1.4",
+    "handbook_sections.py": "mean reciprocal rank: 0.58 early, 0.68 late",
+    "hierarchical_auto_merging.py": "37 nodes, 26 of them leaves, from 1 reading",
     "llama_index_quickstart.py": "3.1 The Fee is invoiced",
     "langchain_quickstart.py": "3.1 The Fee is invoiced",
     "contracts.py": "mean reciprocal rank: 0.35 early, 0.88 late",
