@@ -23,6 +23,7 @@ from latechunk_integrations.encoders.local import LocalEncoder
 from latechunk_integrations.errors import (
     ChunkWithoutTokenError,
     InputTypeError,
+    InvalidCharacterError,
     ModelLoadError,
     OptionError,
     ParentTooLongError,
@@ -307,6 +308,22 @@ def test_a_text_that_the_model_would_cut_is_counted(loaded: dict[str, Loaded]) -
     assert engine.stats["truncated_texts"] == 1
     with pytest.raises(ParentTooLongError):
         loaded["wordpiece"].engine(strict=True).embed_texts([TEXT * 3])
+
+
+@pytest.mark.rule(5)
+def test_queries_are_counted_too_and_windows_of_ours_do_not_count(
+    loaded: dict[str, Loaded],
+) -> None:
+    """What counts is where the model itself cuts, whatever ``max_tokens`` our windows have."""
+    engine = loaded["wordpiece"].engine(max_tokens=24)
+    engine.embed_texts(["a b " * 15])
+    assert "truncated_texts" not in engine.stats
+    engine.embed_query(TEXT * 3)
+    assert engine.stats["truncated_texts"] == 1
+    with pytest.raises(ParentTooLongError):
+        loaded["wordpiece"].engine(strict=True).embed_query(TEXT * 3)
+    with pytest.raises(InvalidCharacterError):
+        engine.embed_query("half \ud83d of one")
 
 
 def test_a_padding_id_in_the_text_is_read_like_any_other(loaded: dict[str, Loaded]) -> None:

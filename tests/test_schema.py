@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import numpy as np
 import pytest
 
 from latechunk_integrations import CharSpans, ChunkVectors, Parent, Span
-from latechunk_integrations.errors import EmptyTextError, InputTypeError, SpanError
+from latechunk_integrations.errors import (
+    EmptyTextError,
+    InputTypeError,
+    InvalidCharacterError,
+    SpanError,
+)
 
 
 @pytest.mark.parametrize("bounds", [(5, 3), (4, 4), (-1, 2)])
@@ -67,3 +73,28 @@ def test_parents_are_frozen_and_survive_pickling() -> None:
 def test_vectors_and_modes_must_agree() -> None:
     with pytest.raises(InputTypeError):
         ChunkVectors("x", np.zeros((2, 3), np.float32), ("late",))
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 3), (0, "3"), (None, 1)])
+def test_bounds_that_are_no_integers_are_refused(bounds: tuple[Any, Any]) -> None:
+    with pytest.raises(SpanError, match="integers"):
+        Span(*bounds)
+    with pytest.raises(SpanError, match="integers"):
+        CharSpans([bounds])
+
+
+@pytest.mark.parametrize("field", ["text", "header"])
+def test_a_lone_surrogate_is_refused_where_it_stands(field: str) -> None:
+    """Half of a character, as careless slicing of UTF-16 leaves it, is read by no tokenizer."""
+    with pytest.raises(InvalidCharacterError, match="d83d") as caught:
+        Parent(**{"text": "fine", field: "half \ud83d of one"}, id="broken")  # type: ignore[arg-type]  # texts only
+    assert caught.value.parent_id == "broken"
+    assert caught.value.span == (5, 6)
+    assert Parent("a whole one \U0001f600").text
+
+
+def test_vectors_stay_read_only_through_pickling() -> None:
+    vectors = ChunkVectors("p", np.zeros((1, 2), np.float32), ("late",))
+    copy = pickle.loads(pickle.dumps(vectors))  # ours
+    assert not copy.vectors.flags.writeable
+    assert copy.modes == ("late",)

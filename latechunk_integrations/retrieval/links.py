@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from latechunk_integrations.errors import OptionError
+from latechunk_integrations.errors import ModelLoadError, OptionError
 
 __all__ = [
     "Link",
@@ -264,6 +264,9 @@ def cross_encoder_scorer(
     Args:
         model: A hub name or a local path. Its repository's own code is not run.
         device: Where it runs; ``None``: the best device present.
+
+    Raises:
+        ModelLoadError: From the scorer, when the model cannot be loaded.
     """
 
     def score(question: str, texts: Sequence[str]) -> list[float]:
@@ -293,7 +296,19 @@ def embedding_scorer(engine: Any) -> Scorer:
 def _cross_encoder(model: str, device: str | None) -> tuple[Any, threading.Lock]:
     from sentence_transformers import CrossEncoder  # noqa: PLC0415  # only the default scorer
 
-    return CrossEncoder(model, device=device, trust_remote_code=False), threading.Lock()
+    try:
+        encoder = CrossEncoder(
+            model,
+            device=device,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
+    except Exception as error:
+        raise ModelLoadError(
+            f"cannot load the cross-encoder {model!r}: give cross_encoder_scorer a local folder "
+            f"with safetensors weights, or use embedding_scorer(engine). ({error})"
+        ) from error
+    return encoder, threading.Lock()
 
 
 def _merge(links: Sequence[Link], blocked: Sequence[str]) -> dict[Link, int]:

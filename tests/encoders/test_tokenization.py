@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer, BertTokenizerLegacy
 
+from latechunk_integrations.encoders import tokenization
 from latechunk_integrations.encoders.tokenization import OffsetTokenizer
 from latechunk_integrations.errors import OffsetsError
 
@@ -34,6 +35,22 @@ def test_pieces_add_up_to_the_whole(
     np.testing.assert_array_equal(np.concatenate([p.prompt for p in pieces]), whole.prompt)
     if name == "prose":
         assert len(pieces) > 2
+
+
+@pytest.mark.parametrize("length", [300, 511, 1024])
+def test_unigram_pieces_are_joined_between_words(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_paths: dict[str, Path], length: int
+) -> None:
+    """Unigram weighs words as a whole: a seam inside of one can divide it otherwise."""
+    monkeypatch.setattr(tokenization, "_PIECE_CHARS", 4 * length)
+    monkeypatch.setattr(tokenization, "_SEAM_CHARS", length)
+    tokenizer = OffsetTokenizer(AutoTokenizer.from_pretrained(tiny_model_paths["unigram"]))
+    text = "".join(f"{'abcde'[n % 5] * (n % 40 + 1)}{' ' * (n % 3 == 0)}" for n in range(2_000))
+    (whole,) = tokenizer.tokenize([text], "")
+    pieces = list(tokenizer.tokenize_pieces(text, ""))
+    np.testing.assert_array_equal(np.concatenate([p.ids for p in pieces]), whole.ids)
+    np.testing.assert_array_equal(np.concatenate([p.offsets for p in pieces]), whole.offsets)
+    assert len(pieces) > 1
 
 
 def test_a_slow_tokenizer_is_refused_with_a_way_out(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sentence_transformers import CrossEncoder
 from transformers import BertConfig, BertForSequenceClassification
 
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.errors import OptionError
+from latechunk_integrations.errors import ModelLoadError, OptionError
 from latechunk_integrations.retrieval.links import (
     Link,
     LinkRankingOptions,
@@ -174,3 +174,9 @@ def test_a_cross_encoder_or_an_engine_gives_the_relevance(
     assert found == pytest.approx([float(value) for value in own], abs=1e-6)
     cosines = tiny_engine.embed_texts(texts) @ tiny_engine.embed_query("q")
     assert embedding_scorer(tiny_engine)("q", texts) == pytest.approx(cosines.tolist(), abs=1e-6)
+
+
+def test_a_cross_encoder_that_is_not_there_says_how_to_go_on(tmp_path: Path) -> None:
+    scorer = cross_encoder_scorer(str(tmp_path / "nothing"))
+    with pytest.raises(ModelLoadError, match="embedding_scorer"):
+        scorer("question", ["text"])
