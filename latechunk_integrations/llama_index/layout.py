@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llama_index.core.schema import TextNode
+from llama_index.core.schema import BaseNode, MetadataMode
 
 from latechunk_integrations.core.spans import LocatedBy, locate
 
-__all__ = ["Layout", "has_children", "lay_out", "lay_out_in", "reading_order", "whole_spans"]
+__all__ = [
+    "Layout",
+    "has_children",
+    "lay_out",
+    "lay_out_in",
+    "reading_order",
+    "text_of",
+    "whole_spans",
+]
 
 _PARAGRAPH = "\n\n"
 
@@ -25,11 +33,11 @@ class Layout:
     """
 
     text: str
-    nodes: list[TextNode]
+    nodes: list[BaseNode]
     spans: list[tuple[int, int]]
 
 
-def reading_order(nodes: Sequence[TextNode]) -> list[TextNode]:
+def reading_order(nodes: Sequence[BaseNode]) -> list[BaseNode]:
     """Nodes in the order in which their source reads.
 
     Links to the next node tell it. Runs of linked nodes are ordered by their offsets, or as
@@ -48,15 +56,25 @@ def reading_order(nodes: Sequence[TextNode]) -> list[TextNode]:
             at = follower.get(at)
         if run:
             runs.append(run)
-    starts = [nodes[run[0]].start_char_idx for run in runs]
+    starts = [_offsets(nodes[run[0]])[0] for run in runs]
     if None not in starts and not any(node.parent_node for node in nodes):
-        runs.sort(key=lambda run: nodes[run[0]].start_char_idx or 0)
+        runs.sort(key=lambda run: _offsets(nodes[run[0]])[0] or 0)
     else:
         runs.sort(key=min)
     return [nodes[index] for run in runs for index in run]
 
 
-def _followers(nodes: Sequence[TextNode]) -> dict[int, int]:
+def text_of(node: BaseNode) -> str:
+    """The text of a node or a document, without metadata; "" for an image."""
+    return node.get_content(MetadataMode.NONE)
+
+
+def _offsets(node: BaseNode) -> tuple[int | None, int | None]:
+    """Offsets of a node; documents and other nodes without have none."""
+    return getattr(node, "start_char_idx", None), getattr(node, "end_char_idx", None)
+
+
+def _followers(nodes: Sequence[BaseNode]) -> dict[int, int]:
     """Which node follows which, by index; chained node parsers set links in one direction only."""
     indices = {node.node_id: index for index, node in enumerate(nodes)}
     follower: dict[int, int] = {}
@@ -70,13 +88,13 @@ def _followers(nodes: Sequence[TextNode]) -> dict[int, int]:
     return follower
 
 
-def has_children(nodes: Sequence[TextNode]) -> bool:
+def has_children(nodes: Sequence[BaseNode]) -> bool:
     """Whether some of the nodes are cut from others of them."""
     ids = {node.node_id for node in nodes}
     return any(node.parent_node and node.parent_node.node_id in ids for node in nodes)
 
 
-def lay_out(nodes: Sequence[TextNode], before: Sequence[str] | None = None) -> Layout:
+def lay_out(nodes: Sequence[BaseNode], before: Sequence[str] | None = None) -> Layout:
     """The text that nodes make up.
 
     Nodes that were cut from another node of the list stand inside of it. The others stand at
@@ -96,7 +114,7 @@ def lay_out(nodes: Sequence[TextNode], before: Sequence[str] | None = None) -> L
     return layout
 
 
-def lay_out_in(text: str, nodes: Sequence[TextNode]) -> Layout | None:
+def lay_out_in(text: str, nodes: Sequence[BaseNode]) -> Layout | None:
     """Where nodes stand in a text; None if one of them does not.
 
     Args:
@@ -113,9 +131,9 @@ def lay_out_in(text: str, nodes: Sequence[TextNode]) -> Layout | None:
     return layout if layout.text == text else None
 
 
-def whole_spans(text: str, nodes: Sequence[TextNode]) -> list[tuple[int, int] | None]:
+def whole_spans(text: str, nodes: Sequence[BaseNode]) -> list[tuple[int, int] | None]:
     """Where each node stands in a text, white space aside; None where it does not as a whole."""
-    located = locate(text, [node.text for node in nodes])
+    located = locate(text, [text_of(node) for node in nodes])
     whole = (LocatedBy.EXACT, LocatedBy.WHITESPACE)
     return [
         (start, end) if how in whole else None
@@ -124,11 +142,11 @@ def whole_spans(text: str, nodes: Sequence[TextNode]) -> list[tuple[int, int] | 
 
 
 def _by_parent(
-    nodes: Sequence[TextNode],
-) -> tuple[list[TextNode], dict[str, list[TextNode]]]:
+    nodes: Sequence[BaseNode],
+) -> tuple[list[BaseNode], dict[str, list[BaseNode]]]:
     ids = {node.node_id for node in nodes}
-    roots: list[TextNode] = []
-    children: dict[str, list[TextNode]] = {}
+    roots: list[BaseNode] = []
+    children: dict[str, list[BaseNode]] = {}
     for node in nodes:
         parent = node.parent_node
         if parent and parent.node_id in ids and parent.node_id != node.node_id:
@@ -139,21 +157,22 @@ def _by_parent(
 
 
 def _with_children(
-    layout: Layout, children: dict[str, list[TextNode]]
-) -> tuple[Layout, dict[str, list[TextNode]]]:
+    layout: Layout, children: dict[str, list[BaseNode]]
+) -> tuple[Layout, dict[str, list[BaseNode]]]:
     """One more level placed, and the levels still open."""
     text, nodes, spans = layout.text, list(layout.nodes), list(layout.spans)
     rest = dict(children)
     for node, (start, _) in zip(layout.nodes, layout.spans, strict=True):
         members = rest.pop(node.node_id, [])
-        found = whole_spans(node.text, members)
+        found = whole_spans(text_of(node), members)
         for member, span in zip(members, found, strict=True):
             nodes.append(member)
             if span:
                 spans.append((start + span[0], start + span[1]))
             else:  # its text was changed, so that it stands for itself
-                text += _PARAGRAPH + member.text
-                spans.append((len(text) - len(member.text), len(text)))
+                own = text_of(member)
+                text += _PARAGRAPH + own
+                spans.append((len(text) - len(own), len(text)))
     if len(rest) == len(children):  # nodes that are each other's parents
         lost = [member for members in rest.values() for member in members]
         tail = _one_after_the_other(lost, [""] * len(lost))
@@ -163,13 +182,13 @@ def _with_children(
     return Layout(text, nodes, spans), rest
 
 
-def _by_offset(nodes: Sequence[TextNode]) -> Layout | None:
+def _by_offset(nodes: Sequence[BaseNode]) -> Layout | None:
     """Texts at their offsets, gaps closed to a space or a paragraph; None if they disagree."""
     text, shift, end_in_source, last = "", 0, 0, 0
     spans: list[tuple[int, int]] = []
     for node in nodes:
-        start, end = node.start_char_idx, node.end_char_idx
-        if start is None or end is None or end - start != len(node.text) or start < last:
+        own, (start, end) = text_of(node), _offsets(node)
+        if start is None or end is None or end - start != len(own) or start < last:
             return None
         if node.parent_node:  # its offsets count from a node that is not here
             return None
@@ -181,15 +200,15 @@ def _by_offset(nodes: Sequence[TextNode]) -> Layout | None:
             text += gap
         at = start + shift
         shared = len(text) - at
-        if shared > 0 and text[at : at + len(node.text)] != node.text[:shared]:
+        if shared > 0 and text[at : at + len(own)] != own[:shared]:
             return None
-        text += node.text[max(0, shared) :]
-        spans.append((at, at + len(node.text)))
+        text += own[max(0, shared) :]
+        spans.append((at, at + len(own)))
         end_in_source, last = max(end_in_source, end), start
     return Layout(text, list(nodes), spans)
 
 
-def _one_after_the_other(nodes: Sequence[TextNode], before: Sequence[str]) -> Layout:
+def _one_after_the_other(nodes: Sequence[BaseNode], before: Sequence[str]) -> Layout:
     parts: list[str] = []
     spans: list[tuple[int, int]] = []
     at = 0
@@ -197,7 +216,8 @@ def _one_after_the_other(nodes: Sequence[TextNode], before: Sequence[str]) -> La
         if prefix:
             parts.append(prefix)
             at += len(prefix) + len(_PARAGRAPH)
-        parts.append(node.text)
-        spans.append((at, at + len(node.text)))
-        at += len(node.text) + len(_PARAGRAPH)
+        own = text_of(node)
+        parts.append(own)
+        spans.append((at, at + len(own)))
+        at += len(own) + len(_PARAGRAPH)
     return Layout(_PARAGRAPH.join(parts), list(nodes), spans)

@@ -225,9 +225,11 @@ def _start_in_source(document: BaseNode) -> int | None:
 
 
 def _set_offsets(
-    nodes: Sequence[TextNode], spans: Sequence[tuple[int, int] | None], shift: int | None
+    nodes: Sequence[BaseNode], spans: Sequence[tuple[int, int] | None], shift: int | None
 ) -> None:
     for node, span in zip(nodes, spans, strict=True):
+        if not isinstance(node, TextNode):
+            continue
         if span is None or shift is None:
             node.start_char_idx = node.end_char_idx = None
         else:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from llama_index.core.node_parser.file.html import DEFAULT_TAGS
-from llama_index.core.schema import BaseNode, MetadataMode, TextNode
+from llama_index.core.schema import BaseNode, MetadataMode
 
 from latechunk_integrations.llama_index.layout import (
     Layout,
     has_children,
     lay_out,
     reading_order,
+    text_of,
 )
 from latechunk_integrations.llama_index.metadata import common_lines, header_of, metadata_lines
 from latechunk_integrations.llama_index.sections import PATH_KEY, TAG_KEY, number_sections
@@ -38,7 +39,7 @@ class NodeParent:
     """
 
     parent: Parent
-    nodes: list[TextNode]
+    nodes: list[BaseNode]
     n_absent: int = 0
 
 
@@ -64,9 +65,9 @@ def parents_of(
         name: Id of the parent; None: that of the source.
     """
     given = {node.node_id for node in nodes}
-    sources: dict[str, list[TextNode]] = {}
+    sources: dict[str, list[BaseNode]] = {}
     for node in nodes:
-        if isinstance(node, TextNode) and node.text.strip():
+        if text_of(node).strip():
             sources.setdefault(node.ref_doc_id or node.node_id, []).append(node)
     for source_id, members in sources.items():
         if all(node.embedding is not None for node in members):
@@ -81,12 +82,12 @@ def parents_of(
                 yield from _node_parent(_pooled_metadata(group), "", name or own, given)
 
 
-def _sections(nodes: list[TextNode]) -> list[tuple[list[TextNode], str]]:
+def _sections(nodes: list[BaseNode]) -> list[tuple[list[BaseNode], str]]:
     """Nodes by section, children with their parents, and the path above each section."""
     ids = {node.node_id for node in nodes}
     roots = [node for node in nodes if not (node.parent_node and node.parent_node.node_id in ids)]
     numbers: dict[str, int] = {}
-    groups: dict[int, tuple[list[TextNode], str]] = {}
+    groups: dict[int, tuple[list[BaseNode], str]] = {}
     for node, (number, path) in zip(roots, number_sections(roots), strict=True):
         numbers[node.node_id] = number
         groups.setdefault(number, ([], path))[0].append(node)
@@ -100,7 +101,7 @@ def _sections(nodes: list[TextNode]) -> list[tuple[list[TextNode], str]]:
 
 
 def _with_header(
-    nodes: list[TextNode], path: str, name: str, given: set[str]
+    nodes: list[BaseNode], path: str, name: str, given: set[str]
 ) -> Iterator[NodeParent]:
     lines = [metadata_lines(node, without=_html_keys(node)) for node in nodes]
     shared = common_lines(lines)
@@ -118,12 +119,12 @@ def _with_header(
     yield from _node_parent(lay_out(nodes, before), header, name, given)
 
 
-def _html_keys(node: TextNode) -> tuple[str, ...]:
+def _html_keys(node: BaseNode) -> tuple[str, ...]:
     """The key of the HTML tag, which says nothing about the text, where it is one."""
     return (TAG_KEY,) if node.metadata.get(TAG_KEY) in DEFAULT_TAGS else ()
 
 
-def _pooled_metadata(nodes: list[TextNode]) -> Layout:
+def _pooled_metadata(nodes: list[BaseNode]) -> Layout:
     """Nodes with the metadata that LlamaIndex puts before each, both inside of the span."""
     texts = [node.get_content(MetadataMode.EMBED) for node in nodes]
     spans, at = [], 0

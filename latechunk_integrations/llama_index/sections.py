@@ -9,7 +9,7 @@ from typing import NamedTuple
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import BaseNode, TextNode
 
-from latechunk_integrations.llama_index.layout import whole_spans
+from latechunk_integrations.llama_index.layout import text_of, whole_spans
 
 __all__ = ["PATH_KEY", "TAG_KEY", "Section", "number_sections", "split_sections"]
 
@@ -64,7 +64,7 @@ def split_sections(document: BaseNode, section_parser: NodeParser) -> list[Secti
     return sections
 
 
-def number_sections(nodes: Sequence[TextNode]) -> list[tuple[int, str]]:
+def number_sections(nodes: Sequence[BaseNode]) -> list[tuple[int, str]]:
     """Which section each node belongs to, and the path of headings above that section.
 
     A section begins with a Markdown heading, an HTML heading tag, or where ``header_path``
@@ -81,10 +81,10 @@ def number_sections(nodes: Sequence[TextNode]) -> list[tuple[int, str]]:
     for node in nodes:
         tag, markdown_path = str(node.metadata.get(TAG_KEY, "")), node.metadata.get(PATH_KEY)
         if _HTML_HEADING.fullmatch(tag):
-            path = _enter(above, _Heading(int(tag[1]), node.text.strip()))
+            path = _enter(above, _Heading(int(tag[1]), text_of(node).strip()))
             number += 1
         elif markdown_path != last_path or (
-            markdown_path is not None and _MARKDOWN_HEADING.match(node.text)
+            markdown_path is not None and _MARKDOWN_HEADING.match(text_of(node))
         ):
             number += 1
         last_path = markdown_path

@@ -192,3 +192,17 @@ def test_images_and_empty_documents_pass_through(
     assert list(embed_model(mixed)) == mixed
     assert image.embedding is None
     check([node for node in mixed if node is not image], right)
+
+
+def test_documents_without_a_node_parser_are_embedded_whole(
+    embed_model: LateChunkEmbedding, tiny_engine: LateChunkEngine, documents: list[Document]
+) -> None:
+    """The embed model alone in ``transformations``: a document is one chunk."""
+    embed_model(documents)
+    for document in documents:
+        if document.text:
+            header = document.get_metadata_str(MetadataMode.EMBED)
+            (right,) = tiny_engine.embed([Parent(document.text, header=header)])
+            np.testing.assert_allclose(document.get_embedding(), right.vectors[0], atol=1e-6)
+        else:
+            assert document.embedding is None
