@@ -8,6 +8,7 @@ The tree::
     │   ├── EmptyTextError               a parent without text
     │   ├── InvalidCharacterError        a text with a lone surrogate, which is no character
     │   ├── SpanError                    a span that is reversed, empty or outside its parent
+    │   ├── GoldenSetError               a golden set that cannot be read, with file and line
     │   └── ChunkNotFoundError           a chunk's text does not stand in its parent
     ├── AlignmentError
     │   ├── OffsetsError                 the tokenizer gives no usable offset mapping
@@ -39,6 +40,7 @@ __all__ = [
     "ChunkWithoutTokenError",
     "ContractError",
     "EmptyTextError",
+    "GoldenSetError",
     "IncompleteParentError",
     "InputError",
     "InputTypeError",
@@ -101,6 +103,10 @@ class InvalidCharacterError(InputError):
 
 class SpanError(InputError):
     """A span is reversed, empty or reaches outside its parent."""
+
+
+class GoldenSetError(InputError):
+    """Documents, queries or gold spans that cannot be measured with; names file and line."""
 
 
 class ChunkNotFoundError(InputError):

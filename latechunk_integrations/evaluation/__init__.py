@@ -1,0 +1,1 @@
+"""Evaluation: golden sets, comparison, tuning, report, plots."""

@@ -1,0 +1,397 @@
+"""Golden sets: documents, queries, and the character spans that answer them.
+
+Three layouts are read:
+
+- a folder of JSON lines: ``documents.jsonl`` (``doc_id``, ``title``, ``text``), ``queries.jsonl``
+  (``query_id``, ``doc_id``, ``query``), ``qrels.jsonl`` (``query_id``, ``doc_id``, ``start``,
+  ``end``, code points) and, where present, ``chunks.jsonl`` with the documents' own chunks;
+- a folder in the layout of BEIR, whose relevance is that of whole documents;
+- the user's own rows of query, document and quoted text, as CSV or JSON lines.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from latechunk_integrations.core.spans import LocatedBy, locate
+from latechunk_integrations.errors import GoldenSetError, LateChunkError
+from latechunk_integrations.schema import Span, check_characters
+
+__all__ = ["Document", "GoldSpan", "GoldenSet", "Query"]
+
+# Signs that copying changes, each for one character, so that positions stay.
+_LOOKALIKES = {
+    **dict.fromkeys(map(ord, "\u2018\u2019\u201a"), "'"),
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e"), '"'),
+    **dict.fromkeys(map(ord, "\u2013\u2014\u2212"), "-"),
+    **dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f"), " "),
+}
+_SHOWN_CHARS = 60
+_TEXT_FILES = (".txt", ".md", ".rst")
+_BEIR_SPLITS = ("test", "dev", "train")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text to be chunked.
+
+    Args:
+        doc_id: Its name.
+        text: Its text.
+        title: Used as header; may be empty.
+    """
+
+    doc_id: str
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question.
+
+    Args:
+        query_id: Its name.
+        doc_id: The document that holds the answer.
+        text: The question itself.
+    """
+
+    query_id: str
+    doc_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class GoldSpan:
+    """A place that answers a query: ``[start, end)`` in code points of the document."""
+
+    query_id: str
+    doc_id: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class GoldenSet:
+    """Documents, queries and gold spans, checked when built.
+
+    Args:
+        name: What tables and reports call it.
+        documents: The documents.
+        queries: The queries; each has at least one span.
+        spans: The gold spans.
+        chunks: Chunks that the set brings, by document; empty where it brings none.
+        notes: What was left out while reading, in plain words with line numbers.
+
+    Raises:
+        GoldenSetError: An id stands twice or is unknown, a text is empty, a span is outside its
+            document, or nothing is left.
+    """
+
+    name: str
+    documents: tuple[Document, ...]
+    queries: tuple[Query, ...]
+    spans: tuple[GoldSpan, ...]
+    chunks: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what does not come from one line of a file."""
+        documents = _unique((d.doc_id for d in self.documents), "document", self.name)
+        _unique((q.query_id for q in self.queries), "query", self.name)
+        lengths = {document.doc_id: len(document.text) for document in self.documents}
+        for document in self.documents:
+            _check_text(document.text, f"{self.name}: the text of document {document.doc_id!r}")
+        for query in self.queries:
+            _check_text(query.text, f"{self.name}: query {query.query_id!r}")
+            if query.doc_id not in documents:
+                raise GoldenSetError(
+                    f"{self.name}: query {query.query_id!r} names the unknown document "
+                    f"{query.doc_id!r}"
+                )
+        for span in self.spans:
+            _check_span(span.doc_id, span.start, span.end, lengths, self.name)
+        unanswered = {query.query_id for query in self.queries} - set(self.by_query)
+        if unanswered or not self.queries:
+            raise GoldenSetError(
+                f"{self.name}: no gold span for {len(unanswered)} of {len(self.queries)} queries, "
+                f"such as {sorted(unanswered)[:3]}; every query needs at least one"
+            )
+
+    @property
+    def by_query(self) -> dict[str, list[GoldSpan]]:
+        """The gold spans of each query."""
+        grouped: dict[str, list[GoldSpan]] = {}
+        for span in self.spans:
+            grouped.setdefault(span.query_id, []).append(span)
+        return grouped
+
+    def subset(self, query_ids: Iterable[str], name: str = "") -> GoldenSet:
+        """The same documents with some of the queries.
+
+        Raises:
+            GoldenSetError: No query is left.
+        """
+        kept = set(query_ids)
+        return replace(
+            self,
+            name=name or self.name,
+            queries=tuple(query for query in self.queries if query.query_id in kept),
+            spans=tuple(span for span in self.spans if span.query_id in kept),
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, variant: str = "") -> GoldenSet:
+        """Read a folder: JSON lines as described above, or the layout of BEIR.
+
+        Args:
+            path: The folder.
+            variant: ``"small"`` reads ``documents.small.jsonl`` and its siblings.
+
+        Raises:
+            GoldenSetError: A file is missing or a line is wrong; names file and line.
+        """
+        folder = Path(path)
+        if (folder / "corpus.jsonl").is_file():
+            return _load_beir(folder)
+        suffix = f".{variant}.jsonl" if variant else ".jsonl"
+        return _load_spans(folder, suffix)
+
+    @classmethod
+    def from_quotes(
+        cls, rows: str | Path, documents: str | Path | Sequence[Document] | None = None
+    ) -> GoldenSet:
+        """Read rows of ``query``, ``document`` and ``quote`` from CSV or JSON lines.
+
+        A quote is searched in its document; white space, typographic quotation marks and dashes
+        may differ. Rows whose quote is not found are left out and reported in `notes`, and so
+        are quotes that stand several times (the first place is taken) or only in part.
+
+        Args:
+            rows: A file whose name ends in ``.csv`` or ``.jsonl``.
+            documents: Documents, a JSON-lines file of them (``doc_id``, ``title``, ``text``), or
+                a folder of text files, which the column ``document`` names by file name.
+                ``None``: the folder of the rows.
+
+        Raises:
+            GoldenSetError: A file is missing, a line is wrong, or no quote was found.
+        """
+        return _load_quotes(Path(rows), documents)
+
+
+def _load_spans(folder: Path, suffix: str) -> GoldenSet:
+    documents = tuple(
+        Document(row.text("doc_id"), row.text("text"), row.text("title", optional=True))
+        for row in _rows(folder / f"documents{suffix}")
+    )
+    lengths = {document.doc_id: len(document.text) for document in documents}
+    queries = tuple(
+        Query(row.text("query_id"), row.known("doc_id", lengths), row.text("query"))
+        for row in _rows(folder / f"queries{suffix}")
+    )
+    asked = {query.query_id for query in queries}
+    spans = [
+        GoldSpan(row.known("query_id", asked), *row.span(lengths))
+        for row in _rows(folder / f"qrels{suffix}")
+    ]
+    chunks: dict[str, tuple[Span, ...]] = {}
+    if (folder / f"chunks{suffix}").is_file():
+        for row in _rows(folder / f"chunks{suffix}"):
+            doc_id, start, end = row.span(lengths)
+            chunks[doc_id] = (*chunks.get(doc_id, ()), Span(start, end))
+    return GoldenSet(folder.name, documents, queries, tuple(spans), chunks)
+
+
+def _load_beir(folder: Path) -> GoldenSet:
+    documents = tuple(
+        Document(row.text("_id"), row.text("text"), row.text("title", optional=True))
+        for row in _rows(folder / "corpus.jsonl")
+        if row.text("text", optional=True).strip()
+    )
+    lengths = {document.doc_id: len(document.text) for document in documents}
+    texts = {row.text("_id"): row.text("text") for row in _rows(folder / "queries.jsonl")}
+    spans: list[GoldSpan] = []
+    left_out = 0
+    for row in _beir_qrels(folder):
+        query_id = row.known("query-id", texts)
+        doc_id = row.text("corpus-id")
+        if row.integer("score") > 0:
+            if doc_id in lengths:
+                spans.append(GoldSpan(query_id, doc_id, 0, lengths[doc_id]))
+            left_out += doc_id not in lengths
+    first = {span.query_id: span.doc_id for span in reversed(spans)}
+    queries = tuple(Query(key, first[key], text) for key, text in texts.items() if key in first)
+    notes = ["relevance is that of whole documents, so every chunk of a gold document counts"]
+    if left_out:
+        notes.append(f"{left_out} judgements name documents that are absent or empty")
+    return GoldenSet(folder.name, documents, queries, tuple(spans), notes=tuple(notes))
+
+
+def _beir_qrels(folder: Path) -> Iterator[_Row]:
+    for split in _BEIR_SPLITS:
+        path = folder / "qrels" / f"{split}.tsv"
+        if path.is_file():
+            return _table_rows(path, delimiter="\t")
+    raise GoldenSetError(f"{folder}: no qrels/test.tsv, qrels/dev.tsv or qrels/train.tsv")
+
+
+def _load_quotes(path: Path, given: str | Path | Sequence[Document] | None) -> GoldenSet:
+    documents = _documents(path.parent if given is None else given)
+    by_id = {document.doc_id: document for document in documents}
+    rows = _table_rows(path) if path.suffix.lower() == ".csv" else _rows(path)
+    queries: dict[tuple[str, str], Query] = {}
+    spans: list[GoldSpan] = []
+    notes: list[str] = []
+    for row in rows:
+        doc_id, text = row.known("document", by_id), row.text("query")
+        span, note = _find_quote(by_id[doc_id].text, row.text("quote"))
+        if note:
+            notes.append(f"{row.where}: {note}")
+        if span is not None:
+            new = Query(f"q{len(queries) + 1}", doc_id, text)
+            query = queries.setdefault((doc_id, text), new)
+            spans.append(GoldSpan(query.query_id, doc_id, *span))
+    if not spans:
+        raise GoldenSetError(f"{path}: no quote was found in its document; {'; '.join(notes[:3])}")
+    return GoldenSet(
+        path.stem, tuple(documents), tuple(queries.values()), tuple(spans), notes=tuple(notes)
+    )
+
+
+def _documents(given: str | Path | Sequence[Document]) -> Sequence[Document]:
+    if not isinstance(given, (str, Path)):
+        return given
+    path = Path(given)
+    if path.is_file():
+        return [
+            Document(row.text("doc_id"), row.text("text"), row.text("title", optional=True))
+            for row in _rows(path)
+        ]
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _TEXT_FILES)
+    if not files:
+        raise GoldenSetError(f"{path} is no JSON-lines file and holds no {', '.join(_TEXT_FILES)}")
+    return [
+        Document(file.relative_to(path).as_posix(), _read(file), file.stem)
+        for file in files
+        if _read(file).strip()
+    ]
+
+
+def _find_quote(text: str, quote: str) -> tuple[tuple[int, int] | None, str]:
+    """Span of a quote, and what should be said about it."""
+    plain, sought = text.translate(_LOOKALIKES), quote.strip().translate(_LOOKALIKES)
+    found = locate(plain, [sought])
+    shown = repr(quote if len(quote) <= _SHOWN_CHARS else quote[:_SHOWN_CHARS] + "...")
+    if found.missing:
+        return None, f"the quote {shown} does not stand in its document; left out"
+    start, end = (int(bound) for bound in found.spans[0])
+    if found.how[0] is LocatedBy.PARTIAL:
+        return (start, end), f"only part of the quote {shown} stands in its document"
+    if plain.find(sought, start + 1) >= 0:
+        return (start, end), f"the quote {shown} stands several times; the first is taken"
+    return (start, end), ""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of a file, with typed access that names the line when it is wrong."""
+
+    where: str
+    values: Mapping[str, Any]
+
+    def text(self, key: str, *, optional: bool = False) -> str:
+        value = self.values.get(key)
+        if value is None and optional:
+            return ""
+        if not isinstance(value, str) or not (value.strip() or optional):
+            raise GoldenSetError(f"{self.where}: {key!r} must be a text, not {value!r}")
+        try:
+            check_characters(value, key)
+        except LateChunkError as error:
+            raise GoldenSetError(f"{self.where}: {error}") from error
+        return value
+
+    def integer(self, key: str) -> int:
+        value = self.values.get(key)
+        try:
+            if isinstance(value, bool) or not isinstance(value, (int, str)):
+                raise ValueError(value)  # noqa: TRY301, TRY004  # one message for both
+            return int(value)
+        except ValueError:
+            raise GoldenSetError(
+                f"{self.where}: {key!r} must be an integer, not {value!r}"
+            ) from None
+
+    def known(self, key: str, ids: Mapping[str, object] | set[str]) -> str:
+        value = self.text(key)
+        if value not in ids:
+            raise GoldenSetError(
+                f"{self.where}: {key} {value!r} is unknown; known are {sorted(ids)[:3]}, ..."
+            )
+        return value
+
+    def span(self, lengths: Mapping[str, int]) -> tuple[str, int, int]:
+        doc_id = self.known("doc_id", lengths)
+        start, end = self.integer("start"), self.integer("end")
+        _check_span(doc_id, start, end, lengths, self.where)
+        return doc_id, start, end
+
+
+def _rows(path: Path) -> Iterator[_Row]:
+    # Split at "\n" only: JSON may hold other line separators unescaped.
+    for number, line in enumerate(_read(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise GoldenSetError(f"{where}: no JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise GoldenSetError(f"{where}: must be a JSON object, not {type(values).__name__}")
+        yield _Row(where, values)
+
+
+def _table_rows(path: Path, delimiter: str = ",") -> Iterator[_Row]:
+    if not path.is_file():
+        raise GoldenSetError(f"{path} does not exist")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, delimiter=delimiter)
+        for values in reader:
+            yield _Row(f"{path}, line {reader.line_num}", values)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise GoldenSetError(f"cannot read {path}: {error}") from error
+
+
+def _unique(ids: Iterable[str], what: str, name: str) -> set[str]:
+    seen: set[str] = set()
+    for given in ids:
+        if given in seen:
+            raise GoldenSetError(f"{name}: the {what} id {given!r} stands twice")
+        seen.add(given)
+    return seen
+
+
+def _check_text(text: str, what: str) -> None:
+    if not text.strip():
+        raise GoldenSetError(f"{what} is empty")
+
+
+def _check_span(doc_id: str, start: int, end: int, lengths: Mapping[str, int], where: str) -> None:
+    if doc_id not in lengths:
+        raise GoldenSetError(f"{where}: document {doc_id!r} is unknown")
+    if not 0 <= start < end <= lengths[doc_id]:
+        raise GoldenSetError(
+            f"{where}: the span [{start}, {end}) is empty or outside document {doc_id!r} of "
+            f"{lengths[doc_id]} code points"
+        )

@@ -1,0 +1,276 @@
+"""The passes that configurations are blended from, each computed once and shared.
+
+A blend is ``normalize(w * late + (1 - w) * standalone + h * header)``, so every weight over the
+same late and standalone vectors costs nothing more. The late pass pools the chunks of all chunk
+sizes from the same windows.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from latechunk_integrations.engine import LateChunkEngine
+from latechunk_integrations.errors import OptionError
+from latechunk_integrations.evaluation.cache import CachedVectors, VectorCache, input_key
+from latechunk_integrations.evaluation.dataset import Document, GoldenSet
+from latechunk_integrations.evaluation.results import Configuration, Costs, HeaderUse
+from latechunk_integrations.schema import CharSpans, Parent
+
+__all__ = ["Passes", "blend"]
+
+_MEBIBYTE = 1 << 20
+_SAMPLE_SECONDS = 0.02
+
+
+class Passes:
+    """Computes late, standalone and header vectors of a golden set on demand.
+
+    Args:
+        engine: The model, and the options that configurations do not name.
+        golden: The documents.
+        spans: For each chunk size, the chunks of each document.
+        cache: Where vectors are kept.
+        show_progress: Show a progress bar for each pass.
+    """
+
+    def __init__(
+        self,
+        engine: LateChunkEngine,
+        golden: GoldenSet,
+        spans: Mapping[int | None, Sequence[CharSpans]],
+        cache: VectorCache,
+        *,
+        show_progress: bool = False,
+    ) -> None:
+        self._engine = engine
+        self._golden = golden
+        self._spans = spans
+        self._cache = cache
+        self._show_progress = show_progress
+        self._kept: dict[tuple[object, ...], CachedVectors] = {}
+
+    def vectors(
+        self, configuration: Configuration, chunk_size: int | None
+    ) -> tuple[NDArray[np.float32], Costs]:
+        """Chunk vectors of a configuration, as the engine gives them, and what they cost.
+
+        Args:
+            configuration: What to embed.
+            chunk_size: One of the chunk sizes.
+
+        Returns:
+            Unit vectors, float32, shape ``(n_chunks, dim)``, documents in order, and the costs of
+            this configuration alone.
+
+        Raises:
+            OptionError: The title is prepended in a late pass, which would move every chunk.
+        """
+        weight = configuration.context_weight
+        if weight > 0 and configuration.header == "prepended":
+            raise OptionError(f"{configuration.name}: a prepended title belongs to early chunking")
+        used = []
+        late = alone = header = None
+        if weight > 0:
+            late = self._late(configuration, chunk_size)
+            used.append(late)
+        if weight < 1:
+            alone = self._standalone(configuration.header, chunk_size)
+            used.append(alone)
+        if configuration.header_weight and configuration.header != "none":
+            header = self._headers(chunk_size)
+            used.append(header)
+        costs = _sum_costs([vectors.costs for vectors in used])
+        return blend(late, alone, header, weight, configuration.header_weight), costs
+
+    def queries(self) -> NDArray[np.float32]:
+        """Query vectors in the order of the set, unit length, shape ``(n_queries, dim)``."""
+        parents = [Parent(query.text) for query in self._golden.queries]
+        key = input_key(self._engine.fingerprint + "queries", parents)
+
+        def compute() -> CachedVectors:
+            start = time.perf_counter()
+            vectors = self._engine.embed_queries([query.text for query in self._golden.queries])
+            costs = Costs(time.perf_counter() - start, 0)
+            return CachedVectors(vectors, np.zeros(len(vectors), bool), costs)
+
+        return _unit(self._cache.get(key, compute).vectors)
+
+    def _late(self, configuration: Configuration, chunk_size: int | None) -> CachedVectors:
+        options = configuration.options() | {"context_weight": 1.0, "header_weight": 0.0}
+        key = ("late", configuration.header, *options.values())
+        if key not in self._kept:
+            sizes = list(self._spans.values())
+            spans = [CharSpans(np.concatenate([s.array for s in each])) for each in zip(*sizes)]  # noqa: B905
+            parents = self._parents(spans, configuration.header)
+            self._kept[key] = self._embed(parents, options, f"late, title {configuration.header}")
+        return self._select(self._kept[key], chunk_size)
+
+    def _select(self, all_sizes: CachedVectors, chunk_size: int | None) -> CachedVectors:
+        """The rows of one chunk size: each document's rows stand size after size."""
+        counts = np.array([[len(s) for s in spans] for spans in self._spans.values()]).T
+        sizes = np.repeat(np.tile(list(range(len(self._spans))), len(counts)), counts.ravel())
+        rows = sizes == list(self._spans).index(chunk_size)
+        return CachedVectors(all_sizes.vectors[rows], all_sizes.late[rows], all_sizes.costs)
+
+    def _standalone(self, header: HeaderUse, chunk_size: int | None) -> CachedVectors:
+        key = ("standalone", header, chunk_size)
+        if key not in self._kept:
+            spans = self._spans[chunk_size]
+            if header == "prepended":
+                parents = [
+                    Parent(prepended(document, start, end))
+                    for document, each in zip(self._golden.documents, spans, strict=True)
+                    for start, end in each.array.tolist()
+                ]
+            else:
+                parents = self._parents(spans, header)
+            what = f"standalone, title {header}, {chunk_size}"
+            self._kept[key] = self._embed(parents, _ALONE, what)
+        return self._kept[key]
+
+    def _headers(self, chunk_size: int | None) -> CachedVectors:
+        """The vector of each document's title, a row for each of its chunks; zeros without one."""
+        key = ("header",)
+        documents = self._golden.documents
+        titled = [n for n, document in enumerate(documents) if document.title.strip()]
+        if not titled:
+            raise OptionError("header_weight needs documents with titles; none has one")
+        if key not in self._kept:
+            parents = [Parent(documents[n].title) for n in titled]
+            self._kept[key] = self._embed(parents, _ALONE, "titles")
+        found = self._kept[key]
+        table = np.zeros((len(documents), found.vectors.shape[1]), np.float32)
+        table[titled] = found.vectors
+        counts = [len(spans) for spans in self._spans[chunk_size]]
+        rows = np.repeat(np.arange(len(documents)), counts)
+        return CachedVectors(table[rows], np.zeros(len(rows), bool), found.costs)
+
+    def _parents(self, spans: Sequence[CharSpans], header: HeaderUse) -> list[Parent]:
+        attended = header == "attended"
+        return [
+            Parent(d.text, each, header=d.title if attended else "", id=d.doc_id)
+            for d, each in zip(self._golden.documents, spans, strict=True)
+        ]
+
+    def _embed(
+        self, parents: Sequence[Parent], options: Mapping[str, Any], what: str
+    ) -> CachedVectors:
+        # A parent left out would leave holes in the comparison, so none is.
+        kept: dict[str, Any] = {"fallback": "window", "normalize": True}
+        asked = replace(self._engine.options, **kept | dict(options))
+        engine = LateChunkEngine(self._engine.encoder, asked)
+
+        def compute() -> CachedVectors:
+            start = time.perf_counter()
+            with _peak_memory() as peak:
+                bar = tqdm(
+                    engine.embed_iter(parents),
+                    desc=what,
+                    total=len(parents),
+                    unit="document",
+                    disable=not self._show_progress,
+                )
+                results = list(bar)
+            costs = Costs(time.perf_counter() - start, engine.stats.get("tokens", 0), peak())
+            late = [mode != "standalone" for result in results for mode in result.modes]
+            vectors = np.concatenate([result.vectors for result in results])
+            return CachedVectors(vectors, np.array(late, bool), costs)
+
+        return self._cache.get(input_key(engine.fingerprint, parents), compute)
+
+
+_ALONE = {"context_weight": 0.0, "header_weight": 0.0}
+
+
+def prepended(document: Document, start: int, end: int) -> str:
+    """A chunk with its document's title in front, as most pipelines build it."""
+    return f"{document.title}\n{document.text[start:end]}".lstrip("\n")
+
+
+def blend(
+    late: CachedVectors | None,
+    alone: CachedVectors | None,
+    header: CachedVectors | None,
+    context_weight: float,
+    header_weight: float,
+) -> NDArray[np.float32]:
+    """The engine's blend over unit vectors: rows that could not be done late stay standalone.
+
+    Args:
+        late: Of the late pass; ``None`` when the weight is 0.
+        alone: Of the standalone pass; ``None`` when the weight is 1.
+        header: The title's vector for each row, where it is wanted.
+        context_weight: w.
+        header_weight: h.
+
+    Returns:
+        Unit vectors, float32, shape ``(n, dim)``.
+    """
+    if late is None or alone is None:
+        only = late or alone
+        assert only is not None  # noqa: S101  # one of them is there for every weight
+        vectors = only.vectors.copy()
+    else:
+        weight = np.where(late.late, np.float32(context_weight), 0)[:, None].astype(np.float32)
+        vectors = weight * late.vectors + (1 - weight) * alone.vectors
+    if header is not None:
+        vectors += np.float32(header_weight) * header.vectors
+    return _unit(vectors)
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = vectors / np.maximum(norms, np.float32(1e-12))
+    return unit
+
+
+def _sum_costs(costs: Sequence[Costs]) -> Costs:
+    peaks = [cost.peak_memory_mb for cost in costs if cost.peak_memory_mb is not None]
+    return Costs(
+        seconds=sum(cost.seconds for cost in costs),
+        encoder_tokens=sum(cost.encoder_tokens for cost in costs),
+        peak_memory_mb=max(peaks, default=None),
+    )
+
+
+class _Peak:
+    """The largest resident memory that was seen, MiB; nothing without psutil."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.stop = threading.Event()
+
+    def __call__(self) -> float | None:
+        return self.bytes / _MEBIBYTE if self.bytes else None
+
+    def watch(self) -> None:
+        try:
+            import psutil  # noqa: PLC0415  # optional
+        except ImportError:
+            return
+        process = psutil.Process()
+        while True:
+            self.bytes = max(self.bytes, process.memory_info().rss)
+            if self.stop.wait(_SAMPLE_SECONDS):
+                return
+
+
+@contextmanager
+def _peak_memory() -> Iterator[_Peak]:
+    peak = _Peak()
+    thread = threading.Thread(target=peak.watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        peak.stop.set()
+        thread.join()

@@ -1,0 +1,339 @@
+"""What a comparison and a tuning give back: frozen values, to JSON and to data frames.
+
+Measures are named as in ir-measures (``nDCG@10``, ``RR@10``, ``R@5``, ``Success@5``) and lie
+between 0 and 1. Each stands twice: over the corpus, where a query is matched against the chunks of
+all documents, and inside the document that holds its answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from latechunk_integrations.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Comparison",
+    "Configuration",
+    "ConfigurationResult",
+    "Costs",
+    "Difference",
+    "HeaderUse",
+    "Hit",
+    "QueryResult",
+    "TuneResult",
+]
+
+HeaderUse: TypeAlias = Literal["none", "prepended", "attended"]
+"""Nothing of the title, the title in front of each chunk and pooled, or attended to only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """One way to embed chunks.
+
+    Args:
+        name: How tables and plots call it.
+        context_weight: w in ``normalize(w * late + (1 - w) * standalone)``; 0 is early chunking.
+        header: What is done with the document's title.
+        header_weight: How much of the title's own vector is added to each chunk's.
+        preamble_tokens: First tokens of a long document that its later windows attend to.
+        overlap_tokens: Tokens that neighbouring windows share; ``None``: the engine's default.
+    """
+
+    name: str
+    context_weight: float = 0.0
+    header: HeaderUse = "none"
+    header_weight: float = 0.0
+    preamble_tokens: int = 0
+    overlap_tokens: int | None = None
+
+    def options(self) -> dict[str, Any]:
+        """The engine options of this configuration, by the names of `LateChunkOptions`."""
+        return {
+            "context_weight": self.context_weight,
+            "header_weight": self.header_weight,
+            "preamble_tokens": self.preamble_tokens,
+            "overlap_tokens": self.overlap_tokens,
+        }
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What indexing took, as if this configuration had run alone.
+
+    Args:
+        seconds: Time in the engine, without the loading of the model. Vectors read from a cache
+            keep the time that computing them took.
+        encoder_tokens: Tokens that went through the model, padding not counted.
+        peak_memory_mb: Largest resident memory of the process, MiB; ``None``: not known.
+    """
+
+    seconds: float
+    encoder_tokens: int
+    peak_memory_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A chunk that a query found.
+
+    Args:
+        doc_id: The document.
+        start: First character of the chunk in its document.
+        end: One past its last character.
+        score: Similarity to the query.
+        relevant: Whether it overlaps a gold span of the query.
+    """
+
+    doc_id: str
+    start: int
+    end: int
+    score: float
+    relevant: bool
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """How one query fared.
+
+    Args:
+        query_id: The query.
+        doc_id: The document that holds its answer.
+        rank: Rank of the first relevant chunk over the corpus, from 1; ``None``: no chunk
+            overlaps a gold span.
+        document_rank: The same among the chunks of the gold document.
+        scores: Measure to value, over the corpus.
+        document_scores: Measure to value, inside the gold document.
+        top: The best chunks over the corpus, best first.
+    """
+
+    query_id: str
+    doc_id: str
+    rank: int | None
+    document_rank: int | None
+    scores: Mapping[str, float]
+    document_scores: Mapping[str, float]
+    top: tuple[Hit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A measure's difference to early chunking, paired over the queries.
+
+    Args:
+        mean: Configuration minus baseline.
+        low: Lower bound of the 95 % bootstrap confidence interval.
+        high: Upper bound.
+        p_value: Of a two-sided paired permutation test; small: unlikely to be chance.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class ConfigurationResult:
+    """One configuration at one chunk size.
+
+    Args:
+        configuration: What was measured.
+        splitter: Name or import path of the splitter.
+        chunk_size: Tokens of a chunk at most; ``None``: the splitter has no size.
+        n_chunks: Chunks of all documents.
+        corpus: Measure to mean over the queries, against the chunks of all documents.
+        document: The same inside the gold document.
+        tokens: ``precision``, ``recall`` and ``iou`` of the tokens of the best five chunks
+            against the tokens of the gold spans.
+        corpus_difference: Measure to difference to early chunking; empty for the baseline.
+        document_difference: The same inside the gold document.
+        costs: What indexing took.
+        queries: How each query fared.
+    """
+
+    configuration: Configuration
+    splitter: str
+    chunk_size: int | None
+    n_chunks: int
+    corpus: Mapping[str, float]
+    document: Mapping[str, float]
+    tokens: Mapping[str, float]
+    corpus_difference: Mapping[str, Difference]
+    document_difference: Mapping[str, Difference]
+    costs: Costs
+    queries: tuple[QueryResult, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the configuration."""
+        return self.configuration.name
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every configuration at every chunk size, over one golden set.
+
+    Args:
+        dataset: Name of the golden set.
+        model: Name of the model.
+        n_documents: Documents of the set.
+        n_queries: Queries that were measured.
+        baseline: Name of the configuration that the others are compared with.
+        results: In the order of chunk sizes, then configurations.
+        notes: What could not be done as asked, in plain words.
+    """
+
+    dataset: str
+    model: str
+    n_documents: int
+    n_queries: int
+    baseline: str
+    results: tuple[ConfigurationResult, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def chunk_sizes(self) -> tuple[int | None, ...]:
+        """The chunk sizes, in the order of the run."""
+        return tuple(dict.fromkeys(result.chunk_size for result in self.results))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the configurations, in the order of the run."""
+        return tuple(dict.fromkeys(result.name for result in self.results))
+
+    def get(self, name: str, chunk_size: int | None = None) -> ConfigurationResult:
+        """The result of a configuration.
+
+        Args:
+            name: Of the configuration.
+            chunk_size: ``None``: the first chunk size of the run.
+
+        Raises:
+            KeyError: There is no such result.
+        """
+        for result in self.results:
+            if result.name == name and chunk_size in (None, result.chunk_size):
+                return result
+        raise KeyError(f"no result for {name!r} at chunk size {chunk_size}; have {self.names}")
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each configuration and chunk size, as a pandas data frame.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return _frame([_row(result) for result in self.results])
+
+    def queries_to_frame(self) -> pd.DataFrame:
+        """One row for each query, configuration and chunk size, as a pandas data frame."""
+        return _frame(
+            [
+                {"configuration": result.name, "chunk_size": result.chunk_size} | _query_row(query)
+                for result in self.results
+                for query in result.queries
+            ]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, which `from_dict` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Comparison:
+        """The comparison that `to_dict` gave."""
+        results = tuple(_result(result) for result in values["results"])
+        return cls(**{**values, "results": results, "notes": tuple(values["notes"])})
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the comparison to a file."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=1), encoding="utf-8")
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Comparison:
+        """Read what `to_json` wrote."""
+        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What was chosen on one half of the queries, and how it fares on the other.
+
+    Args:
+        chosen: The winning configuration.
+        chunk_size: The winning chunk size.
+        early_is_better: Early chunking is the better choice on these queries.
+        verdict: The outcome in plain words.
+        choosing: All candidates, on the half they were chosen on.
+        held_out: The winner and early chunking, on the other half.
+        options: What to give to `LateChunkEngine.from_config`.
+        notes: What could not be done as asked, in plain words.
+    """
+
+    chosen: Configuration
+    chunk_size: int | None
+    early_is_better: bool
+    verdict: str
+    choosing: Comparison
+    held_out: Comparison
+    options: Mapping[str, Any]
+    notes: tuple[str, ...] = field(default=())
+
+
+def _row(result: ConfigurationResult) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "configuration": result.name,
+        "splitter": result.splitter,
+        "chunk_size": result.chunk_size,
+        "n_chunks": result.n_chunks,
+    }
+    row |= dict(result.corpus)
+    row |= {f"document {measure}": value for measure, value in result.document.items()}
+    row |= {f"token {measure}": value for measure, value in result.tokens.items()}
+    for where, differences in (
+        ("", result.corpus_difference),
+        ("document ", result.document_difference),
+    ):
+        for measure, difference in differences.items():
+            for name, value in asdict(difference).items():
+                row[f"{where}{measure} difference {name}"] = value
+    return row | asdict(result.costs)
+
+
+def _query_row(query: QueryResult) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "query_id": query.query_id,
+        "doc_id": query.doc_id,
+        "rank": query.rank,
+        "document_rank": query.document_rank,
+    }
+    row |= dict(query.scores)
+    return row | {f"document {name}": value for name, value in query.document_scores.items()}
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    try:
+        import pandas as pd  # noqa: PLC0415  # optional
+    except ImportError as error:
+        raise MissingExtraError("pandas", extra="evaluation") from error
+    return pd.DataFrame(rows)
+
+
+def _result(values: Mapping[str, Any]) -> ConfigurationResult:
+    read = dict(values)
+    read["configuration"] = Configuration(**values["configuration"])
+    read["costs"] = Costs(**values["costs"])
+    for name in ("corpus_difference", "document_difference"):
+        read[name] = {key: Difference(**value) for key, value in values[name].items()}
+    read["queries"] = tuple(
+        QueryResult(**{**query, "top": tuple(Hit(**hit) for hit in query["top"])})
+        for query in values["queries"]
+    )
+    return ConfigurationResult(**read)

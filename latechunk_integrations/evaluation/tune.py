@@ -1,0 +1,250 @@
+"""Options for the user's own queries: chosen on one half of them, reported on the other."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from latechunk_integrations.engine import LateChunkEngine
+from latechunk_integrations.errors import GoldenSetError, OptionError
+from latechunk_integrations.evaluation.compare import compare
+from latechunk_integrations.evaluation.configurations import BASELINE
+from latechunk_integrations.evaluation.dataset import GoldenSet
+from latechunk_integrations.evaluation.metrics import paired_difference
+from latechunk_integrations.evaluation.results import (
+    Comparison,
+    Configuration,
+    ConfigurationResult,
+    Difference,
+    HeaderUse,
+    TuneResult,
+)
+from latechunk_integrations.evaluation.splitters import Splitter
+
+__all__ = ["Choices", "tune", "write_options"]
+
+_FEWEST_QUERIES = 4
+_FEW_QUERIES = 100
+_CERTAIN = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What `tune` may choose from; each late pass costs time, further weights cost none.
+
+    Args:
+        context_weights: Weights of the late vector; early chunking (0) is always tried.
+        chunk_sizes: Tokens of a chunk at most; ``None`` for a splitter without a size.
+        headers: What is done with the title: ``"none"`` or ``"attended"``.
+        header_weights: How much of the title's own vector is added.
+        overlaps: Tokens that neighbouring windows share; ``None``: the engine's default.
+        preambles: First tokens of a long document that its later windows attend to.
+    """
+
+    context_weights: Sequence[float] = (0.3, 0.5, 0.7, 1.0)
+    chunk_sizes: Sequence[int | None] = (64, 128, 256)
+    headers: Sequence[HeaderUse] = ("none", "attended")
+    header_weights: Sequence[float] = (0.0, 0.1)
+    overlaps: Sequence[int | None] = (None,)
+    preambles: Sequence[int] = (48,)
+
+    def configurations(self, *, titled: bool) -> list[Configuration]:
+        """Early chunking first, then every combination; without titles, headers do nothing."""
+        made = {Configuration(name=BASELINE): None}
+        headers = self.headers if titled else ("none",)
+        weights = {0.0, *self.context_weights}
+        for weight, header in product(sorted(weights), headers):
+            for header_weight in self.header_weights if header != "none" else (0.0,):
+                plain = Configuration(
+                    name="", context_weight=weight, header=header, header_weight=header_weight
+                )
+                for variant in self._windowed(plain) if weight else [plain]:
+                    made[replace(variant, name=_name(variant))] = None
+        return list(made)
+
+    def _windowed(self, plain: Configuration) -> Iterator[Configuration]:
+        for overlap, preamble in product(self.overlaps, self.preambles):
+            yield replace(plain, overlap_tokens=overlap, preamble_tokens=preamble)
+
+
+def tune(
+    engine: LateChunkEngine,
+    golden: GoldenSet,
+    choices: Choices | None = None,
+    *,
+    splitter: Splitter = "recursive",
+    measure: str = "nDCG@10",
+    seed: int = 0,
+    cache: str | Path | None = None,
+    show_progress: bool = False,
+) -> TuneResult:
+    """Choose options on one half of the queries and report them on the other.
+
+    Early chunking wins whenever no late configuration beats the best early one on both halves.
+
+    Args:
+        engine: The model, and the options that are not tuned.
+        golden: Documents, queries, gold spans.
+        choices: What to choose from; ``None``: the defaults of `Choices`.
+        splitter: See `split_documents`.
+        measure: What is maximised over the corpus. Across chunk sizes, larger chunks have it
+            easier: compare them with the token measures in mind.
+        seed: Of the halves.
+        cache: A folder that keeps vectors; a run that was stopped goes on from there.
+        show_progress: Show a progress bar for each pass.
+
+    Raises:
+        GoldenSetError: There are too few queries for two halves.
+        OptionError: A choice is impossible.
+    """
+    choices = choices or Choices()
+    choosing, held_out = _halves(golden, seed)
+    titled = any(document.title.strip() for document in golden.documents)
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def run(part: GoldenSet, configurations: Sequence[Configuration]) -> Comparison:
+            return compare(
+                engine,
+                part,
+                configurations,
+                splitter=splitter,
+                chunk_sizes=choices.chunk_sizes,
+                cache=cache or scratch,
+                show_progress=show_progress,
+                measures=_measures(measure),
+            )
+
+        first = run(choosing, choices.configurations(titled=titled))
+        late = _winner(first, measure, late=True)
+        early = _winner(first, measure, late=False)
+        second = run(held_out, [late.configuration, early.configuration])
+    return _decide(engine, first, second, (late, early), measure)
+
+
+def write_options(result: TuneResult, path: str | Path) -> None:
+    """Write the winning options as YAML, which `LateChunkEngine.from_config` reads.
+
+    What is no option of the engine, the chunk size and the use of the title, stands in comments.
+    """
+    import yaml  # noqa: PLC0415  # only configuration files need it
+
+    size = "the splitter's own" if result.chunk_size is None else f"{result.chunk_size} tokens"
+    title = "as the header" if result.chosen.header == "attended" else "nowhere"
+    lines = [
+        *(f"# {line}" for line in result.verdict.splitlines()),
+        f"# Chunk size: {size}. Give the title {title}.",
+        yaml.safe_dump(dict(result.options), sort_keys=False, allow_unicode=True),
+    ]
+    Path(path).write_text("\n".join(lines), encoding="utf-8")
+
+
+def _decide(
+    engine: LateChunkEngine,
+    first: Comparison,
+    second: Comparison,
+    candidates: tuple[ConfigurationResult, ConfigurationResult],
+    measure: str,
+) -> TuneResult:
+    late, early = candidates
+    held = [second.get(each.name, each.chunk_size) for each in candidates]
+    difference = _difference(held[0], held[1], measure)
+    early_is_better = late.corpus[measure] <= early.corpus[measure] or difference.mean <= 0
+    winner = early if early_is_better else late
+    notes = list(first.notes)
+    if second.n_queries < _FEW_QUERIES:
+        notes.append(
+            f"{second.n_queries} queries decide: differences of a few points may be chance"
+        )
+    options = engine.options.to_dict() | winner.configuration.options() | {"enabled": True}
+    return TuneResult(
+        chosen=winner.configuration,
+        chunk_size=winner.chunk_size,
+        early_is_better=early_is_better,
+        verdict=_verdict(held, difference, measure, early_is_better=early_is_better),
+        choosing=first,
+        held_out=second,
+        options=options,
+        notes=tuple(notes),
+    )
+
+
+def _verdict(
+    held: Sequence[ConfigurationResult],
+    difference: Difference,
+    measure: str,
+    *,
+    early_is_better: bool,
+) -> str:
+    late, early = held
+    figures = (
+        f"{measure} on the half that was not used for choosing: "
+        f"{100 * late.corpus[measure]:.1f} with {_described(late)}, "
+        f"{100 * early.corpus[measure]:.1f} with {_described(early)} "
+        f"(difference {100 * difference.mean:+.1f}, 95 % interval {100 * difference.low:+.1f} to "
+        f"{100 * difference.high:+.1f}, p = {difference.p_value:.3f})."
+    )
+    if early_is_better:
+        return f"Early chunking is the better choice for these queries.\n{figures}"
+    if difference.p_value > _CERTAIN:
+        return f"Late chunking is ahead, but by no more than chance explains.\n{figures}"
+    return f"Late chunking is the better choice for these queries.\n{figures}"
+
+
+def _described(result: ConfigurationResult) -> str:
+    size = "" if result.chunk_size is None else f" at {result.chunk_size} tokens"
+    return f"'{result.name}'{size}"
+
+
+def _difference(late: ConfigurationResult, early: ConfigurationResult, measure: str) -> Difference:
+
+    return paired_difference(
+        np.array([query.scores[measure] for query in late.queries]),
+        np.array([query.scores[measure] for query in early.queries]),
+    )
+
+
+def _winner(comparison: Comparison, measure: str, *, late: bool) -> ConfigurationResult:
+    """The best late or early result; of equal ones the first, which is the simpler."""
+    candidates = [
+        result for result in comparison.results if (result.configuration.context_weight > 0) is late
+    ]
+    if not candidates:
+        raise OptionError("nothing to tune: give a context weight above 0")
+    return max(candidates, key=lambda result: result.corpus[measure])
+
+
+def _halves(golden: GoldenSet, seed: int) -> tuple[GoldenSet, GoldenSet]:
+    ids = [query.query_id for query in golden.queries]
+    if len(ids) < _FEWEST_QUERIES:
+        raise GoldenSetError(
+            f"{golden.name}: {len(ids)} queries are too few to choose on one half and report on "
+            f"the other; give at least {_FEWEST_QUERIES}, better {2 * _FEW_QUERIES}"
+        )
+    random.Random(seed).shuffle(ids)  # noqa: S311  # halves, not secrets
+    middle = len(ids) // 2
+    return golden.subset(ids[:middle]), golden.subset(ids[middle:])
+
+
+def _measures(measure: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((measure, "nDCG@10", "RR@10", "R@5", "R@10")))
+
+
+def _name(configuration: Configuration) -> str:
+    if configuration == Configuration(name=""):
+        return BASELINE
+    parts = ["early" if not configuration.context_weight else f"w{configuration.context_weight:g}"]
+    if configuration.header == "attended":
+        parts.append("title")
+    if configuration.header_weight:
+        parts.append(f"title vector {configuration.header_weight:g}")
+    if configuration.preamble_tokens:
+        parts.append(f"preamble {configuration.preamble_tokens}")
+    if configuration.overlap_tokens is not None:
+        parts.append(f"overlap {configuration.overlap_tokens}")
+    return ", ".join(parts)
