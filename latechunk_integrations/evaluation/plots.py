@@ -1,0 +1,286 @@
+"""Figures of a comparison and of similarities, in a light and a dark palette."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from latechunk_integrations.errors import MissingExtraError
+from latechunk_integrations.evaluation.results import Comparison, ConfigurationResult
+from latechunk_integrations.evaluation.similarity import Similarities
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Theme", "gains", "heat_map", "recall_curves", "save_plots", "sentence_bars"]
+
+Theme: TypeAlias = Literal["light", "dark"]
+
+# Narrow figures stay readable on a phone, where they shrink to its width.
+_WIDTH = 5.6
+_MEASURE = "nDCG@10"
+_MAX_CURVES = 5
+_LABEL_CHARS = 44
+_COLOURS: dict[Theme, dict[str, str]] = {
+    "light": {"ink": "#24292f", "faint": "#c9d1d9", "early": "#8a929c", "late": "#0b62b8"},
+    "dark": {"ink": "#e6edf3", "faint": "#424a53", "early": "#9aa4af", "late": "#58a6ff"},
+}
+# Okabe and Ito's palette, told apart with any colour vision.
+_CURVES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+
+
+def recall_curves(
+    comparison: Comparison,
+    chunk_size: int | None = None,
+    *,
+    names: Sequence[str] = (),
+    where: Literal["corpus", "document"] = "corpus",
+    theme: Theme = "light",
+) -> Figure:
+    """Recall by number of chunks retrieved, a curve for each configuration.
+
+    Args:
+        comparison: With measures ``R@k`` at several k.
+        chunk_size: ``None``: the first of the run.
+        names: The configurations; none: early chunking and the best few.
+        where: Against the chunks of all documents, or inside the gold document.
+        theme: The palette.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    size = comparison.chunk_sizes[0] if chunk_size is None else chunk_size
+    results = _chosen(comparison, size, names)
+    with _figure(theme, height=3.4) as (figure, axes):
+        for number, result in enumerate(results):
+            scores = result.corpus if where == "corpus" else result.document
+            points = sorted((int(k[2:]), v) for k, v in scores.items() if k.startswith("R@"))
+            is_early = result.name == comparison.baseline
+            axes.plot(
+                [k for k, _ in points],
+                [100 * value for _, value in points],
+                label=result.name,
+                marker="o",
+                markersize=4,
+                linestyle="--" if is_early else "-",
+                color=_COLOURS[theme]["early"] if is_early else _CURVES[number % len(_CURVES)],
+            )
+        axes.set_xscale("log")
+        axes.set_xticks([k for k, _ in points], [str(k) for k, _ in points])
+        axes.minorticks_off()
+        axes.set_xlabel("chunks retrieved (k)")
+        axes.set_ylabel("recall@k, %")
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def gains(
+    comparison: Comparison, chunk_size: int | None = None, *, theme: Theme = "light"
+) -> Figure:
+    """What each configuration gains or loses against early chunking, with 95 % intervals.
+
+    Args:
+        comparison: With the measure nDCG@10, or its first measure is taken.
+        chunk_size: ``None``: the first of the run.
+        theme: The palette.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    size = comparison.chunk_sizes[0] if chunk_size is None else chunk_size
+    results = [
+        comparison.get(name, size) for name in comparison.names if name != comparison.baseline
+    ]
+    colours = _COLOURS[theme]
+    with _figure(theme, height=1.2 + 0.34 * len(results)) as (figure, axes):
+        rows = np.arange(len(results))
+        for shift, where, colour in ((-0.14, "corpus", "late"), (0.14, "document", "early")):
+            differences = [_difference(result, where) for result in results]
+            means = np.array([100 * d.mean for d in differences])
+            low = means - [100 * d.low for d in differences]
+            high = np.array([100 * d.high for d in differences]) - means
+            axes.errorbar(
+                means,
+                rows + shift,
+                xerr=np.maximum([low, high], 0),
+                fmt="o" if where == "corpus" else "s",
+                markersize=5,
+                color=colours[colour],
+                label="over the corpus" if where == "corpus" else "inside the gold document",
+            )
+        axes.axvline(0, color=colours["ink"], linewidth=1)
+        axes.set_yticks(rows, [result.name for result in results])
+        axes.invert_yaxis()
+        measure = _measure(results[0]) if results else _MEASURE
+        axes.set_xlabel(f"{measure}: points gained over early chunking")
+        axes.legend(
+            frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.3, 1.0), ncol=2
+        )
+    return figure
+
+
+def heat_map(similarities: Similarities, *, theme: Theme = "light") -> Figure:
+    """Similarity of queries (rows) with the chunks of a text (columns), early above late.
+
+    Both halves share one colour scale.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    pyplot = _pyplot()
+    low = float(min(similarities.early.min(), similarities.late.min()))
+    high = float(max(similarities.early.max(), similarities.late.max()))
+    height = 1.5 + 0.56 * len(similarities.queries)
+    with pyplot.rc_context(_style(theme)):
+        figure, axes = pyplot.subplots(
+            2, 1, figsize=(_WIDTH, height), sharex=True, layout="constrained"
+        )
+        for each, values, title in zip(
+            axes,
+            (similarities.early, similarities.late),
+            ("early: each chunk embedded alone", "late: each chunk has read the text"),
+            strict=True,
+        ):
+            image = each.imshow(values, aspect="auto", cmap="viridis", vmin=low, vmax=high)
+            each.set_title(title, fontsize=9)
+            each.set_yticks(
+                range(len(similarities.queries)),
+                [textwrap.shorten(query, 30, placeholder="…") for query in similarities.queries],
+                fontsize=7,
+            )
+        axes[1].set_xlabel("chunk, in the order of the text")
+        axes[1].xaxis.get_major_locator().set_params(integer=True)
+        figure.colorbar(image, ax=axes, label="similarity")
+        pyplot.close(figure)
+    made: Figure = figure
+    return made
+
+
+def sentence_bars(similarities: Similarities, query: int = 0, *, theme: Theme = "light") -> Figure:
+    """One query against each sentence of a text, early and late.
+
+    Args:
+        similarities: As `compare_sentences` gives them.
+        query: Which query.
+        theme: The palette.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    labels = ["\n".join(textwrap.wrap(chunk, _LABEL_CHARS)[:3]) for chunk in similarities.chunks]
+    colours = _COLOURS[theme]
+    with _figure(theme, height=1.3 + 0.62 * len(labels)) as (figure, axes):
+        rows = np.arange(len(labels))
+        for shift, name in ((-0.18, "early"), (0.18, "late")):
+            values = getattr(similarities, name)[query]
+            bars = axes.barh(rows + shift, values, 0.34, color=colours[name], label=name)
+            axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=2)
+        axes.set_yticks(rows, labels, fontsize=7)
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.set_xlabel("similarity with the query")
+        axes.set_title("\n".join(textwrap.wrap(f"“{similarities.queries[query]}”", 60)), fontsize=9)
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return figure
+
+
+def save_plots(comparison: Comparison, folder: str | Path) -> list[Path]:
+    """Write the figures of a comparison as PNG files, for each chunk size.
+
+    Returns:
+        The files.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    files = []
+    for size in comparison.chunk_sizes:
+        named = {
+            "recall-corpus": recall_curves(comparison, size),
+            "recall-document": recall_curves(comparison, size, where="document"),
+            "gains": gains(comparison, size),
+        }
+        for name, figure in named.items():
+            suffix = "" if size is None else f"-{size}"
+            files.append(target / f"{name}{suffix}.png")
+            figure.savefig(files[-1], dpi=160, facecolor="white")
+    return files
+
+
+def best_result(comparison: Comparison, size: int | None) -> ConfigurationResult:
+    """The configuration with the best first measure over the corpus; early chunking may win."""
+    results = [comparison.get(name, size) for name in comparison.names]
+    return max(results, key=lambda result: result.corpus[_measure(result)])
+
+
+def _chosen(
+    comparison: Comparison, size: int | None, names: Sequence[str]
+) -> list[ConfigurationResult]:
+    if names:
+        return [comparison.get(name, size) for name in names]
+    others = [
+        comparison.get(name, size) for name in comparison.names if name != comparison.baseline
+    ]
+    others.sort(key=lambda result: -result.corpus[_measure(result)])
+    kept = others[: _MAX_CURVES - 1]
+    # Plain late chunking is what readers look for, so it is never left out.
+    kept += [result for result in others[len(kept) :] if result.name == "late"]
+    return [comparison.get(comparison.baseline, size), *kept]
+
+
+def _measure(result: ConfigurationResult) -> str:
+    return _MEASURE if _MEASURE in result.corpus else next(iter(result.corpus))
+
+
+def _difference(result: ConfigurationResult, where: str) -> Any:
+    found = result.corpus_difference if where == "corpus" else result.document_difference
+    return found[_measure(result)]
+
+
+def _style(theme: Theme) -> dict[str, Any]:
+    colours = _COLOURS[theme]
+    return {
+        "font.size": 9,
+        "axes.edgecolor": colours["faint"],
+        "axes.grid": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+        **dict.fromkeys(
+            ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.titlecolor"),
+            colours["ink"],
+        ),
+    }
+
+
+@contextmanager
+def _figure(theme: Theme, *, height: float) -> Iterator[tuple[Figure, Any]]:
+    pyplot = _pyplot()
+    with pyplot.rc_context(_style(theme)):
+        figure, axes = pyplot.subplots(figsize=(_WIDTH, height), layout="constrained")
+        axes.grid(visible=True, color=_COLOURS[theme]["faint"], linewidth=0.5, alpha=0.6)
+        axes.set_axisbelow(True)
+        yield figure, axes
+        pyplot.close(figure)
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib as mpl  # noqa: PLC0415  # optional
+
+        # Nothing here opens a window, and servers have none to open.
+        if not mpl.is_interactive():
+            mpl.use("Agg")
+        from matplotlib import pyplot  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", extra="evaluation") from error
+    return pyplot
