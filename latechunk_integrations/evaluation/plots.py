@@ -13,6 +13,7 @@ import numpy as np
 from latechunk_integrations.errors import MissingExtraError
 from latechunk_integrations.evaluation.results import Comparison, ConfigurationResult
 from latechunk_integrations.evaluation.similarity import Similarities
+from latechunk_integrations.evaluation.verdicts import main_measure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +24,6 @@ Theme: TypeAlias = Literal["light", "dark"]
 
 # Narrow figures stay readable on a phone, where they shrink to its width.
 _WIDTH = 5.6
-_MEASURE = "nDCG@10"
 _MAX_CURVES = 5
 _LABEL_CHARS = 44
 _COLOURS: dict[Theme, dict[str, str]] = {
@@ -116,7 +116,7 @@ def gains(
         axes.axvline(0, color=colours["ink"], linewidth=1)
         axes.set_yticks(rows, [result.name for result in results])
         axes.invert_yaxis()
-        measure = _measure(results[0]) if results else _MEASURE
+        measure = main_measure(results[0]) if results else "nDCG@10"
         axes.set_xlabel(f"{measure}: points gained over early chunking")
         axes.legend(
             frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.3, 1.0), ncol=2
@@ -214,12 +214,6 @@ def save_plots(comparison: Comparison, folder: str | Path) -> list[Path]:
     return files
 
 
-def best_result(comparison: Comparison, size: int | None) -> ConfigurationResult:
-    """The configuration with the best first measure over the corpus; early chunking may win."""
-    results = [comparison.get(name, size) for name in comparison.names]
-    return max(results, key=lambda result: result.corpus[_measure(result)])
-
-
 def _chosen(
     comparison: Comparison, size: int | None, names: Sequence[str]
 ) -> list[ConfigurationResult]:
@@ -228,20 +222,16 @@ def _chosen(
     others = [
         comparison.get(name, size) for name in comparison.names if name != comparison.baseline
     ]
-    others.sort(key=lambda result: -result.corpus[_measure(result)])
+    others.sort(key=lambda result: -result.corpus[main_measure(result)])
     kept = others[: _MAX_CURVES - 1]
     # Plain late chunking is what readers look for, so it is never left out.
     kept += [result for result in others[len(kept) :] if result.name == "late"]
     return [comparison.get(comparison.baseline, size), *kept]
 
 
-def _measure(result: ConfigurationResult) -> str:
-    return _MEASURE if _MEASURE in result.corpus else next(iter(result.corpus))
-
-
 def _difference(result: ConfigurationResult, where: str) -> Any:
     found = result.corpus_difference if where == "corpus" else result.document_difference
-    return found[_measure(result)]
+    return found[main_measure(result)]
 
 
 def _style(theme: Theme) -> dict[str, Any]:
