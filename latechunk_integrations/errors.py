@@ -21,6 +21,10 @@ The tree::
     │   ├── ModelLoadError               the model cannot be loaded
     │   ├── RemoteCodeError              the model asks for code that was not allowed to run
     │   └── ContractError                the model's modules cannot be late-chunked
+    ├── BulkError
+    │   ├── CheckpointError              a checkpoint of another run, or a damaged one
+    │   ├── WorkerError                  a worker process died again and again
+    │   └── WriterError                  the target does not answer, or does not take the rows
     ├── MissingExtraError (ImportError)  an optional dependency is not installed
     └── LedgerError
         ├── UnknownChunkError            a text whose parent is not known (strict only)
@@ -36,6 +40,8 @@ from __future__ import annotations
 __all__ = [
     "AlignmentError",
     "AmbiguousChunkError",
+    "BulkError",
+    "CheckpointError",
     "ChunkNotFoundError",
     "ChunkWithoutTokenError",
     "ContractError",
@@ -61,6 +67,8 @@ __all__ = [
     "UnsupportedStoreError",
     "WindowBudgetError",
     "WindowError",
+    "WorkerError",
+    "WriterError",
 ]
 
 
@@ -170,6 +178,22 @@ class RemoteCodeError(ModelError):
 
 class ContractError(ModelError):
     """The model's modules are not ones that late chunking can honour."""
+
+
+class BulkError(LateChunkError):
+    """A bulk run cannot go on; started again, it continues where it stopped."""
+
+
+class CheckpointError(BulkError):
+    """A checkpoint belongs to another run, is damaged or in use."""
+
+
+class WorkerError(BulkError):
+    """A worker process died again and again."""
+
+
+class WriterError(BulkError):
+    """A target does not answer, or does not take the rows."""
 
 
 class MissingExtraError(LateChunkError, ImportError):

@@ -1,25 +1,14 @@
-"""Splitters by name or import path, and the spans of their chunks."""
+"""The chunks of a golden set's documents."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from importlib import import_module
-from typing import Any, TypeAlias
-
-import numpy as np
-
-from latechunk_integrations.core.spans import locate
 from latechunk_integrations.encoders.base import TokenEncoder
-from latechunk_integrations.errors import MissingExtraError, OptionError
+from latechunk_integrations.errors import OptionError
 from latechunk_integrations.evaluation.dataset import GoldenSet
 from latechunk_integrations.schema import CharSpans
+from latechunk_integrations.splitting import Splitter, chunk_spans, text_splitter
 
 __all__ = ["Splitter", "split_documents"]
-
-Splitter: TypeAlias = str | Callable[[str], Iterable[Any]]
-"""``"recursive"``, ``"native"``, ``"module:name"``, or what takes a text and gives its chunks."""
 
 
 def split_documents(
@@ -29,11 +18,9 @@ def split_documents(
 
     Args:
         golden: The documents.
-        splitter: ``"recursive"``: LangChain's RecursiveCharacterTextSplitter, sized in the
-            model's tokens; ``"native"``: the chunks that the golden set brings; else
-            ``"module:name"`` of a class that takes ``chunk_size`` and has ``split_text``, or of
-            a function ``text -> chunks``; or such a function itself. Chunks are texts, which
-            are located, or pairs ``(start, end)``.
+        splitter: ``"native"``: the chunks that the golden set brings; else see
+            `latechunk_integrations.splitting.text_splitter`. Chunks are texts, which are
+            located, or pairs ``(start, end)``.
         chunk_size: Tokens of a chunk; ``None`` where the splitter has its own.
         encoder: Counts tokens.
 
@@ -49,69 +36,13 @@ def split_documents(
         if missing:
             raise OptionError(f"{golden.name} brings no chunks for {len(missing)} documents")
         return [CharSpans(golden.chunks[d.doc_id]) for d in golden.documents], []
-    split = _function(splitter, chunk_size, encoder)
+    split = text_splitter(splitter, chunk_size, encoder)
     spans, notes = [], []
     for document in golden.documents:
-        found, n_lost = _spans(document.text, list(split(document.text)))
+        found, n_lost = chunk_spans(document.text, list(split(document.text)))
         if n_lost:
             notes.append(f"{n_lost} chunks of {document.doc_id!r} do not stand in its text")
         if not len(found):
             raise OptionError(f"the splitter {splitter!r} gave no chunk of {document.doc_id!r}")
         spans.append(found)
     return spans, notes
-
-
-def _function(
-    splitter: Splitter, chunk_size: int | None, encoder: TokenEncoder
-) -> Callable[[str], Iterable[Any]]:
-    if splitter == "recursive":
-        return _recursive(chunk_size or 128, encoder)
-    if not isinstance(splitter, str):
-        return splitter
-    module, _, name = splitter.partition(":")
-    try:
-        found: Any = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise OptionError(
-            f"no splitter {splitter!r}: name 'recursive', 'native' or 'module:name' ({error})"
-        ) from error
-    if not isinstance(found, type):
-        return _sized(found, chunk_size)
-    make: Callable[..., Any] = found
-    built = make() if chunk_size is None else make(chunk_size=chunk_size, chunk_overlap=0)
-    method: Callable[[str], Iterable[Any]] = built.split_text
-    return method
-
-
-def _sized(function: Callable[..., Any], chunk_size: int | None) -> Callable[[str], Iterable[Any]]:
-    takes_size = "chunk_size" in inspect.signature(function).parameters
-    if chunk_size is None or not takes_size:
-        return function
-    return lambda text: function(text, chunk_size=chunk_size)
-
-
-def _recursive(chunk_size: int, encoder: TokenEncoder) -> Callable[[str], Iterable[str]]:
-    try:
-        from langchain_text_splitters import RecursiveCharacterTextSplitter  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtraError("langchain_text_splitters", extra="evaluation") from error
-
-    # The splitter asks for the same pieces again and again.
-    @lru_cache(maxsize=1 << 16)
-    def n_tokens(text: str) -> int:
-        return len(encoder.tokenize([text], "")[0].ids)
-
-    made = RecursiveCharacterTextSplitter(
-        chunk_size=chunk_size, chunk_overlap=0, length_function=n_tokens
-    )
-    split: Callable[[str], Iterable[str]] = made.split_text
-    return split
-
-
-def _spans(text: str, chunks: Sequence[Any]) -> tuple[CharSpans, int]:
-    """The spans of chunks in reading order, and how many were not found."""
-    if chunks and not isinstance(chunks[0], str):
-        return CharSpans(chunks), 0
-    located = locate(text, chunks)
-    kept = located.spans[located.spans[:, 0] >= 0].astype(np.int64)
-    return CharSpans(kept), len(located.missing)

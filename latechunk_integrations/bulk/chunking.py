@@ -1,0 +1,78 @@
+"""How documents are cut: a splitter as plain values, so that it can be sent and compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from latechunk_integrations.bulk.rows import digest
+from latechunk_integrations.encoders.base import TokenEncoder
+from latechunk_integrations.errors import ChunkNotFoundError, InputError
+from latechunk_integrations.schema import CharSpans
+from latechunk_integrations.splitting import Splitter, chunk_spans, text_splitter
+
+__all__ = ["Chunking", "spans_of"]
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """A splitter and its arguments.
+
+    Args:
+        splitter: See `latechunk_integrations.splitting.text_splitter`.
+        chunk_size: Tokens of a chunk; ``None`` where the splitter has its own.
+        arguments: More arguments of the splitter.
+    """
+
+    splitter: Splitter = "recursive"
+    chunk_size: int | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what names the splitter; a function is known by its name, not by its code."""
+        arguments = json.dumps(dict(self.arguments), sort_keys=True, default=repr)
+        return digest(_name(self.splitter), str(self.chunk_size), arguments)
+
+    def build(self, encoder: TokenEncoder) -> Callable[[str], Iterable[Any]]:
+        """The function from a text to its chunks.
+
+        Raises:
+            OptionError: There is no such splitter.
+            MissingExtraError: Its package is not installed.
+        """
+        return text_splitter(self.splitter, self.chunk_size, encoder, self.arguments)
+
+
+def spans_of(split: Callable[[str], Iterable[Any]], text: str, document_id: str) -> CharSpans:
+    """The chunks of a document; two over the same span are one.
+
+    Raises:
+        ChunkNotFoundError: A chunk does not stand in the text.
+        InputError: The splitter gave no chunk, or spans that are none.
+    """
+    spans, n_lost = chunk_spans(text, list(split(text)))
+    if n_lost:
+        raise ChunkNotFoundError(
+            f"{n_lost} chunks of document {document_id!r} do not stand in its text: the splitter "
+            "changes what it splits",
+            parent_id=document_id,
+        )
+    if not len(spans):
+        raise InputError(f"the splitter gave no chunk of document {document_id!r}")
+    _, first = np.unique(spans.array, axis=0, return_index=True)
+    return spans if len(first) == len(spans) else CharSpans(spans.array[np.sort(first)])
+
+
+def _name(splitter: Splitter) -> str:
+    if isinstance(splitter, str):
+        return splitter
+    if isinstance(splitter, partial):
+        return f"{_name(splitter.func)}{splitter.args!r}{sorted(splitter.keywords.items())!r}"
+    named = splitter if hasattr(splitter, "__qualname__") else type(splitter)
+    return f"{named.__module__}:{named.__qualname__}"

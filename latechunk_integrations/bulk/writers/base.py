@@ -1,0 +1,115 @@
+"""What every target does, and how calls to a store are repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Protocol, TypeVar
+
+from latechunk_integrations.bulk.extras import needed
+from latechunk_integrations.bulk.rows import DocumentRows
+from latechunk_integrations.errors import WriterError
+
+__all__ = ["StoreWriter", "Writer", "repeated"]
+
+T = TypeVar("T")
+
+_ATTEMPTS = 5
+_FIRST_WAIT_SECONDS = 0.2
+_LONGEST_WAIT_SECONDS = 10.0
+
+
+class Writer(Protocol):
+    """A target of chunk rows. Writing the same documents again changes nothing."""
+
+    def recover(self, parts: AbstractSet[str]) -> None:
+        """Drop what a former run wrote and did not note in its checkpoint.
+
+        Called once, before anything is written.
+
+        Args:
+            parts: The parts that the checkpoint knows.
+        """
+        ...
+
+    def check(self, document: DocumentRows) -> None:
+        """Refuse a document that the target cannot hold.
+
+        Raises:
+            InputError: A value is too long for it.
+        """
+        ...
+
+    def write(self, documents: Sequence[DocumentRows], number: int) -> str:
+        """Write all rows of these documents; those of their former versions go.
+
+        Args:
+            documents: Documents with all of their rows; none: the document is removed.
+            number: Names the part, where there are parts.
+
+        Returns:
+            The part that was written; ``""`` where the former versions are gone already.
+
+        Raises:
+            WriterError: The target does not answer or does not take the rows.
+        """
+        ...
+
+    def purge(self, part: str, versions: Mapping[str, str]) -> None:
+        """Keep only rows of these documents in these versions in a part."""
+        ...
+
+    def count(self) -> int:
+        """Rows in the target."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+class StoreWriter:
+    """What writers to vector stores share: there are no parts, an upsert replaces a row."""
+
+    def recover(self, parts: AbstractSet[str]) -> None:
+        """Nothing to drop: writing again replaces the rows."""
+
+    def purge(self, part: str, versions: Mapping[str, str]) -> None:
+        """Nothing to do: former versions go when the new one is written."""
+
+
+def repeated(
+    call: Callable[[], T], transient: tuple[type[Exception], ...] | Callable[[Any], bool], what: str
+) -> T:
+    """Call a store, and again after a growing pause when it does not answer.
+
+    Args:
+        call: The call, which may be made twice without harm.
+        transient: Errors after which another attempt is made, or what recognises them.
+        what: Names the call in the error.
+
+    Raises:
+        WriterError: The last attempt failed too.
+        MissingExtraError: tenacity is not installed.
+    """
+    tenacity = needed("tenacity", extra="bulk")
+    again = (
+        tenacity.retry_if_exception_type(transient)
+        if isinstance(transient, tuple)
+        else tenacity.retry_if_exception(transient)
+    )
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(_ATTEMPTS),
+        wait=tenacity.wait_exponential_jitter(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),
+        retry=again,
+        reraise=False,
+    )
+    try:
+        result: T = retrying(call)
+    except tenacity.RetryError as error:
+        cause = error.last_attempt.exception()
+        raise WriterError(
+            f"{what} failed {_ATTEMPTS} times; what is finished is in the checkpoint, start the "
+            f"same command again when the target answers ({type(cause).__name__}: {cause})"
+        ) from cause
+    return result
