@@ -55,6 +55,7 @@ def _index(  # noqa: PLR0913  # every flag is an argument
     concurrency: Annotated[int, typer.Option(help="Number of Ray actors.")] = 1,
     num_cpus: Annotated[float, typer.Option(help="Cores of each actor.")] = 1,
     num_gpus: Annotated[float, typer.Option(help="GPUs of each actor.")] = 0,
+    batch_documents: Annotated[int, typer.Option(help="Documents noted together, at most.")] = 64,
     share_batches: Annotated[
         bool,
         typer.Option("--share-batches", help="Faster on a GPU; the last bits may vary."),
@@ -86,6 +87,7 @@ def _index(  # noqa: PLR0913  # every flag is an argument
             concurrency=concurrency,
             num_cpus=num_cpus,
             num_gpus=num_gpus,
+            batch_documents=batch_documents,
             reproducible=not share_batches,
             prune=prune,
             restart=restart,

@@ -51,6 +51,7 @@ class Checkpoint:
             raise CheckpointError(f"another run is using the checkpoint {folder}") from error
         self.finished: dict[str, tuple[str, str, int]] = {}
         self.failed: dict[str, Failure] = {}
+        self.begun: set[str] = set()
         self.stale_parts: set[str] = set()
         self.parts: set[str] = set()
         self.n_batches = 0
@@ -83,6 +84,10 @@ class Checkpoint:
             return self.failed[document_id].version == version
         return document_id in self.finished and self.finished[document_id][0] == version
 
+    def begin(self, document_ids: Iterable[str]) -> None:
+        """Note documents that are about to be written, so that prune knows of all there may be."""
+        self._append({"begun": list(document_ids)})
+
     def add(self, part: str, rows: Sequence[DocumentRows], failures: Sequence[Failure]) -> None:
         """Note a batch that the target has acknowledged; on disk when this returns.
 
@@ -111,6 +116,7 @@ class Checkpoint:
 
     def _apply(self, entry: Mapping[str, Any]) -> None:
         part = entry.get("part", "")
+        self.begun.update(entry.get("begun", ()))
         for document_id, (version, n_chunks) in entry.get("finished", {}).items():
             self._retire(document_id)
             self.finished[document_id] = (version, part, n_chunks)
@@ -126,6 +132,7 @@ class Checkpoint:
         self.n_batches += 1
 
     def _retire(self, document_id: str) -> None:
+        self.begun.discard(document_id)
         self.failed.pop(document_id, None)
         _, part, n_chunks = self.finished.pop(document_id, ("", "", 0))
         self.n_chunks -= n_chunks

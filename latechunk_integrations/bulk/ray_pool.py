@@ -143,5 +143,6 @@ def _start(ray: Any, n_cpus: int) -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init()
         return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked whether to report
     n_cpus = max(n_cpus, os.cpu_count() or 1)  # with fewer, some would wait for ever
     ray.init(address="local", num_cpus=n_cpus, include_dashboard=False, log_to_driver=False)

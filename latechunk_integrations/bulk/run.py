@@ -263,6 +263,7 @@ class _Run:
         failures = [each for each in checked if isinstance(each, Failure)]
         # What a failed document had in the target belongs to a former version of it.
         emptied = [DocumentRows(failure.document_id, failure.version) for failure in failures]
+        self._checkpoint.begin(document.document_id for document in rows)
         part = self._writer.write([*rows, *emptied], self._checkpoint.n_batches)
         self._checkpoint.add(part, rows, failures)
         self._letters.add(failures)
@@ -281,7 +282,8 @@ class _Run:
         return outcome
 
     def _prune(self) -> None:
-        known = [*self._checkpoint.finished, *self._checkpoint.failed]
+        kept = self._checkpoint
+        known = dict.fromkeys([*kept.finished, *kept.failed, *kept.begun])
         gone = [name for name in known if name not in self._seen]
         for start in range(0, len(gone), self._settings.batch_documents):
             names = gone[start : start + self._settings.batch_documents]

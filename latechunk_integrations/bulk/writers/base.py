@@ -15,7 +15,7 @@ __all__ = ["StoreWriter", "Writer", "repeated"]
 T = TypeVar("T")
 
 _ATTEMPTS = 5
-_FIRST_WAIT_SECONDS = 0.2
+_FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 10.0
 
 
@@ -100,7 +100,7 @@ def repeated(
     )
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(_ATTEMPTS),
-        wait=tenacity.wait_exponential_jitter(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),
+        wait=tenacity.wait_random_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),
         retry=again,
         reraise=False,
     )

@@ -91,11 +91,10 @@ class FileWriter:
             kept = [versions.get(document) == version for document, version in pairs]
             self._save(part, self._parquet(table.filter(arrow.array(kept, arrow.bool_()))))
         else:
-            rows = [json.loads(line) for line in path.open("rb")]
-            self._save(
-                part,
-                _lines(row for row in rows if versions.get(row["document_id"]) == row["version"]),
-            )
+            with path.open("rb") as lines:
+                rows = [json.loads(line) for line in lines]
+            kept_rows = (row for row in rows if versions.get(row["document_id"]) == row["version"])
+            self._save(part, _lines(kept_rows))
 
     def count(self) -> int:
         """Rows of all parts."""
