@@ -79,37 +79,41 @@ class StoreWriter:
 
 
 def repeated(
-    call: Callable[[], T], transient: tuple[type[Exception], ...] | Callable[[Any], bool], what: str
+    call: Callable[[], T],
+    what: str,
+    *,
+    errors: tuple[type[Exception], ...],
+    is_transient: Callable[[BaseException], bool] = lambda _: True,
 ) -> T:
     """Call a store, and again after a growing pause when it does not answer.
 
     Args:
         call: The call, which may be made twice without harm.
-        transient: Errors after which another attempt is made, or what recognises them.
         what: Names the call in the error.
+        errors: What the store's client raises.
+        is_transient: Which of them may pass by themselves.
 
     Raises:
-        WriterError: The last attempt failed too.
+        WriterError: The store refused, or the last attempt failed too.
         MissingExtraError: tenacity is not installed.
     """
     tenacity = needed("tenacity", extra="bulk")
-    again = (
-        tenacity.retry_if_exception_type(transient)
-        if isinstance(transient, tuple)
-        else tenacity.retry_if_exception(transient)
-    )
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(_ATTEMPTS),
         wait=tenacity.wait_random_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),
-        retry=again,
-        reraise=False,
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, errors) and is_transient(error)
+        ),
+        reraise=True,
     )
     try:
         result: T = retrying(call)
-    except tenacity.RetryError as error:
-        cause = error.last_attempt.exception()
+    except errors as error:
+        said = f"({type(error).__name__}: {error})"
+        if not is_transient(error):
+            raise WriterError(f"the store refuses {what} {said}") from error
         raise WriterError(
             f"{what} failed {_ATTEMPTS} times; what is finished is in the checkpoint, start the "
-            f"same command again when the target answers ({type(cause).__name__}: {cause})"
-        ) from cause
+            f"same command again when the store answers {said}"
+        ) from error
     return result

@@ -69,7 +69,7 @@ class MilvusWriter(StoreWriter):
         rows = (row for document in documents for row in document.rows())
         while batch := list(islice(rows, _ROWS)):
             self._repeated(
-                lambda batch=batch: self._client.upsert(self._collection, batch), "upsert"
+                lambda batch=batch: self._client.upsert(self._collection, batch), "upsert into"
             )
         # What could not be written was never there.
         named = [document for document in documents if _is_nameable(document.document_id)]
@@ -77,14 +77,16 @@ class MilvusWriter(StoreWriter):
             ids = _listed([document.document_id for document in named])
             versions = _listed([document.version for document in named])
             former = f"document_id in {ids} and version not in {versions}"
-            self._repeated(lambda: self._client.delete(self._collection, filter=former), "delete")
+            self._repeated(
+                lambda: self._client.delete(self._collection, filter=former), "a deletion from"
+            )
         return ""
 
     def count(self) -> int:
         """Rows of the collection."""
         found = self._repeated(
             lambda: self._client.query(self._collection, filter="", output_fields=["count(*)"]),
-            "count",
+            "counting",
         )
         return int(found[0]["count(*)"])
 
@@ -137,7 +139,9 @@ class MilvusWriter(StoreWriter):
         self._repeated(lambda: self._client.load_collection(self._collection), "loading")
 
     def _repeated(self, call: Any, what: str) -> Any:
-        return repeated(call, (self._failure,), f"{what} the collection {self._collection!r}")
+        return repeated(
+            call, f"{what} the collection {self._collection!r}", errors=(self._failure,)
+        )
 
 
 def _is_nameable(document_id: str) -> bool:

@@ -71,7 +71,7 @@ class QdrantWriter(StoreWriter):
             )
             self._repeated(
                 lambda points=points: self._client.upsert(self._collection, points, wait=True),
-                "upsert",
+                "an upsert into",
             )
         if documents:
             former = self._models.Filter(
@@ -80,13 +80,14 @@ class QdrantWriter(StoreWriter):
             )
             selector = self._models.FilterSelector(filter=former)
             self._repeated(
-                lambda: self._client.delete(self._collection, selector, wait=True), "delete"
+                lambda: self._client.delete(self._collection, selector, wait=True),
+                "a deletion from",
             )
         return ""
 
     def count(self) -> int:
         """Points of the collection."""
-        return int(self._repeated(lambda: self._client.count(self._collection), "count").count)
+        return int(self._repeated(lambda: self._client.count(self._collection), "counting").count)
 
     def close(self) -> None:
         """Close the connection, or let go of the folder."""
@@ -122,10 +123,17 @@ class QdrantWriter(StoreWriter):
             )
 
     def _repeated(self, call: Any, what: str) -> Any:
-        return repeated(call, self._is_transient, f"{what} the collection {self._collection!r}")
+        return repeated(
+            call,
+            f"{what} the collection {self._collection!r}",
+            errors=(
+                self._errors.UnexpectedResponse,
+                self._errors.ResponseHandlingException,
+                ConnectionError,
+            ),
+            is_transient=self._is_transient,
+        )
 
     def _is_transient(self, error: BaseException) -> bool:
-        if isinstance(error, self._errors.UnexpectedResponse):
-            status = error.status_code or _SERVER_ERROR
-            return status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS
-        return isinstance(error, (self._errors.ResponseHandlingException, ConnectionError))
+        status = getattr(error, "status_code", None) or _SERVER_ERROR
+        return status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS
