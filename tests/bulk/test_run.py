@@ -188,7 +188,9 @@ def test_an_id_may_hold_any_printable_character(indexing: Indexing) -> None:
     found: dict[str, list[int]] = {name: [] for name in names}
     for row in indexing.rows().values():
         found[row["document_id"]].append(row["start"])
-    assert {name: sorted(starts) for name, starts in found.items()} == {key: [0, 40] for key in names}
+    assert {name: sorted(starts) for name, starts in found.items()} == {
+        key: [0, 40] for key in names
+    }
 
 
 class KilledError(BaseException):

@@ -41,6 +41,8 @@ class FlakyQdrant(ThreadingHTTPServer):
             return {"exists": self.made}
         if route == "PUT /collections/chunks":
             self.made = True
+        if route == "GET /collections/chunks":
+            return _description()
         if route == "PUT /collections/chunks/points":
             batch = body["batch"]
             for identity, payload in zip(batch["ids"], batch["payloads"], strict=True):
@@ -54,14 +56,22 @@ class FlakyQdrant(ThreadingHTTPServer):
         return True
 
 
+def _description() -> Any:
+    """How Qdrant itself describes such a collection."""
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(":memory:")
+    vectors = models.VectorParams(size=32, distance=models.Distance.DOT)
+    client.create_collection("chunks", vectors_config=vectors)
+    return client.get_collection("chunks").model_dump(mode="json")
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: FlakyQdrant
 
     def _do(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.path == "/":
-            self._send(200, {"title": "qdrant", "version": "1.20.0"})
-        elif self.server.failing:
+        if self.server.failing:
             self.server.failing -= 1
             self._send(self.server.status, {"status": {"error": "not now"}})
         else:
