@@ -47,7 +47,12 @@ class QdrantWriter(StoreWriter):
         try:
             if is_server:
                 key = os.environ.get(_KEY_VARIABLE)
-                self._client = qdrant.QdrantClient(url=place, api_key=key, timeout=_TIMEOUT_SECONDS)
+                self._client = qdrant.QdrantClient(
+                    url=place,
+                    api_key=key,
+                    timeout=_TIMEOUT_SECONDS,
+                    check_compatibility=False,  # the first call shows whether they get on
+                )
             else:
                 self._client = qdrant.QdrantClient(path=place)
         except RuntimeError as error:  # another process holds the folder
