@@ -60,7 +60,7 @@ def test_workers_that_are_killed_lose_and_double_nothing(
     assert sorted(map(repr, found)) == sorted(repr(_values(e)) for e in embedder.embed(corpus))
 
 
-@pytest.mark.filterwarnings("ignore:`use_push_based_shuffle`:DeprecationWarning")  # Ray's own
+@pytest.mark.filterwarnings("ignore:`use_.* is deprecated:DeprecationWarning")  # Ray's own
 @pytest.mark.usefixtures("ray_here")
 def test_a_dataset_gives_the_rows_of_the_single_process_bit_for_bit(
     tmp_path: Path, tiny_model_path: Path
