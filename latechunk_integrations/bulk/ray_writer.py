@@ -27,19 +27,22 @@ def write_chunks(dataset: Dataset, target: str, *, concurrency: int | None = Non
     Args:
         dataset: As `embed_dataset` gives it.
         target: ``milvus:http://HOST:PORT#COLLECTION`` or ``qdrant:http://HOST:PORT#COLLECTION``;
-            a local file or folder takes one task at a time: ``concurrency=1``.
+            a folder of Qdrant takes one task at a time: ``concurrency=1``.
         concurrency: Most tasks that write at once.
 
     Raises:
-        OptionError: The target is no vector store, or a local one with more than one task.
+        OptionError: The target is no vector store, or one that tasks cannot share.
         WriterError: The target does not answer.
         MissingExtraError: Ray or the store's client is not installed.
     """
     where = Target.parse(target)
     if where.kind in ("parquet", "jsonl"):
         raise OptionError(f"use dataset.write_parquet or write_json for {target!r}")
-    if not where.place.startswith("http") and concurrency != 1:
-        raise OptionError(f"{target!r} is a local store, for one task at a time: concurrency=1")
+    if not where.place.startswith("http"):
+        if where.kind == "milvus":  # Milvus Lite locks its file until the process ends
+            raise OptionError(f"{target!r} is a file, which tasks cannot share; name a server")
+        if concurrency != 1:
+            raise OptionError(f"{target!r} is a folder, for one task at a time: concurrency=1")
     dataset.write_datasink(_datasink(where), concurrency=concurrency)
 
 

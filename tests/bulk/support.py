@@ -59,6 +59,15 @@ def read(kind: str, folder: Path) -> Rows:
         "milvus": _read_milvus,
         "qdrant": _read_qdrant,
     }[kind](folder)
+    return _by_id(rows)
+
+
+def read_milvus(uri: str) -> Rows:
+    """The same for a Milvus server."""
+    return _by_id(_query_milvus(uri))
+
+
+def _by_id(rows: list[dict[str, Any]]) -> Rows:
     by_id = {row["chunk_id"]: row for row in rows}
     assert len(by_id) == len(rows), "a chunk stands twice"
     for row in rows:
@@ -79,9 +88,13 @@ def _read_jsonl(folder: Path) -> list[dict[str, Any]]:
 
 
 def _read_milvus(folder: Path) -> list[dict[str, Any]]:
+    return _query_milvus(str(folder / "milvus.db"))
+
+
+def _query_milvus(uri: str) -> list[dict[str, Any]]:
     from pymilvus import MilvusClient
 
-    client = MilvusClient(uri=str(folder / "milvus.db"))
+    client = MilvusClient(uri=uri)
     client.load_collection("chunks")
     rows = client.query("chunks", filter="start >= 0", output_fields=["*"], limit=10_000)
     client.close()

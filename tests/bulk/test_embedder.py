@@ -52,7 +52,14 @@ def test_what_fails_keeps_its_place_and_the_others_theirs(
     long = [Document(f"long-{n}", "far longer than one window can hold " * 9) for n in range(2)]
     before = Failure("unread", "UnicodeDecodeError", "was no text")
     good = [Document("a", "Short."), Document("b", "Short too.")]
-    given = [good[0], long[0], before, Document("blank", " "), long[1], good[1]]
+    given: list[Document | Failure] = [
+        good[0],
+        long[0],
+        before,
+        Document("blank", " "),
+        long[1],
+        good[1],
+    ]
     outcomes = _embedder(engine, reproducible=reproducible).embed(given)
     names = [outcome.document_id for outcome in outcomes]
     assert names == ["a", "long-0", "unread", "blank", "long-1", "b"]

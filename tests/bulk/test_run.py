@@ -8,7 +8,7 @@ import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -275,7 +275,7 @@ def test_a_splitter_that_chokes_on_one_document_does_not_end_the_run(files: Inde
 @pytest.mark.parametrize("reproducible", [True, False])
 @pytest.mark.parametrize("fallback", ["error", "skip"])
 def test_an_over_long_document_is_listed_or_counted(
-    files: Indexing, *, fallback: str, reproducible: bool
+    files: Indexing, *, fallback: Literal["error", "skip"], reproducible: bool
 ) -> None:
     from dataclasses import replace
 

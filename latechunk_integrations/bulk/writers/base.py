@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from latechunk_integrations.bulk.extras import needed
 from latechunk_integrations.bulk.rows import DocumentRows
