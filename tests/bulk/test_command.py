@@ -58,9 +58,9 @@ def test_the_command_gives_the_rows_of_the_function_and_says_what_it_did(
     arguments = _arguments(corpus, tiny_model_path, tmp_path)
     first = CliRunner().invoke(app, arguments)
     assert first.exit_code == 0, first.output
-    assert first.output.startswith("30 documents, ")
+    assert first.stdout.startswith("30 documents, ")
     again = CliRunner().invoke(app, arguments)
-    assert again.output.startswith("0 documents, 0 chunks written")
+    assert again.stdout.startswith("0 documents, 0 chunks written")
     assert "30 documents unchanged" in again.output
     single = _by_function(corpus, tiny_model_path, tmp_path / "single")
     assert support.read("parquet", tmp_path) == single
