@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.evaluation.dataset import GoldenSet
+from latechunk_integrations.evaluation.similarity import sentence_spans
 from latechunk_integrations.schema import CharSpans
 from latechunk_integrations.splitting import Splitter, chunk_spans, text_splitter
 
-__all__ = ["Splitter", "split_documents"]
+__all__ = ["Splitter", "split_documents", "split_text"]
 
 
 def split_documents(
@@ -18,10 +22,11 @@ def split_documents(
 
     Args:
         golden: The documents.
-        splitter: ``"native"``: the chunks that the golden set brings; else see
-            `latechunk_integrations.splitting.text_splitter`. Chunks are texts, which are
-            located, or pairs ``(start, end)``.
-        chunk_size: Tokens of a chunk; ``None`` where the splitter has its own.
+        splitter: ``"native"``: the chunks that the golden set brings; ``"sentences"``: sentences,
+            by punctuation; else see `latechunk_integrations.splitting.text_splitter`. Chunks are
+            texts, which are located, or pairs ``(start, end)``.
+        chunk_size: Tokens of a chunk, or whatever a splitter of your own counts in; ``None``
+            where it has a size of its own.
         encoder: Counts tokens.
 
     Returns:
@@ -36,13 +41,49 @@ def split_documents(
         if missing:
             raise OptionError(f"{golden.name} brings no chunks for {len(missing)} documents")
         return [CharSpans(golden.chunks[d.doc_id]) for d in golden.documents], []
-    split = text_splitter(splitter, chunk_size, encoder)
+    split = _function(splitter, chunk_size, encoder)
     spans, notes = [], []
     for document in golden.documents:
-        found, n_lost = chunk_spans(document.text, list(split(document.text)))
+        found, n_lost = _split(document.text, split, f"document {document.doc_id!r}")
         if n_lost:
             notes.append(f"{n_lost} chunks of {document.doc_id!r} do not stand in its text")
-        if not len(found):
-            raise OptionError(f"the splitter {splitter!r} gave no chunk of {document.doc_id!r}")
         spans.append(found)
     return spans, notes
+
+
+def split_text(
+    text: str, splitter: Splitter, chunk_size: int | None, encoder: TokenEncoder
+) -> tuple[CharSpans, int]:
+    """Chunks of one text.
+
+    Args:
+        text: The text.
+        splitter: As for `split_documents`, but for ``"native"``.
+        chunk_size: Tokens of a chunk; ``None`` where the splitter has its own.
+        encoder: Counts tokens.
+
+    Returns:
+        The spans, and the number of chunks that do not stand in the text.
+
+    Raises:
+        OptionError: There is no such splitter, or it gave no chunk.
+        MissingExtraError: The splitter's package is not installed.
+    """
+    if splitter == "native":
+        raise OptionError("only a golden set brings chunks of its own; name another splitter")
+    return _split(text, _function(splitter, chunk_size, encoder), "the text")
+
+
+def _function(
+    splitter: Splitter, chunk_size: int | None, encoder: TokenEncoder
+) -> Callable[[str], Iterable[Any]]:
+    if splitter == "sentences":
+        return sentence_spans
+    return text_splitter(splitter, chunk_size, encoder)
+
+
+def _split(text: str, split: Callable[[str], Iterable[Any]], what: str) -> tuple[CharSpans, int]:
+    found, n_lost = chunk_spans(text, list(split(text)))
+    if not len(found):
+        raise OptionError(f"the splitter gave no chunk that stands in {what}")
+    return found, n_lost
