@@ -11,11 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from latechunk_integrations.bulk.durable import replace_file
 from latechunk_integrations.bulk.extras import needed
 from latechunk_integrations.bulk.rows import DocumentRows, Failure
 from latechunk_integrations.errors import CheckpointError
 
-__all__ = ["Checkpoint", "replace_file"]
+__all__ = ["Checkpoint"]
 
 logger = logging.getLogger(__name__)
 
@@ -201,13 +202,3 @@ def _entry(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return entry if line.endswith(b"\n") and isinstance(entry, dict) else None
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put a file in place whole: after a crash there is the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

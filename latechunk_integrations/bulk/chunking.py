@@ -18,6 +18,8 @@ from latechunk_integrations.splitting import Splitter, chunk_spans, text_splitte
 
 __all__ = ["Chunking", "spans_of"]
 
+_PLAIN = (str, int, float, list, tuple, type(None))
+
 
 @dataclass(frozen=True)
 class Chunking:
@@ -35,7 +37,11 @@ class Chunking:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of what names the splitter; a function is known by its name, not by its code."""
+        """Hash of what names the splitter.
+
+        A function is known by its name, not by its code; a built splitter by its class and the
+        plain values that it holds.
+        """
         arguments = json.dumps(dict(self.arguments), sort_keys=True, default=repr)
         return digest(_name(self.splitter), str(self.chunk_size), arguments)
 
@@ -74,5 +80,11 @@ def _name(splitter: Splitter) -> str:
         return splitter
     if isinstance(splitter, partial):
         return f"{_name(splitter.func)}{splitter.args!r}{sorted(splitter.keywords.items())!r}"
-    named = splitter if hasattr(splitter, "__qualname__") else type(splitter)
-    return f"{named.__module__}:{named.__qualname__}"
+    if hasattr(splitter, "__qualname__"):
+        return f"{splitter.__module__}:{splitter.__qualname__}"
+    values = {
+        name: value
+        for name, value in sorted(getattr(splitter, "__dict__", {}).items())
+        if isinstance(value, _PLAIN)
+    }
+    return f"{type(splitter).__module__}:{type(splitter).__qualname__}{values!r}"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from latechunk_integrations.bulk.checkpoint import replace_file
+from latechunk_integrations.bulk.durable import replace_file
 from latechunk_integrations.bulk.rows import Failure
 
 __all__ = ["DeadLetters"]

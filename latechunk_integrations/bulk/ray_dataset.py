@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latechunk_integrations.bulk.checkpoint import replace_file
 from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.dead_letters import letter
+from latechunk_integrations.bulk.durable import replace_file
 from latechunk_integrations.bulk.embedder import DocumentEmbedder
 from latechunk_integrations.bulk.extras import needed
 from latechunk_integrations.bulk.rows import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from langchain_text_splitters import CharacterTextSplitter
 
 from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.bulk.chunking import Chunking
@@ -87,6 +88,7 @@ def test_the_key_follows_engine_and_splitter(tiny_engine: LateChunkEngine) -> No
         Chunking(arguments={"chunk_overlap": 3}),
         Chunking(support.SPLITTER),
         Chunking(own),
+        *(Chunking(CharacterTextSplitter(chunk_size=size, chunk_overlap=0)) for size in (100, 200)),
     ]
     keys = {DocumentEmbedder(tiny_engine, chunking).key for chunking in chunkings}
     assert len(keys) == len(chunkings)

@@ -181,7 +181,7 @@ def test_documents_that_left_the_source_stay_unless_they_are_pruned(
 
 
 def test_an_id_may_hold_any_printable_character(indexing: Indexing) -> None:
-    names = ['O\'Hara "quoted"', "back\\slash", "ü/日本 🎉", "a,b;c#d"]
+    names = ['O\'Hara "quoted"', "back\\slash", "ü/日本 🎉", "a,b;c#d", "tab\tnbsp\u00a0"]
     indexing([Document(name, "A first text.") for name in names])
     second = "A second text that has more than forty letters."
     indexing([Document(name, second) for name in names])
@@ -356,6 +356,6 @@ def test_a_target_that_is_none_is_refused_with_the_ones_there_are(
 
 def test_milvus_lists_what_its_strings_cannot_hold(tmp_path: Path, tiny_model_path: Path) -> None:
     indexing = Indexing("milvus", tmp_path, tiny_model_path)
-    odd = [Document("tab\tbed", "Text."), Document("x" * 1_025, "Text.")]
+    odd = [Document("bell\a", "Text."), Document("x" * 1_025, "Text.")]
     summary = indexing([document(0), *odd])
     assert (summary.n_documents, summary.n_failed) == (1, 2)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from latechunk_integrations.bulk.durable import replace_file
 from latechunk_integrations.bulk.extras import needed
 from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows, to_table
 from latechunk_integrations.errors import CheckpointError, WriterError
@@ -29,6 +29,7 @@ class FileWriter:
 
     Raises:
         MissingExtraError: ``parquet`` and pyarrow is not installed.
+        WriterError: The folder is a file.
     """
 
     def __init__(self, folder: Path, kind: FileKind, run_id: str, dimensions: int) -> None:
@@ -38,7 +39,10 @@ class FileWriter:
         self._dimensions = dimensions
         if kind == "parquet":
             needed("pyarrow.parquet", extra="bulk")
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise WriterError(f"{folder} is a file; rows go into a folder of parts") from error
 
     def recover(self, parts: AbstractSet[str]) -> None:
         """Drop parts that are not in the checkpoint; refuse those of another run.
@@ -112,13 +116,8 @@ class FileWriter:
         return lambda file: parquet.write_table(table.select(COLUMNS), file)
 
     def _save(self, name: str, fill: Callable[[Any], None]) -> None:
-        temporary = self._folder / f".{name}.tmp"
         try:
-            with temporary.open("wb") as file:
-                fill(file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._folder / name)
+            replace_file(self._folder / name, fill)
         except OSError as error:
             raise WriterError(
                 f"{self._folder / name} cannot be written ({error}); start the same command again "

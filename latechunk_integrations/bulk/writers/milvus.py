@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
@@ -19,6 +20,9 @@ _ROWS = 512
 _ID_BYTES = 1_024
 _TEXT_BYTES = 65_535
 _SHORT_BYTES = 64
+# Milvus' filters know the escapes of JSON but for \u, which these characters need.
+_UNNAMEABLE = re.compile("[\x00-\x07\x0b\x0e-\x1f]")
+_TIMEOUT: dict[str, Any] = {"timeout": 60}  # seconds, of each call
 _TOKEN_VARIABLE = "MILVUS_TOKEN"  # noqa: S105  # the name of a variable, not a token
 
 
@@ -43,9 +47,11 @@ class MilvusWriter(StoreWriter):
         self._dimensions = dimensions
         token = {} if uri.endswith(".db") else {"token": os.environ.get(_TOKEN_VARIABLE, "")}
         self._client = self._repeated(
-            lambda: self._milvus.MilvusClient(uri=uri, **token), "opening"
+            lambda: self._milvus.MilvusClient(uri=uri, **token, **_TIMEOUT), "opening"
         )
-        if self._repeated(lambda: self._client.has_collection(collection), "looking for"):
+        if self._repeated(
+            lambda: self._client.has_collection(collection, **_TIMEOUT), "looking for"
+        ):
             self._check_collection()
         else:
             self._make_collection(is_server=bool(token))
@@ -69,7 +75,8 @@ class MilvusWriter(StoreWriter):
         rows = (row for document in documents for row in document.rows())
         while batch := list(islice(rows, _ROWS)):
             self._repeated(
-                lambda batch=batch: self._client.upsert(self._collection, batch), "upsert into"
+                lambda batch=batch: self._client.upsert(self._collection, batch, **_TIMEOUT),
+                "upsert into",
             )
         # What could not be written was never there.
         named = [document for document in documents if _is_nameable(document.document_id)]
@@ -78,14 +85,17 @@ class MilvusWriter(StoreWriter):
             versions = _listed([document.version for document in named])
             former = f"document_id in {ids} and version not in {versions}"
             self._repeated(
-                lambda: self._client.delete(self._collection, filter=former), "a deletion from"
+                lambda: self._client.delete(self._collection, filter=former, **_TIMEOUT),
+                "a deletion from",
             )
         return ""
 
     def count(self) -> int:
         """Rows of the collection."""
         found = self._repeated(
-            lambda: self._client.query(self._collection, filter="", output_fields=["count(*)"]),
+            lambda: self._client.query(
+                self._collection, filter="", output_fields=["count(*)"], **_TIMEOUT
+            ),
             "counting",
         )
         return int(found[0]["count(*)"])
@@ -115,13 +125,14 @@ class MilvusWriter(StoreWriter):
                 schema=schema,
                 index_params=indexes,
                 consistency_level="Strong",
+                **_TIMEOUT,
             ),
             "making",
         )
 
     def _check_collection(self) -> None:
         described = self._repeated(
-            lambda: self._client.describe_collection(self._collection), "describing"
+            lambda: self._client.describe_collection(self._collection, **_TIMEOUT), "describing"
         )
         fields = {field["name"]: field for field in described["fields"]}
         missing = [name for name in COLUMNS if name not in fields]
@@ -136,7 +147,9 @@ class MilvusWriter(StoreWriter):
                 f"the collection {self._collection!r} holds vectors of {width} numbers, the model "
                 f"gives {self._dimensions}; name another collection"
             )
-        self._repeated(lambda: self._client.load_collection(self._collection), "loading")
+        self._repeated(
+            lambda: self._client.load_collection(self._collection, **_TIMEOUT), "loading"
+        )
 
     def _repeated(self, call: Any, what: str) -> Any:
         return repeated(
@@ -145,9 +158,8 @@ class MilvusWriter(StoreWriter):
 
 
 def _is_nameable(document_id: str) -> bool:
-    return len(document_id.encode()) <= _ID_BYTES and document_id.isprintable()
+    return len(document_id.encode()) <= _ID_BYTES and not _UNNAMEABLE.search(document_id)
 
 
 def _listed(values: Sequence[str]) -> str:
-    # Milvus knows the escapes of JSON but for \u.
     return json.dumps(values, ensure_ascii=False)
