@@ -23,6 +23,7 @@ from latechunk_integrations.encoders.contract import (
     read_contract,
     resolve_pooling,
 )
+from latechunk_integrations.encoders.jina_v2.checkpoint import load_jina_v2
 from latechunk_integrations.encoders.tokenization import OffsetTokenizer
 from latechunk_integrations.errors import (
     ModelLoadError,
@@ -104,8 +105,9 @@ class LocalEncoder:
         """
         device = torch.device(options.device or _best_device())
         dtype = _resolve_dtype(options.dtype, device)
+        own = load_jina_v2(options.model, revision=options.revision, device=device, dtype=dtype)
         try:
-            model = SentenceTransformer(
+            model = own or SentenceTransformer(
                 options.model,
                 device=str(device),
                 revision=options.revision,
