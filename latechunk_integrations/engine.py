@@ -14,6 +14,7 @@ The steps, one function in one file each; none looks back:
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections import deque
@@ -30,7 +31,7 @@ from tqdm.auto import tqdm
 from latechunk_integrations.core.batching import pack
 from latechunk_integrations.core.passages import SumTable, Window
 from latechunk_integrations.core.pooling import join_bags, sum_bags
-from latechunk_integrations.encoders.base import QueryEncoder, TokenEncoder
+from latechunk_integrations.encoders.base import QueryEncoder, QueryPartner, TokenEncoder
 from latechunk_integrations.encoders.registry import load_encoder
 from latechunk_integrations.errors import InputTypeError, OptionError, ParentTooLongError
 from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
@@ -67,6 +68,7 @@ class LateChunkEngine:
         self.options = options
         self._batch_tokens = options.batch_tokens or encoder.batch_tokens
         self._stats = EngineStats()
+        self._partner: QueryPartner | None = None
         self._planner = Planner(encoder, options, self._stats)
 
     @classmethod
@@ -92,6 +94,23 @@ class LateChunkEngine:
     def from_options(cls, options: LateChunkOptions) -> LateChunkEngine:
         """Load the model that the options name."""
         return cls(load_encoder(options), options)
+
+    def with_queries(self, partner: QueryPartner) -> LateChunkEngine:
+        """This engine, with queries and standalone texts through another encoder.
+
+        Both share their encoder, counts and fingerprint: the partner gives the same vectors
+        another way. Copies that are unpickled or read from a configuration have no partner.
+
+        Args:
+            partner: Such as a `NomicQueryEncoder`.
+
+        Raises:
+            MismatchedQueriesError: Its vectors are in another space than the chunks.
+        """
+        partner.check_index(self.encoder, self.options)
+        engine = copy.copy(self)
+        engine._partner = partner  # noqa: SLF001  # of our own class
+        return engine
 
     @property
     def dimensions(self) -> int:
@@ -278,6 +297,8 @@ class LateChunkEngine:
         return vectors
 
     def _plain_encoder(self) -> QueryEncoder:
+        if self._partner is not None:
+            return self._partner
         if not isinstance(self.encoder, QueryEncoder):
             raise OptionError(f"{type(self.encoder).__name__} cannot embed queries")
         return self.encoder

@@ -20,7 +20,8 @@ The tree::
     ├── ModelError
     │   ├── ModelLoadError               the model cannot be loaded
     │   ├── RemoteCodeError              the model asks for code that was not allowed to run
-    │   └── ContractError                the model's modules cannot be late-chunked
+    │   ├── ContractError                the model's modules cannot be late-chunked
+    │   └── MismatchedQueriesError       an encoder of queries in another space than the index
     ├── MissingExtraError (ImportError)  an optional dependency is not installed
     ├── ServerError                      a model server or API; names parent and request
     │   ├── ServerUnavailableError       no answer after all retries
@@ -57,6 +58,7 @@ __all__ = [
     "LateChunkError",
     "LedgerError",
     "MismatchedPairError",
+    "MismatchedQueriesError",
     "MissingExtraError",
     "ModelError",
     "ModelLoadError",
@@ -184,6 +186,10 @@ class RemoteCodeError(ModelError):
 
 class ContractError(ModelError):
     """The model's modules are not ones that late chunking can honour."""
+
+
+class MismatchedQueriesError(ModelError):
+    """An encoder of queries that gives vectors in another space than the index has."""
 
 
 class MissingExtraError(LateChunkError, ImportError):
