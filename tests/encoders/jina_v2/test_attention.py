@@ -41,7 +41,8 @@ def textbook(tokens: Any, n_heads: int) -> Any:
     for head, slope in enumerate(SLOPES[n_heads]):
         part = slice(head * WIDTH // n_heads, (head + 1) * WIDTH // n_heads)
         scores = query[:, part] @ key[:, part].T / np.sqrt(WIDTH / n_heads)
-        powers = np.exp(scores - slope * np.abs(at[:, None] - at))
+        scores -= slope * np.abs(at[:, None] - at)
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         context[:, part] = powers / powers.sum(axis=1, keepdims=True) @ value[:, part]
     return context
 
@@ -68,6 +69,25 @@ def test_each_layout_gives_the_attention_of_the_textbook(layout: Any, n_heads: i
     for row, length in enumerate(LENGTHS):
         expected = textbook(tokens[:, row, :length].numpy(), n_heads)
         np.testing.assert_allclose(context[row, :length].numpy(), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("norm", "tolerance"), [(1, 2e-6), (8, 5e-6), (40, 1e-3)], ids=["flat", "usual", "peaked"]
+)
+def test_heads_that_read_their_neighbourhood_only_give_the_same_attention(
+    norm: float, tolerance: float
+) -> None:
+    """Also where scores are so peaked that a far key outweighs the near ones."""
+    n_rows, length = 2, 1_100
+    torch.manual_seed(0)
+    tokens = torch.randn(3, n_rows, length, WIDTH)
+    tokens[:2] *= norm / tokens[:2].norm(dim=-1, keepdim=True)
+    tokens[1, :, 3] = norm * tokens[0, :, 1_050] / 2
+    rows = packed(torch.ones(n_rows, length, dtype=torch.bool), 12)
+    context = rows.unpack(rows.attend(*tokens.flatten(1, 2)))
+    for row in range(n_rows):
+        expected = textbook(tokens[:, row].numpy(), 12)
+        np.testing.assert_allclose(context[row].numpy(), expected, atol=tolerance)
 
 
 def test_bfloat16_tells_far_distances_apart() -> None:
