@@ -17,11 +17,26 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
+from latechunk_integrations.encoders.adapters import (
+    adapter_names,
+    check_adapters,
+    load_adapter,
+    twin_for_queries,
+)
 from latechunk_integrations.encoders.base import TokenizedText
 from latechunk_integrations.encoders.contract import (
     ModelContract,
+    check_dimensions,
+    own_pooling,
     read_contract,
     resolve_pooling,
+    warn_once,
+)
+from latechunk_integrations.encoders.families import find_card
+from latechunk_integrations.encoders.published import (
+    PublishedFiles,
+    check_safetensors,
+    refuse_remote_code,
 )
 from latechunk_integrations.encoders.tokenization import OffsetTokenizer
 from latechunk_integrations.errors import (
@@ -52,6 +67,8 @@ class LocalEncoder:
         model: The loaded model; it is switched to evaluation mode.
         options: What the engine was asked for.
         identity: What names the weights in the fingerprint.
+        query_model: The model that queries go through; None: the same.
+        adapters: Names of the model's task adapters.
 
     Raises:
         ContractError: The model's modules cannot be late-chunked.
@@ -61,14 +78,29 @@ class LocalEncoder:
     """
 
     def __init__(
-        self, model: SentenceTransformer, options: LateChunkOptions, *, identity: str
+        self,
+        model: SentenceTransformer,
+        options: LateChunkOptions,
+        *,
+        identity: str,
+        query_model: SentenceTransformer | None = None,
+        adapters: tuple[str, ...] = (),
     ) -> None:
         self.model = model.eval()
+        self._query_model = self.model if query_model is None else query_model.eval()
         self.options = options
-        self.contract: ModelContract = read_contract(model)
-        self.pooling = resolve_pooling(options.pooling, self.contract)
+        wanted = _wanted_adapters(options)
+        check_adapters(wanted, adapters, options.model)
+        self.contract: ModelContract = read_contract(
+            model, find_card(options.model), adapters=adapters, **wanted
+        )
+        self.pooling = resolve_pooling(options.pooling, self.contract, options.model)
+        # A chunk alone is pooled as the model does it, like `encode_documents` and every query.
+        self.standalone_pooling = own_pooling(self.contract) or self.pooling
         self.prompt_pooled = self.contract.prompt_pooled
         self.device = model.device
+        self.dtype = model.dtype
+        _report_silence(self.contract, options)
         self._tokenizer = OffsetTokenizer(model.tokenizer)
         self.lead, self.tail = self._tokenizer.lead, self._tokenizer.tail
         pad_id = getattr(model.tokenizer, "pad_token_id", None)
@@ -78,7 +110,10 @@ class LocalEncoder:
         self.max_tokens = self._window_length()
         # Plain texts go through the model as it is, whatever the windows are.
         self.plain_tokens = self.contract.max_seq_length
-        self.dimensions = self._vector_width()
+        if self.plain_tokens is not None:
+            model.max_seq_length = self._query_model.max_seq_length = self.plain_tokens
+        check_dimensions(options.dimensions, self.contract)
+        self.dimensions = options.dimensions or self.contract.dimensions
         self.batch_tokens = options.batch_tokens or _BATCH_TOKENS.get(
             self.device.type, _BATCH_TOKENS_ACCELERATOR
         )
@@ -99,9 +134,17 @@ class LocalEncoder:
         """Load the model that the options name.
 
         Raises:
+            MissingExtraError: An adapter is wanted and PEFT is not installed.
             ModelLoadError: The model cannot be found or read.
+            OptionError: An adapter is wanted that the model does not have.
             RemoteCodeError: It needs ``trust_remote_code=True``.
         """
+        files = PublishedFiles(options.model, options.revision)
+        if not options.trust_remote_code:
+            refuse_remote_code(files)
+        check_safetensors(files)
+        adapters = adapter_names(files)
+        check_adapters(_wanted_adapters(options), adapters, options.model)
         device = torch.device(options.device or _best_device())
         dtype = _resolve_dtype(options.dtype, device)
         try:
@@ -114,8 +157,16 @@ class LocalEncoder:
             )
         except Exception as error:
             raise _load_error(options, error) from error
+        _check_weights(options, model, files)
         # Some modules are loaded in float32 whatever was asked for.
-        return cls(model.to(dtype=dtype), options, identity=_identity(options.model, model))
+        model = model.to(dtype=dtype)
+        return cls(
+            model,
+            options,
+            identity=_identity(options.model, model),
+            query_model=_with_adapters(model, files, options),
+            adapters=adapters,
+        )
 
     def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
         """See `OffsetTokenizer.tokenize`."""
@@ -166,11 +217,11 @@ class LocalEncoder:
             for head in self._heads:
                 features = head(features)
             vectors = features["sentence_embedding"].float().cpu().numpy()
-        return vectors[:, : self.dimensions]
+        return self._cut(vectors)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors as the model's ``encode_query`` gives them, ``(n, dimensions)``."""
-        return self._encode(self.model.encode_query, texts, self.query_prompt)
+        return self._encode(self._query_model.encode_query, texts, self.query_prompt)
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Passage vectors as the model's ``encode_document`` gives them, ``(n, dimensions)``."""
@@ -185,11 +236,19 @@ class LocalEncoder:
                 list(texts),
                 prompt=prompt,
                 show_progress_bar=False,
-                truncate_dim=self.options.dimensions,
+                truncate_dim=self.contract.dimensions,
                 convert_to_tensor=True,
             )
-        result: NDArray[np.float32] = vectors.float().cpu().numpy()
-        return result
+        return self._cut(vectors.float().cpu().numpy())
+
+    def _cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Matryoshka truncation as the model was trained for it."""
+        if self.dimensions == vectors.shape[1]:
+            return vectors
+        if self.contract.truncation_layer_norm:
+            rows = torch.from_numpy(vectors)
+            vectors = torch.nn.functional.layer_norm(rows, rows.shape[1:]).numpy()
+        return vectors[:, : self.dimensions]
 
     def _window_length(self) -> int:
         contract, asked = self.contract, self.options.max_tokens
@@ -216,17 +275,65 @@ class LocalEncoder:
             )
         return length
 
-    def _vector_width(self) -> int:
-        asked = self.options.dimensions
-        if asked is not None and asked > self.contract.dimensions:
-            raise OptionError(
-                f"dimensions={asked} is more than the {self.contract.dimensions} of the model"
-            )
-        return asked or self.contract.dimensions
-
 
 def _own(asked: str | None, own: str) -> str:
     return own if asked is None else asked
+
+
+def _wanted_adapters(options: LateChunkOptions) -> dict[str, str | None]:
+    return {
+        "document_adapter": options.document_adapter,
+        "query_adapter": options.query_adapter,
+    }
+
+
+def _with_adapters(
+    model: SentenceTransformer, files: PublishedFiles, options: LateChunkOptions
+) -> SentenceTransformer | None:
+    """Load the wanted adapters; the model for queries where it is another one."""
+    documents, queries = options.document_adapter, options.query_adapter
+    twin = twin_for_queries(model) if documents != queries else None
+    for tree, name in ((model, documents), (twin, queries)):
+        if tree is not None and name is not None:
+            load_adapter(tree, files, name)
+            tree.to(dtype=model.dtype)
+    return twin
+
+
+def _report_silence(contract: ModelContract, options: LateChunkOptions) -> None:
+    """Say what is done, or left, because the model's files and the options are silent."""
+    if contract.adapters and not any(_wanted_adapters(options).values()):
+        warn_once(
+            options.model,
+            f"{options.model!r} has task adapters ({', '.join(contract.adapters)}) and none is "
+            "used; choose document_adapter and query_adapter",
+        )
+    cut = options.dimensions is not None and options.dimensions < contract.dimensions
+    if cut and contract.truncation_layer_norm and not contract.matryoshka:
+        warn_once(
+            options.model,
+            f"{options.model!r} is cut to {options.dimensions} dimensions behind a layer norm, as "
+            "nomic-embed-text-v1.5 asks for it: the files of this model do not say",
+        )
+
+
+def _check_weights(
+    options: LateChunkOptions, model: SentenceTransformer, files: PublishedFiles
+) -> None:
+    """Refuse a model whose files lack weights: transformers puts random ones in their place."""
+    transformer = model.transformers_model
+    loaded = {} if transformer is None else dict(transformer.named_parameters())
+    # The mark of transformers; the pooler is not read here.
+    marks = {name: getattr(p, "_is_hf_initialized", False) for name, p in loaded.items()}
+    lacking = [name for name, mark in marks.items() if not mark and "pooler" not in name]
+    if not lacking or not any(marks.values()):
+        return
+    code = files.config.get("auto_map")
+    hint = f"; it may need its own code, {code}, under trust_remote_code=True" if code else ""
+    raise ModelLoadError(
+        f"the files of {options.model!r} do not hold all weights of its architecture "
+        f"({', '.join(lacking[:3])}, {len(lacking)} in all){hint}"
+    )
 
 
 def _best_device() -> str:
