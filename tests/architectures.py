@@ -61,7 +61,7 @@ class Layout:
         return self.pooling or "mean"
 
 
-_BERT = ("BertModel", "bert")
+_BERT: tuple[str, TokenizerKind] = ("BertModel", "bert")
 _NOMIC_PROMPTS = ("search_document: ", "search_query: ")
 _E5_PROMPTS = ("passage: ", "query: ")
 _ARCTIC_QUERY = "Represent this sentence for searching relevant passages: "
@@ -155,9 +155,7 @@ LAYOUTS: dict[str, Layout] = {
             width=64,
             causal=True,
         ),
-        Layout(
-            "gte-modernbert-base", "ModernBertModel", "modernbert", pooling="cls", prompts={}
-        ),
+        Layout("gte-modernbert-base", "ModernBertModel", "modernbert", pooling="cls", prompts={}),
         Layout("bge-small-en-v1.5", *_BERT, pooling="cls", heads=("Normalize",), prompts={}),
         Layout(
             "snowflake-arctic-embed-m-v1.5",
@@ -207,7 +205,9 @@ def write_model(folder: Path, layout: Layout, *, window: int = _WINDOW, seed: in
         return folder
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": window})
     modes = ("cls_token", "mean_tokens", "max_tokens", "lasttoken")
-    pooling: dict[str, Any] = {f"pooling_mode_{mode}": mode.startswith(layout.pooling) for mode in modes}
+    pooling: dict[str, Any] = {
+        f"pooling_mode_{mode}": mode.startswith(layout.pooling) for mode in modes
+    }
     pooling["word_embedding_dimension"] = layout.width
     _write_json(folder / "1_Pooling/config.json", pooling)
     if layout.prompts is not None:
@@ -279,7 +279,8 @@ def _write_adapter(folder: Path, model: torch.nn.Module) -> None:
     """A LoRA adapter with random weights, as PEFT saves it."""
     from peft import LoraConfig
 
-    LoraConfig(r=_RANK, lora_alpha=_RANK, target_modules=_ADAPTED).save_pretrained(str(folder))
+    config = LoraConfig(r=_RANK, lora_alpha=_RANK, target_modules=list(_ADAPTED))
+    config.save_pretrained(str(folder))
     weights = {}
     for name, module in model.named_modules():
         if not name.endswith(_ADAPTED):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
 from sentence_transformers import SentenceTransformer
 
 from latechunk_integrations.encoders.published import PublishedFiles
@@ -21,17 +19,8 @@ _WEIGHTS = "adapter_model.safetensors"
 
 def adapter_names(files: PublishedFiles) -> tuple[str, ...]:
     """The task adapters that stand in folders beside a model's weights, sorted."""
-    if files.is_local:
-        found = [path.parent.name for path in Path(files.model).glob(f"*/{_CONFIG}")]
-        return tuple(sorted(found))
-    try:
-        names = HfApi().list_repo_files(files.repository, revision=files.revision)
-    # Without network: what an earlier download has left beside the configuration.
-    except Exception:  # noqa: BLE001
-        config = files.path("config.json")
-        names = [] if config is None else [f"{p.parent.name}/{_CONFIG}" for p in _kept(config)]
-    folders = [name.removesuffix(f"/{_CONFIG}") for name in names if name.endswith(f"/{_CONFIG}")]
-    return tuple(sorted(name for name in folders if "/" not in name))
+    found = (name.partition("/") for name in files.names)
+    return tuple(sorted(folder for folder, _, name in found if name == _CONFIG))
 
 
 def check_adapters(wanted: dict[str, str | None], names: tuple[str, ...], model: str) -> None:
@@ -70,7 +59,7 @@ def load_adapter(model: SentenceTransformer, files: PublishedFiles, name: str) -
         import peft  # noqa: F401, PLC0415  # transformers imports it in load_adapter
     except ImportError as error:
         raise MissingExtraError("peft", extra="peft") from error
-    if files.path(_WEIGHTS, name) is None:
+    if f"{name}/{_WEIGHTS}" not in files.names:
         raise ModelLoadError(
             f"the adapter {name!r} of {files.model!r} has no {_WEIGHTS}; weights are read from "
             "safetensors only"
@@ -95,7 +84,3 @@ def twin_for_queries(model: SentenceTransformer) -> SentenceTransformer:
     shared = itertools.chain(model.parameters(), model.buffers(), [model.tokenizer])
     twin: SentenceTransformer = copy.deepcopy(model, {id(part): part for part in shared})
     return twin
-
-
-def _kept(config: Path) -> list[Path]:
-    return list(config.parent.glob(f"*/{_CONFIG}"))

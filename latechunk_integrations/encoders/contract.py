@@ -205,9 +205,9 @@ def resolve_pooling(choice: PoolingChoice, contract: ModelContract, model: str) 
     if own == "cls":
         warn_once(
             model,
-            f"{model!r} was trained with CLS pooling: late chunking pools the mean of a chunk's "
-            "tokens, off its training. Accept it with pooling='mean', lower context_weight (the "
-            "standalone side keeps the model's CLS pooling), or choose a model with mean pooling",
+            f"{model!r} was trained with CLS pooling, and late chunking mean-pools it off its "
+            "training. Accept that with pooling='mean', lower context_weight (the standalone side "
+            "keeps the model's CLS pooling), or choose another model, trained with mean pooling",
         )
         return "mean"
     return own
@@ -222,9 +222,7 @@ def check_dimensions(asked: int | None, contract: ModelContract) -> None:
     if asked is None or asked == contract.dimensions:
         return
     if asked > contract.dimensions:
-        raise OptionError(
-            f"dimensions={asked} is more than the {contract.dimensions} of the model"
-        )
+        raise OptionError(f"dimensions={asked} is more than the {contract.dimensions} of the model")
     least = contract.least_dimensions
     if least is not None and asked < least:
         raise OptionError(
@@ -358,7 +356,7 @@ def _prompts(
 
 
 def _adapter_prompts(adapter: str | None) -> tuple[str, ...]:
-    """Names under which the prompt of an adapter may stand (``retrieval.query`` in jina's files)."""
+    """Names under which an adapter's prompt may stand (``retrieval.query`` in jina's files)."""
     return (adapter, adapter.replace("_", ".")) if adapter else ()
 
 

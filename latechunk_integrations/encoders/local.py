@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import logging
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +15,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
-from latechunk_integrations.encoders.adapters import (
-    adapter_names,
-    check_adapters,
-    load_adapter,
-    twin_for_queries,
-)
+from latechunk_integrations.encoders.adapters import check_adapters
 from latechunk_integrations.encoders.base import TokenizedText
 from latechunk_integrations.encoders.contract import (
     ModelContract,
@@ -33,31 +26,19 @@ from latechunk_integrations.encoders.contract import (
     warn_once,
 )
 from latechunk_integrations.encoders.families import find_card
-from latechunk_integrations.encoders.published import (
-    PublishedFiles,
-    check_safetensors,
-    refuse_remote_code,
-)
+from latechunk_integrations.encoders.loading import load_model, wanted_adapters
 from latechunk_integrations.encoders.tokenization import OffsetTokenizer
-from latechunk_integrations.errors import (
-    ModelLoadError,
-    OptionError,
-    RemoteCodeError,
-    WindowBudgetError,
-)
+from latechunk_integrations.errors import OptionError, WindowBudgetError
 from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["LocalEncoder"]
 
-logger = logging.getLogger(__name__)
 
 # About 2,000 tokens were the fastest on a CPU; an accelerator wants more in flight.
 _BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192}
 _BATCH_TOKENS_ACCELERATOR = 32_768
 _HEADER_SEPARATOR = "\n\n"
 _HEADER_CACHE = 1_024
-# Weight files are hashed at both ends only: reading gigabytes would outlast the loading.
-_HASHED_END_BYTES = 1 << 20
 
 
 class LocalEncoder:
@@ -87,9 +68,9 @@ class LocalEncoder:
         adapters: tuple[str, ...] = (),
     ) -> None:
         self.model = model.eval()
-        self._query_model = self.model if query_model is None else query_model.eval()
+        self.query_model = self.model if query_model is None else query_model.eval()
         self.options = options
-        wanted = _wanted_adapters(options)
+        wanted = wanted_adapters(options)
         check_adapters(wanted, adapters, options.model)
         self.contract: ModelContract = read_contract(
             model, find_card(options.model), adapters=adapters, **wanted
@@ -111,7 +92,7 @@ class LocalEncoder:
         # Plain texts go through the model as it is, whatever the windows are.
         self.plain_tokens = self.contract.max_seq_length
         if self.plain_tokens is not None:
-            model.max_seq_length = self._query_model.max_seq_length = self.plain_tokens
+            model.max_seq_length = self.query_model.max_seq_length = self.plain_tokens
         check_dimensions(options.dimensions, self.contract)
         self.dimensions = options.dimensions or self.contract.dimensions
         self.batch_tokens = options.batch_tokens or _BATCH_TOKENS.get(
@@ -131,41 +112,14 @@ class LocalEncoder:
 
     @classmethod
     def load(cls, options: LateChunkOptions) -> LocalEncoder:
-        """Load the model that the options name.
-
-        Raises:
-            MissingExtraError: An adapter is wanted and PEFT is not installed.
-            ModelLoadError: The model cannot be found or read.
-            OptionError: An adapter is wanted that the model does not have.
-            RemoteCodeError: It needs ``trust_remote_code=True``.
-        """
-        files = PublishedFiles(options.model, options.revision)
-        if not options.trust_remote_code:
-            refuse_remote_code(files)
-        check_safetensors(files)
-        adapters = adapter_names(files)
-        check_adapters(_wanted_adapters(options), adapters, options.model)
-        device = torch.device(options.device or _best_device())
-        dtype = _resolve_dtype(options.dtype, device)
-        try:
-            model = SentenceTransformer(
-                options.model,
-                device=str(device),
-                revision=options.revision,
-                trust_remote_code=options.trust_remote_code,
-                model_kwargs={"dtype": dtype, "use_safetensors": True},
-            )
-        except Exception as error:
-            raise _load_error(options, error) from error
-        _check_weights(options, model, files)
-        # Some modules are loaded in float32 whatever was asked for.
-        model = model.to(dtype=dtype)
+        """Load the model that the options name; see `load_model` for the errors."""
+        loaded = load_model(options)
         return cls(
-            model,
+            loaded.model,
             options,
-            identity=_identity(options.model, model),
-            query_model=_with_adapters(model, files, options),
-            adapters=adapters,
+            identity=loaded.identity,
+            query_model=loaded.query_model,
+            adapters=loaded.adapters,
         )
 
     def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
@@ -221,7 +175,7 @@ class LocalEncoder:
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors as the model's ``encode_query`` gives them, ``(n, dimensions)``."""
-        return self._encode(self._query_model.encode_query, texts, self.query_prompt)
+        return self._encode(self.query_model.encode_query, texts, self.query_prompt)
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Passage vectors as the model's ``encode_document`` gives them, ``(n, dimensions)``."""
@@ -280,29 +234,9 @@ def _own(asked: str | None, own: str) -> str:
     return own if asked is None else asked
 
 
-def _wanted_adapters(options: LateChunkOptions) -> dict[str, str | None]:
-    return {
-        "document_adapter": options.document_adapter,
-        "query_adapter": options.query_adapter,
-    }
-
-
-def _with_adapters(
-    model: SentenceTransformer, files: PublishedFiles, options: LateChunkOptions
-) -> SentenceTransformer | None:
-    """Load the wanted adapters; the model for queries where it is another one."""
-    documents, queries = options.document_adapter, options.query_adapter
-    twin = twin_for_queries(model) if documents != queries else None
-    for tree, name in ((model, documents), (twin, queries)):
-        if tree is not None and name is not None:
-            load_adapter(tree, files, name)
-            tree.to(dtype=model.dtype)
-    return twin
-
-
 def _report_silence(contract: ModelContract, options: LateChunkOptions) -> None:
     """Say what is done, or left, because the model's files and the options are silent."""
-    if contract.adapters and not any(_wanted_adapters(options).values()):
+    if contract.adapters and not any(wanted_adapters(options).values()):
         warn_once(
             options.model,
             f"{options.model!r} has task adapters ({', '.join(contract.adapters)}) and none is "
@@ -315,83 +249,6 @@ def _report_silence(contract: ModelContract, options: LateChunkOptions) -> None:
             f"{options.model!r} is cut to {options.dimensions} dimensions behind a layer norm, as "
             "nomic-embed-text-v1.5 asks for it: the files of this model do not say",
         )
-
-
-def _check_weights(
-    options: LateChunkOptions, model: SentenceTransformer, files: PublishedFiles
-) -> None:
-    """Refuse a model whose files lack weights: transformers puts random ones in their place."""
-    transformer = model.transformers_model
-    loaded = {} if transformer is None else dict(transformer.named_parameters())
-    # The mark of transformers; the pooler is not read here.
-    marks = {name: getattr(p, "_is_hf_initialized", False) for name, p in loaded.items()}
-    lacking = [name for name, mark in marks.items() if not mark and "pooler" not in name]
-    if not lacking or not any(marks.values()):
-        return
-    code = files.config.get("auto_map")
-    hint = f"; it may need its own code, {code}, under trust_remote_code=True" if code else ""
-    raise ModelLoadError(
-        f"the files of {options.model!r} do not hold all weights of its architecture "
-        f"({', '.join(lacking[:3])}, {len(lacking)} in all){hint}"
-    )
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _resolve_dtype(asked: str, device: torch.device) -> torch.dtype:
-    """The dtype to compute in; ``auto`` takes bfloat16 only where hardware has it."""
-    if asked != "auto":
-        dtype: torch.dtype = getattr(torch, asked)
-        return dtype
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu":
-        has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        fast = bool(has.get("amx_bf16") or has.get("avx512_bf16"))
-    else:
-        fast = False
-    return torch.bfloat16 if fast else torch.float32
-
-
-def _load_error(options: LateChunkOptions, error: Exception) -> Exception:
-    text = str(error)
-    if "trust_remote_code" in text and not options.trust_remote_code:
-        return RemoteCodeError(
-            f"{options.model!r} runs code from its own repository. Read that code, then pass "
-            f"trust_remote_code=True together with revision=<commit>, so that it cannot change "
-            f"behind you. ({text})"
-        )
-    local = Path(options.model).exists()
-    hint = (
-        "check that the folder holds a complete model with safetensors weights"
-        if local
-        else "without network, point model= at a local folder that holds it "
-        "(`hf download NAME --local-dir FOLDER` on a machine that has network)"
-    )
-    return ModelLoadError(f"cannot load the model {options.model!r}: {hint}. ({text})")
-
-
-def _identity(name: str, model: SentenceTransformer) -> str:
-    """What names the weights: the commit of a hub model, the content of a local folder."""
-    folder = Path(name)
-    if not folder.is_dir():
-        commit = getattr(model[0].config, "_commit_hash", None)
-        return f"{name}@{commit}"
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix not in {".json", ".safetensors", ".txt", ".model"} or not path.is_file():
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_HASHED_END_BYTES))
-            file.seek(max(0, size - _HASHED_END_BYTES))
-            digest.update(file.read(_HASHED_END_BYTES))
-    return digest.hexdigest()
 
 
 def _digest(parts: Sequence[str]) -> str:

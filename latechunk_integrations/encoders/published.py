@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from huggingface_hub import HfApi
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import load_file_path
 from transformers import CONFIG_MAPPING
@@ -46,6 +47,18 @@ class PublishedFiles:
         bare = not self.is_local and "/" not in self.model
         owner = SentenceTransformer.default_huggingface_organization
         return f"{owner}/{self.model}" if bare else self.model
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Its files, folders in front of them; empty if they cannot be listed."""
+        if self.is_local:
+            return _files_below(Path(self.model))
+        try:
+            return frozenset(HfApi().list_repo_files(self.repository, revision=self.revision))
+        # Without network: what an earlier download has left. Loading says what is wrong.
+        except Exception:  # noqa: BLE001
+            config = self.path("config.json")
+            return frozenset() if config is None else _files_below(config.parent)
 
     def path(self, name: str, subfolder: str = "") -> Path | None:
         """Where a file lies on this machine; None if the model has none or cannot be reached."""
@@ -114,8 +127,9 @@ def check_safetensors(files: PublishedFiles) -> None:
     """
     folders = {"", *(str(entry.get("path", "")) for entry in files.modules)}
     for folder in sorted(folders):
-        if files.path(_PICKLE, folder) and not any(files.path(name, folder) for name in _SAFE):
-            place = f"{folder}/{_PICKLE}" if folder else _PICKLE
+        front = f"{folder}/" if folder else ""
+        place = front + _PICKLE
+        if place in files.names and not any(front + name in files.names for name in _SAFE):
             raise ModelLoadError(
                 f"the model {files.model!r} has its weights only as a pickle, {place}, and a "
                 "pickle can run code when it is read; use a revision with model.safetensors, or "
@@ -128,8 +142,8 @@ def _custom_classes(files: PublishedFiles) -> Iterator[tuple[str, str]]:
     """Classes of ``auto_map`` that transformers has no counterpart for."""
     auto_map = _mapping(files.config.get("auto_map"))
     if auto_map and not _is_native(files.config):
-        names = [name for name in ("AutoConfig", "AutoModel") if name in auto_map]
-        for name in names or sorted(auto_map):
+        named = [name for name in auto_map if name in ("AutoConfig", "AutoModel")]
+        for name in named or list(auto_map):
             yield "config.json", str(auto_map[name])
     tokenizer = _mapping(files.json("tokenizer_config.json"))
     reference = _mapping(tokenizer.get("auto_map")).get("AutoTokenizer")
@@ -159,6 +173,11 @@ def _custom_modules(files: PublishedFiles) -> Iterator[tuple[str, str]]:
             # sentence-transformers would put Tanh in its place.
             if function and not str(function).startswith("torch."):
                 yield f"{folder}/config.json", f"the activation function {function}"
+
+
+def _files_below(folder: Path) -> frozenset[str]:
+    found = (path for pattern in ("*", "*/*") for path in folder.glob(pattern))
+    return frozenset(path.relative_to(folder).as_posix() for path in found if path.is_file())
 
 
 def _mapping(value: Any) -> dict[str, Any]:
