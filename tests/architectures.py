@@ -249,7 +249,7 @@ def _special_ids(kind: TokenizerKind) -> dict[str, int]:
             "bos_token_id": 2,
             "eos_token_id": 3,
         },
-        "llama3": {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 1},
+        "llama3": {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 1, "mask_token_id": 1},
         "qwen2": {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 2},
         "xlm_roberta": {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
         "gemma": {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1},

@@ -280,9 +280,8 @@ def _declared_length(
     if length is None or length > _NO_LIMIT:
         return None
     # Behind the end of a position table the model would not cut a text but break.
-    if limit is not None and _position_table(transformer) is not None:
-        return min(int(length), limit)
-    return int(length)
+    has_end = _position_table(transformer) is not None or _is_dynamic(transformer.config)
+    return min(int(length), limit) if limit is not None and has_end else int(length)
 
 
 def _position_limit(transformer: Transformer) -> int | None:
@@ -293,7 +292,7 @@ def _position_limit(transformer: Transformer) -> int | None:
         return None
     owner = _position_table(transformer)
     if owner is None:
-        return int(limit * _rotary_factor(config))
+        return limit
     # RoBERTa and its kin count positions from behind the padding index.
     padding = getattr(owner, "padding_idx", None)
     own_padding = owner.position_embeddings.padding_idx  # type: ignore[union-attr]  # an Embedding
@@ -310,11 +309,15 @@ def _position_table(transformer: Transformer) -> torch.nn.Module | None:
     return None
 
 
-def _rotary_factor(config: Any) -> float:
-    """How far dynamic scaling stretches a rotary range; other kinds are counted in already."""
+def _is_dynamic(config: Any) -> bool:
+    """Whether longer texts stretch the rotary range.
+
+    By the longest text of a batch, and for those that follow: a vector would depend on others,
+    so that the model is kept within the range where nothing is stretched.
+    """
     parameters = getattr(config, "rope_parameters", None) or {}
     parameters = parameters.get("full_attention") or parameters
-    return float(parameters.get("factor", 1)) if parameters.get("rope_type") == "dynamic" else 1.0
+    return bool(parameters.get("rope_type") == "dynamic")
 
 
 def _trained_dimensions(transformer: Transformer, card: ModelCard | None) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from latechunk_integrations.encoders.published import (
     PublishedFiles,
     check_safetensors,
     refuse_remote_code,
+    remote_code_error,
 )
 from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
 from latechunk_integrations.options import LateChunkOptions
@@ -114,11 +115,12 @@ def _check_weights(
     lacking = [name for name, mark in marks.items() if not mark and "pooler" not in name]
     if not lacking or not any(marks.values()):
         return
-    code = files.config.get("auto_map")
-    hint = f"; it may need its own code, {code}, under trust_remote_code=True" if code else ""
+    # Another architecture by the same name, such as nomic's mixture of experts.
+    if files.own_classes and not options.trust_remote_code:
+        raise remote_code_error(files, [("config.json", name) for name in files.own_classes])
     raise ModelLoadError(
-        f"the files of {options.model!r} do not hold all weights of its architecture "
-        f"({', '.join(lacking[:3])}, {len(lacking)} in all){hint}"
+        f"the files of {options.model!r} do not hold all weights of its architecture: "
+        f"{', '.join(lacking[:3])} ({len(lacking)} are missing)"
     )
 
 

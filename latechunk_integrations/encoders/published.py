@@ -17,7 +17,7 @@ from transformers import CONFIG_MAPPING
 
 from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
 
-__all__ = ["PublishedFiles", "check_safetensors", "refuse_remote_code"]
+__all__ = ["PublishedFiles", "check_safetensors", "refuse_remote_code", "remote_code_error"]
 
 _OWN_MODULES = "sentence_transformers."
 _PICKLE = "pytorch_model.bin"
@@ -92,6 +92,13 @@ class PublishedFiles:
         return [_mapping(entry) for entry in content] if isinstance(content, list) else []
 
     @property
+    def own_classes(self) -> tuple[str, ...]:
+        """The classes that ``config.json`` names of the model's own code."""
+        auto_map = _mapping(self.config.get("auto_map"))
+        named = [name for name in auto_map if name in ("AutoConfig", "AutoModel")]
+        return tuple(str(auto_map[name]) for name in named or auto_map)
+
+    @property
     def _transformer_folder(self) -> str:
         return str(self.modules[0].get("path", "")) if self.modules else ""
 
@@ -103,8 +110,17 @@ def refuse_remote_code(files: PublishedFiles) -> None:
         RemoteCodeError: It would run code; the message names it and how to pin it.
     """
     found = [*_custom_classes(files), *_custom_modules(files)]
-    if not found:
-        return
+    if found:
+        raise remote_code_error(files, found)
+
+
+def remote_code_error(files: PublishedFiles, found: list[tuple[str, str]]) -> RemoteCodeError:
+    """The error that says what would run, and how to pin it.
+
+    Args:
+        files: The model's files.
+        found: Pairs of the file that names code and what it names.
+    """
     lines = "; ".join(f"{source} names {reference}" for source, reference in found)
     others = sorted({ref.partition("--")[0] for _, ref in found if "--" in ref})
     pin = "pass trust_remote_code=True together with revision=<commit>"
@@ -113,7 +129,7 @@ def refuse_remote_code(files: PublishedFiles) -> None:
             f". revision= does not pin the code that stands in {', '.join(others)}: copy it into "
             "a local folder of the model and drop the part up to '--' in its auto_map"
         )
-    raise RemoteCodeError(
+    return RemoteCodeError(
         f"{files.model!r} runs code of its own, which is not allowed to run: {lines}. Read that "
         f"code, then {pin}"
     )
@@ -140,11 +156,9 @@ def check_safetensors(files: PublishedFiles) -> None:
 
 def _custom_classes(files: PublishedFiles) -> Iterator[tuple[str, str]]:
     """Classes of ``auto_map`` that transformers has no counterpart for."""
-    auto_map = _mapping(files.config.get("auto_map"))
-    if auto_map and not _is_native(files.config):
-        named = [name for name in auto_map if name in ("AutoConfig", "AutoModel")]
-        for name in named or list(auto_map):
-            yield "config.json", str(auto_map[name])
+    if not _is_native(files.config):
+        for reference in files.own_classes:
+            yield "config.json", reference
     tokenizer = _mapping(files.json("tokenizer_config.json"))
     reference = _mapping(tokenizer.get("auto_map")).get("AutoTokenizer")
     if reference and not hasattr(transformers, str(tokenizer.get("tokenizer_class"))):

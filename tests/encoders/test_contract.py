@@ -282,15 +282,20 @@ def test_a_text_that_would_run_off_the_position_table_is_cut(tmp_path: Path) -> 
     assert engine.stats["truncated_texts"] == 1
 
 
-def test_dynamic_rotary_scaling_stretches_the_positions(tmp_path: Path) -> None:
+def test_dynamic_rotary_scaling_is_never_set_off(tmp_path: Path) -> None:
+    """It goes by the longest text of a batch, and stays: a vector would depend on others."""
     scaling = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1000.0}
     layout = dataclasses.replace(
         LAYOUTS["nomic-embed-text-v1.5"], config={"rope_parameters": scaling}
     )
-    path = write_model(tmp_path, layout)
-    assert _engine(path, max_tokens=512).encoder.max_tokens == 512
-    with pytest.raises(OptionError, match="512 positions"):
-        _engine(path, max_tokens=513)
+    engine = _engine(write_model(tmp_path, layout, window=1_024))
+    assert engine.encoder.max_tokens == 256
+    with pytest.raises(OptionError, match="256 positions"):
+        _engine(tmp_path / layout.name, max_tokens=257)
+    before = engine.embed_texts(["a " * 200])
+    engine.embed_texts(["word " * 900])
+    assert engine.stats["truncated_texts"] == 1
+    np.testing.assert_array_equal(engine.embed_texts(["a " * 200]), before)
 
 
 def test_a_model_that_reads_through_a_chat_template_is_refused(tmp_path: Path) -> None:

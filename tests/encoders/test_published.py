@@ -163,6 +163,10 @@ def test_weights_that_are_missing_are_not_made_up(model: Path) -> None:
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelLoadError, match=r"layer\.1\.attention\.self\.key\.weight"):
         _engine(model)
+    # nomic-embed-text-v2-moe calls itself nomic_bert, and is not the one of transformers.
+    _change(model / "config.json", auto_map={"AutoModel": "modeling.OfExperts"})
+    with pytest.raises(RemoteCodeError, match=r"modeling\.OfExperts"):
+        _engine(model)
 
 
 def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
