@@ -160,10 +160,10 @@ def _custom_classes(files: PublishedFiles) -> Iterator[tuple[str, str]]:
         for reference in files.own_classes:
             yield "config.json", reference
     tokenizer = _mapping(files.json("tokenizer_config.json"))
-    reference = _mapping(tokenizer.get("auto_map")).get("AutoTokenizer")
-    if reference and not hasattr(transformers, str(tokenizer.get("tokenizer_class"))):
+    classes = _mapping(tokenizer.get("auto_map")).get("AutoTokenizer")
+    if classes and not hasattr(transformers, str(tokenizer.get("tokenizer_class"))):
         # A pair of a slow and a fast class, either of which may be missing.
-        pair = reference if isinstance(reference, list) else [reference]
+        pair = classes if isinstance(classes, list) else [classes]
         yield "tokenizer_config.json", " and ".join(str(name) for name in pair if name)
 
 
