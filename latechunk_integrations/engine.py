@@ -32,6 +32,7 @@ from latechunk_integrations.core.batching import pack
 from latechunk_integrations.core.passages import SumTable, Window
 from latechunk_integrations.core.pooling import join_bags, sum_bags
 from latechunk_integrations.encoders.base import QueryEncoder, QueryPartner, TokenEncoder
+from latechunk_integrations.encoders.description import ModelDescription, describe
 from latechunk_integrations.encoders.registry import load_encoder
 from latechunk_integrations.errors import InputTypeError, OptionError, ParentTooLongError
 from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
@@ -127,6 +128,10 @@ class LateChunkEngine:
         }
         parts = [str(ALGORITHM_VERSION), self.encoder.fingerprint, json.dumps(options)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+    def describe(self) -> ModelDescription:
+        """The model's contract, and what the options made of it; ``print`` shows a table."""
+        return describe(self.encoder, self.options, fingerprint=self.fingerprint)
 
     @property
     def stats(self) -> dict[str, int]:

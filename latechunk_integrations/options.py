@@ -37,6 +37,10 @@ TRANSPORT_OPTIONS = ("base_url", "timeout_seconds", "max_retries", "max_concurre
 _NESTED_KEYS = ("retrieval", "late_chunking")
 
 _MIN_WINDOW = 8
+_STRINGS = (
+    *("model", "device", "revision", "document_prompt", "query_prompt"),
+    *("document_adapter", "query_adapter", "base_url"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,8 @@ class LateChunkOptions:
         normalize: Give vectors unit length.
         document_prompt: Prefix of every window; ``None``: the model's own, ``""``: none.
         query_prompt: Prefix of every query; ``None``: the model's own, ``""``: none.
+        document_adapter: Task adapter that documents go through (extra ``peft``).
+        query_adapter: Task adapter that queries go through.
         batch_tokens: Padded tokens of one forward pass; ``None``: what suits the device.
         strict: Turn everything that could not be done late into a typed error.
         enabled: ``False`` is ``context_weight=0``: early chunking, for ablation.
@@ -100,6 +106,8 @@ class LateChunkOptions:
     normalize: bool = True
     document_prompt: str | None = None
     query_prompt: str | None = None
+    document_adapter: str | None = None
+    query_adapter: str | None = None
     batch_tokens: int | None = None
     strict: bool = False
     enabled: bool = True
@@ -112,7 +120,7 @@ class LateChunkOptions:
 
     def __post_init__(self) -> None:
         """Check types and ranges; `enabled` becomes a context weight, so one path exists."""
-        for name in ("model", "device", "revision", "document_prompt", "query_prompt", "base_url"):
+        for name in _STRINGS:
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise OptionError(f"{name} must be a string, not {getattr(self, name)!r}")
         if not self.model:

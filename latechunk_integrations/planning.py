@@ -88,6 +88,8 @@ class Planner:
         self._encoder = encoder
         self._options = options
         self._stats = stats
+        # An encoder may pool a text that stands alone as its model does it, and chunks otherwise.
+        self._alone_pooling = getattr(encoder, "standalone_pooling", encoder.pooling)
 
     def jobs(self, parents: Iterable[Parent]) -> Iterator[Job]:
         """Tokenize parents in groups, and decide what is done with each.
@@ -196,7 +198,7 @@ class Planner:
                     first_row=n_done,
                 )
                 plan = plan_windows(tokens.n_tokens, budget)
-                yield from passage_windows(passage, plan, self._encoder.pooling)
+                yield from passage_windows(passage, plan, self._alone_pooling)
                 n_done += 1
 
     def _passage(

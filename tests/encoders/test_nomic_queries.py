@@ -57,6 +57,8 @@ def save_nomic(folder: Path, seed: int = 0) -> Path:
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.05)
+        else:  # else the mean over a vector would be 0, and a layer norm over it nothing
+            torch.nn.init.uniform_(parameter, 0.2, 1.8)
     model.save_pretrained(folder / "raw")
     tokenizer.save_pretrained(folder / "raw")
     modules: list[torch.nn.Module] = [Transformer(str(folder / "raw")), Pooling(WIDTH, "mean")]
@@ -129,6 +131,20 @@ def test_queries_and_passages_equal_those_of_the_local_weights(
         "search_query",
         "search_document",
     }
+
+
+@pytest.mark.parametrize("dimensions", [64, 256])
+def test_vectors_that_are_cut_equal_those_that_the_engine_cuts(
+    folder: Path, server: LoopbackServer, dimensions: int
+) -> None:
+    """v1.5 goes through a layer norm before it is cut, on both sides."""
+    engine = LateChunkEngine.from_pretrained(
+        str(folder), dtype="float32", device="cpu", dimensions=dimensions
+    )
+    served = engine.with_queries(hosted(server, dimensions=dimensions))
+    np.testing.assert_allclose(
+        served.embed_queries(TEXTS), engine.embed_queries(TEXTS), rtol=0, atol=1e-5
+    )
 
 
 def test_chunks_stay_with_the_local_weights(
