@@ -21,7 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention
 __all__ = ["AlibiRows", "PackedRows", "PaddedRows", "alibi_rows", "alibi_slopes"]
 
 # Biases that are built at once where the device needs them in memory.
-_BIAS_BYTES = 128 << 20
+_BIAS_BYTES = 256 << 20
 
 # Keys that together weigh less than float32 resolves are left out where that saves work: a
 # head with a steep slope reads its neighbourhood only. 256 queries at a time were the fastest.

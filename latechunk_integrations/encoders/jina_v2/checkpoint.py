@@ -22,7 +22,7 @@ from transformers import PreTrainedConfig
 
 from latechunk_integrations.encoders.jina_v2.config import JinaBertConfig, is_jina_v2
 from latechunk_integrations.encoders.jina_v2.encoder import JinaBert
-from latechunk_integrations.errors import ContractError, ModelLoadError
+from latechunk_integrations.errors import ContractError, LateChunkError, ModelLoadError
 
 __all__ = ["load_jina_v2"]
 
@@ -59,6 +59,8 @@ _IGNORED = ("pooler.", "cls.", "embeddings.position_ids", "embeddings.token_type
 
 _WEIGHTS = "model.safetensors"
 _WEIGHTS_INDEX = "model.safetensors.index.json"
+# Without any of these transformers makes an empty tokenizer, which knows no word.
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _OTHER_BACKENDS = ["onnx/*", "openvino/*", "coreml/*"]
 
@@ -90,7 +92,14 @@ def load_jina_v2(
     folder = config_path.parent
     if not Path(name).is_dir():
         folder = _download(name, folder.name)
-    return _assemble(folder, device, dtype)
+    try:
+        return _assemble(folder, device, dtype)
+    except LateChunkError:
+        raise
+    except Exception as error:
+        raise ModelLoadError(
+            f"cannot load the jina-embeddings-v2 model in {folder}: {error}"
+        ) from error
 
 
 def _config_path(name: str, revision: str | None) -> Path | None:
@@ -134,6 +143,8 @@ def _cache() -> str | None:
 
 def _assemble(folder: Path, device: torch.device, dtype: torch.dtype) -> SentenceTransformer:
     """The encoder with the modules and prompts that stand beside it."""
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise ModelLoadError(f"{folder} has no tokenizer: none of {', '.join(_VOCABULARIES)}")
     entries = _read_json(folder / "modules.json", missing=[{"type": "Transformer", "path": ""}])
     modules: list[torch.nn.Module] = []
     for entry in entries:

@@ -162,6 +162,25 @@ def test_weights_that_are_no_safetensors_are_refused(checkpoint: Path, tmp_path:
         engine_of(folder)
 
 
+def test_a_folder_without_its_tokenizer_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    """transformers would make one that knows no word."""
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(tmp_path, published_config(), weights)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelLoadError, match=r"has no tokenizer: none of tokenizer\.json"):
+        engine_of(folder)
+
+
+def test_files_that_sentence_transformers_cannot_read_are_a_typed_error(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(tmp_path, published_config(), weights)
+    (folder / "1_Pooling" / "config.json").write_text("{")
+    with pytest.raises(ModelLoadError, match="cannot load the jina-embeddings-v2 model in"):
+        engine_of(folder)
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
@@ -224,7 +243,11 @@ def test_prompts_and_heads_beside_the_model_are_honoured(checkpoint: Path, tmp_p
     assert plain.shape == (48,)
 
 
-def test_bfloat16_stays_close_to_float32(checkpoint: Path, engine: LateChunkEngine) -> None:
-    fast = engine_of(checkpoint, dtype="bfloat16")
-    assert fast.encoder.forward(np.zeros((1, 3), np.int64), np.array([3])).dtype == torch.bfloat16
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_stays_close_to_float32(
+    checkpoint: Path, engine: LateChunkEngine, dtype: str
+) -> None:
+    fast = engine_of(checkpoint, dtype=dtype)
+    tokens = fast.encoder.forward(np.zeros((1, 3), np.int64), np.array([3]))
+    assert tokens.dtype == getattr(torch, dtype)
     assert float(fast.embed_query(TEXT) @ engine.embed_query(TEXT)) > 0.999
