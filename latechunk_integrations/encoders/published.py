@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,6 +49,11 @@ class PublishedFiles:
         owner = SentenceTransformer.default_huggingface_organization
         return f"{owner}/{self.model}" if bare else self.model
 
+    @property
+    def cache_folder(self) -> str | None:
+        """The folder that sentence-transformers keeps hub models in; None: the hub's own."""
+        return os.getenv("SENTENCE_TRANSFORMERS_HOME")
+
     @cached_property
     def names(self) -> frozenset[str]:
         """Its files, folders in front of them; empty if they cannot be listed."""
@@ -63,7 +69,13 @@ class PublishedFiles:
     def path(self, name: str, subfolder: str = "") -> Path | None:
         """Where a file lies on this machine; None if the model has none or cannot be reached."""
         try:
-            found = load_file_path(self.repository, name, subfolder, revision=self.revision)
+            found = load_file_path(
+                self.repository,
+                name,
+                subfolder,
+                cache_folder=self.cache_folder,
+                revision=self.revision,
+            )
         # What keeps it from being read, from no network to no permission, comes up again with
         # its own message when the model is loaded.
         except Exception:  # noqa: BLE001
