@@ -242,6 +242,13 @@ def _report_silence(contract: ModelContract, options: LateChunkOptions) -> None:
             f"{options.model!r} has task adapters ({', '.join(contract.adapters)}) and none is "
             "used; choose document_adapter and query_adapter",
         )
+    normal = any(head.name == "Normalize" for head in contract.heads)
+    if contract.similarity == "dot" and options.normalize and not normal:
+        warn_once(
+            options.model,
+            f"{options.model!r} was trained for the dot product, which the length of its vectors "
+            "is part of; normalize=False keeps it",
+        )
     cut = options.dimensions is not None and options.dimensions < contract.dimensions
     if cut and contract.truncation_layer_norm and not contract.matryoshka:
         warn_once(

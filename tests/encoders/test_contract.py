@@ -262,6 +262,21 @@ class TestPrompts:
         assert (find_card(model) is not None) == known
 
 
+def test_a_model_trained_for_the_dot_product_keeps_its_length_where_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    layout = dataclasses.replace(LAYOUTS["gte-modernbert-base"], name="of-ours", pooling="mean")
+    path = write_model(tmp_path, layout)
+    settings = path / "config_sentence_transformers.json"
+    settings.write_text(json.dumps({"similarity_fn_name": "dot"}), encoding="utf-8")
+    own = SentenceTransformer(str(path), device="cpu").encode([TEXT])
+    engine = _engine(path, normalize=False)
+    np.testing.assert_allclose(engine.embed([Parent(TEXT)])[0].vectors, own, rtol=1e-4, atol=1e-5)
+    assert "dot product" not in caplog.text
+    _engine(path)
+    assert caplog.text.count("dot product") == 1
+
+
 def test_a_window_longer_than_the_positions_is_refused_with_their_number(
     published: dict[str, Path],
 ) -> None:
