@@ -33,7 +33,6 @@ from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["LocalEncoder"]
 
-
 # About 2,000 tokens were the fastest on a CPU; an accelerator wants more in flight.
 _BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192}
 _BATCH_TOKENS_ACCELERATOR = 32_768

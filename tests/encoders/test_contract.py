@@ -16,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
 
 from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.encoders.families import find_card
 from latechunk_integrations.errors import ContractError, OptionError
 from tests.architectures import LAYOUTS, write_model
@@ -102,6 +103,24 @@ class TestDescribe:
         own, used = (lines[1].index(name) for name in ("the model's own", "used here"))
         assert rows["window"][own:].startswith("64, 256 positions")
         assert rows["window"][used:] == "64 tokens"
+
+    def test_of_an_encoder_without_files_it_holds_the_use_alone(
+        self, published: dict[str, Path]
+    ) -> None:
+        class Served:
+            """An encoder that knows its sizes, and no files."""
+
+            def __init__(self, encoder: Any) -> None:
+                for name in TokenEncoder.__annotations__:
+                    setattr(self, name, getattr(encoder, name))
+
+        engine = _engine(published["e5-base-v2"])
+        served: Any = Served(engine.encoder)
+        description = LateChunkEngine(served, engine.options).describe()
+        assert description.contract is None
+        assert description.use.document_prompt == "passage: "
+        assert (description.use.query_prompt, description.use.device) == (None, None)
+        assert "document prompt" in str(description)
 
 
 class TestPooling:
