@@ -68,7 +68,11 @@ def load_adapter(model: SentenceTransformer, files: PublishedFiles, name: str) -
     transformer.load_adapter(
         files.repository,
         adapter_name=name,
-        adapter_kwargs={"subfolder": name, "revision": files.revision},
+        adapter_kwargs={
+            "subfolder": name,
+            "revision": files.revision,
+            "cache_dir": files.cache_folder,
+        },
         use_safetensors=True,
     )
     transformer.set_adapter(name)

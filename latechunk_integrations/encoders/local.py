@@ -33,7 +33,6 @@ from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["LocalEncoder"]
 
-
 # About 2,000 tokens were the fastest on a CPU; an accelerator wants more in flight.
 _BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192}
 _BATCH_TOKENS_ACCELERATOR = 32_768
@@ -241,6 +240,13 @@ def _report_silence(contract: ModelContract, options: LateChunkOptions) -> None:
             options.model,
             f"{options.model!r} has task adapters ({', '.join(contract.adapters)}) and none is "
             "used; choose document_adapter and query_adapter",
+        )
+    normal = any(head.name == "Normalize" for head in contract.heads)
+    if contract.similarity == "dot" and options.normalize and not normal:
+        warn_once(
+            options.model,
+            f"{options.model!r} was trained for the dot product, which the length of its vectors "
+            "is part of; normalize=False keeps it",
         )
     cut = options.dimensions is not None and options.dimensions < contract.dimensions
     if cut and contract.truncation_layer_norm and not contract.matryoshka:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +22,13 @@ from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
 __all__ = ["PublishedFiles", "check_safetensors", "refuse_remote_code", "remote_code_error"]
 
 _OWN_MODULES = "sentence_transformers."
-_PICKLE = "pytorch_model.bin"
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
+# Pickles, and what must stand beside them to be read instead.
+_PICKLES = {
+    "pytorch_model.bin": _SAFE,
+    "pytorch_model.bin.index.json": _SAFE,
+    "adapter_model.bin": ("adapter_model.safetensors",),
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,11 @@ class PublishedFiles:
         owner = SentenceTransformer.default_huggingface_organization
         return f"{owner}/{self.model}" if bare else self.model
 
+    @property
+    def cache_folder(self) -> str | None:
+        """The folder that sentence-transformers keeps hub models in; None: the hub's own."""
+        return os.getenv("SENTENCE_TRANSFORMERS_HOME")
+
     @cached_property
     def names(self) -> frozenset[str]:
         """Its files, folders in front of them; empty if they cannot be listed."""
@@ -63,7 +75,13 @@ class PublishedFiles:
     def path(self, name: str, subfolder: str = "") -> Path | None:
         """Where a file lies on this machine; None if the model has none or cannot be reached."""
         try:
-            found = load_file_path(self.repository, name, subfolder, revision=self.revision)
+            found = load_file_path(
+                self.repository,
+                name,
+                subfolder,
+                cache_folder=self.cache_folder,
+                revision=self.revision,
+            )
         # What keeps it from being read, from no network to no permission, comes up again with
         # its own message when the model is loaded.
         except Exception:  # noqa: BLE001
@@ -83,7 +101,7 @@ class PublishedFiles:
     @cached_property
     def config(self) -> dict[str, Any]:
         """``config.json``, empty if there is none."""
-        return _mapping(self.json("config.json", self._transformer_folder))
+        return _mapping(self.json("config.json", self.transformer_folder))
 
     @cached_property
     def modules(self) -> list[dict[str, Any]]:
@@ -95,11 +113,13 @@ class PublishedFiles:
     def own_classes(self) -> tuple[str, ...]:
         """The classes that ``config.json`` names of the model's own code."""
         auto_map = _mapping(self.config.get("auto_map"))
+        # Other entries, such as those of classifiers, are never looked up here.
         named = [name for name in auto_map if name in ("AutoConfig", "AutoModel")]
-        return tuple(str(auto_map[name]) for name in named or auto_map)
+        return tuple(str(auto_map[name]) for name in named)
 
     @property
-    def _transformer_folder(self) -> str:
+    def transformer_folder(self) -> str:
+        """The folder of the first module, below the model's own."""
         return str(self.modules[0].get("path", "")) if self.modules else ""
 
 
@@ -139,18 +159,17 @@ def check_safetensors(files: PublishedFiles) -> None:
     """Refuse weights that are there only as pickles, which can run code when they are read.
 
     Raises:
-        ModelLoadError: A folder of the model holds ``pytorch_model.bin`` and no safetensors.
+        ModelLoadError: A folder of the model holds a pickle and no safetensors.
     """
     folders = {"", *(str(entry.get("path", "")) for entry in files.modules)}
-    for folder in sorted(folders):
+    for folder, (pickle, safe) in itertools.product(sorted(folders), _PICKLES.items()):
         front = f"{folder}/" if folder else ""
-        place = front + _PICKLE
-        if place in files.names and not any(front + name in files.names for name in _SAFE):
+        if front + pickle in files.names and not any(front + name in files.names for name in safe):
             raise ModelLoadError(
-                f"the model {files.model!r} has its weights only as a pickle, {place}, and a "
-                "pickle can run code when it is read; use a revision with model.safetensors, or "
-                "write one where you trust the file: load it with sentence-transformers and "
-                "call save_pretrained"
+                f"the model {files.model!r} has its weights only as a pickle, {front}{pickle}, and "
+                "a pickle can run code when it is read; use a revision with safetensors, or write "
+                "them where you trust the file: load it with sentence-transformers and call "
+                "save_pretrained"
             )
 
 
@@ -159,7 +178,7 @@ def _custom_classes(files: PublishedFiles) -> Iterator[tuple[str, str]]:
     if not _is_native(files.config):
         for reference in files.own_classes:
             yield "config.json", reference
-    tokenizer = _mapping(files.json("tokenizer_config.json"))
+    tokenizer = _mapping(files.json("tokenizer_config.json", files.transformer_folder))
     classes = _mapping(tokenizer.get("auto_map")).get("AutoTokenizer")
     if classes and not hasattr(transformers, str(tokenizer.get("tokenizer_class"))):
         # A pair of a slow and a fast class, either of which may be missing.

@@ -109,7 +109,7 @@ def engines(published: dict[str, Path]) -> dict[str, LateChunkEngine]:
 
 @pytest.mark.rule(6)
 @pytest.mark.parametrize("name", LAYOUTS)
-@settings(max_examples=20 if os.environ.get("CI") else 8, suppress_health_check=_TOO_SLOW)
+@settings(max_examples=15 if os.environ.get("CI") else 8, suppress_health_check=_TOO_SLOW)
 @given(data=st.data())
 def test_padding_batch_mates_and_order_change_no_vector(
     engines: dict[str, LateChunkEngine], name: str, data: st.DataObject

@@ -16,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
 
 from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.encoders.families import find_card
 from latechunk_integrations.errors import ContractError, OptionError
 from tests.architectures import LAYOUTS, write_model
@@ -102,6 +103,24 @@ class TestDescribe:
         own, used = (lines[1].index(name) for name in ("the model's own", "used here"))
         assert rows["window"][own:].startswith("64, 256 positions")
         assert rows["window"][used:] == "64 tokens"
+
+    def test_of_an_encoder_without_files_it_holds_the_use_alone(
+        self, published: dict[str, Path]
+    ) -> None:
+        class Served:
+            """An encoder that knows its sizes, and no files."""
+
+            def __init__(self, encoder: Any) -> None:
+                for name in TokenEncoder.__annotations__:
+                    setattr(self, name, getattr(encoder, name))
+
+        engine = _engine(published["e5-base-v2"])
+        served: Any = Served(engine.encoder)
+        description = LateChunkEngine(served, engine.options).describe()
+        assert description.contract is None
+        assert description.use.document_prompt == "passage: "
+        assert (description.use.query_prompt, description.use.device) == (None, None)
+        assert "document prompt" in str(description)
 
 
 class TestPooling:
@@ -260,6 +279,21 @@ class TestPrompts:
     )
     def test_a_card_is_found_by_the_models_name_alone(self, model: str, *, known: bool) -> None:
         assert (find_card(model) is not None) == known
+
+
+def test_a_model_trained_for_the_dot_product_keeps_its_length_where_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    layout = dataclasses.replace(LAYOUTS["gte-modernbert-base"], name="of-ours", pooling="mean")
+    path = write_model(tmp_path, layout)
+    settings = path / "config_sentence_transformers.json"
+    settings.write_text(json.dumps({"similarity_fn_name": "dot"}), encoding="utf-8")
+    own = SentenceTransformer(str(path), device="cpu").encode([TEXT])
+    engine = _engine(path, normalize=False)
+    np.testing.assert_allclose(engine.embed([Parent(TEXT)])[0].vectors, own, rtol=1e-4, atol=1e-5)
+    assert "dot product" not in caplog.text
+    _engine(path)
+    assert caplog.text.count("dot product") == 1
 
 
 def test_a_window_longer_than_the_positions_is_refused_with_their_number(

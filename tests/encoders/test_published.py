@@ -26,7 +26,7 @@ class OwnPooling(Pooling):
 """
 
 
-def _engine(path: Path, **options: Any) -> LateChunkEngine:
+def _engine(path: Path | str, **options: Any) -> LateChunkEngine:
     return LateChunkEngine.from_pretrained(str(path), dtype="float32", device="cpu", **options)
 
 
@@ -172,3 +172,40 @@ def test_weights_that_are_missing_are_not_made_up(model: Path) -> None:
 def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="complete model"):
         _engine(tmp_path)
+
+
+class TestHub:
+    """A hub model, as an earlier download has left it in the cache; there is no network."""
+
+    COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+    @pytest.fixture
+    def snapshot(
+        self, tmp_path: Path, published: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> Path:
+        folder = tmp_path / "models--of-ours--jina-embeddings-v3-hf"
+        snapshot = folder / "snapshots" / self.COMMIT
+        shutil.copytree(published["jina-embeddings-v3-hf"], snapshot)
+        (folder / "refs").mkdir()
+        (folder / "refs/main").write_text(self.COMMIT)
+        monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path))
+        return snapshot
+
+    def test_its_adapters_are_found_and_loaded(self, snapshot: Path) -> None:
+        options = {"document_adapter": "retrieval_passage", "query_adapter": "retrieval_query"}
+        by_name = _engine("of-ours/jina-embeddings-v3-hf", **options)
+        local = _engine(snapshot, **options)
+        for left, right in zip(_vectors(by_name), _vectors(local), strict=True):
+            np.testing.assert_array_equal(left, right)
+        pinned = _engine("of-ours/jina-embeddings-v3-hf", revision=self.COMMIT, **options)
+        assert pinned.fingerprint == by_name.fingerprint
+
+    def test_its_code_is_refused(self, snapshot: Path) -> None:
+        auto_map = {"AutoModel": "modeling.NewModel"}
+        _change(snapshot / "config.json", model_type="new", auto_map=auto_map)
+        with pytest.raises(RemoteCodeError, match=r"modeling\.NewModel"):
+            _engine("of-ours/jina-embeddings-v3-hf")
+
+
+def _vectors(engine: LateChunkEngine) -> list[Any]:
+    return [engine.embed([Parent(TEXT)])[0].vectors, engine.embed_queries([TEXT])]
