@@ -61,7 +61,7 @@ def load_model(options: LateChunkOptions) -> LoadedModel:
     files = PublishedFiles(options.model, options.revision)
     device = torch.device(options.device or _best_device())
     dtype = _resolve_dtype(options.dtype, device)
-    own = load_jina_v2(options.model, revision=options.revision, device=device, dtype=dtype)
+    own = load_jina_v2(files, device=device, dtype=dtype)
     if own is None:
         if not options.trust_remote_code:
             refuse_remote_code(files)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
@@ -22,6 +21,7 @@ from transformers import PreTrainedConfig
 
 from latechunk_integrations.encoders.jina_v2.config import JinaBertConfig, is_jina_v2
 from latechunk_integrations.encoders.jina_v2.encoder import JinaBert
+from latechunk_integrations.encoders.published import PublishedFiles
 from latechunk_integrations.errors import ContractError, LateChunkError, ModelLoadError
 
 __all__ = ["load_jina_v2"]
@@ -66,7 +66,7 @@ _OTHER_BACKENDS = ["onnx/*", "openvino/*", "coreml/*"]
 
 
 def load_jina_v2(
-    name: str, *, revision: str | None, device: torch.device, dtype: torch.dtype
+    files: PublishedFiles, *, device: torch.device, dtype: torch.dtype
 ) -> SentenceTransformer | None:
     """Load a jina-embeddings-v2 model with our own encoder; None if it is another model.
 
@@ -74,8 +74,7 @@ def load_jina_v2(
     fetched nor run.
 
     Args:
-        name: A local folder or a hub name.
-        revision: Branch, tag or commit of a hub model.
+        files: The model's published files.
         device: Where the model goes.
         dtype: Of the weights.
 
@@ -83,15 +82,12 @@ def load_jina_v2(
         ContractError: Its modules.json names a module that sentence-transformers does not have.
         ModelLoadError: The files are incomplete, or the weights are not those of a JinaBERT.
     """
-    config_path = _config_path(name, revision)
-    if config_path is None:
-        return None
-    published = _read_json(config_path)
-    if not is_jina_v2(published):
+    config_path = files.path("config.json")
+    if config_path is None or not is_jina_v2(files.config):
         return None
     folder = config_path.parent
-    if not Path(name).is_dir():
-        folder = _download(name, folder.name)
+    if not files.is_local:
+        folder = _download(files, folder.name)
     try:
         return _assemble(folder, device, dtype)
     except LateChunkError:
@@ -102,27 +98,13 @@ def load_jina_v2(
         ) from error
 
 
-def _config_path(name: str, revision: str | None) -> Path | None:
-    """Where config.json lies; None if there is none, which others then report."""
-    if Path(name).exists():
-        path = Path(name) / "config.json"
-        return path if path.is_file() else None
-    if name.count("/") != 1:
-        return None
-    try:
-        found = hf_hub_download(name, "config.json", revision=revision, cache_dir=_cache())
-    except (OSError, ValueError):  # offline, no such repository, no such name
-        return None
-    return Path(found)
-
-
-def _download(name: str, commit: str) -> Path:
+def _download(files: PublishedFiles, commit: str) -> Path:
     """The folder with a commit's files: fetched, or as the cache has it when that fails."""
     fetch = partial(
         snapshot_download,
-        name,
+        files.repository,
         revision=commit,
-        cache_dir=_cache(),
+        cache_dir=files.cache_folder,
         allow_patterns=_FILES,
         ignore_patterns=_OTHER_BACKENDS,
     )
@@ -132,13 +114,8 @@ def _download(name: str, commit: str) -> Path:
         try:
             return Path(fetch(local_files_only=True))
         except OSError as error:
-            message = f"cannot fetch {name!r} at commit {commit}: {failure}"
+            message = f"cannot fetch {files.model!r} at commit {commit}: {failure}"
             raise ModelLoadError(message) from error
-
-
-def _cache() -> str | None:
-    """The folder that sentence-transformers keeps models in."""
-    return os.getenv("SENTENCE_TRANSFORMERS_HOME")
 
 
 def _assemble(folder: Path, device: torch.device, dtype: torch.dtype) -> SentenceTransformer:
