@@ -184,25 +184,32 @@ class TeiEncoder(ServerEncoder):
     def _inputs(self, rows: Sequence[list[int]]) -> list[str | list[int]]:
         """What to send for each row so that the server reads exactly its tokens."""
         first, last = len(self.lead), len(self.tail)
-        inner = [np.array(ids[first : len(ids) - last], dtype=np.int32) for ids in rows]
-        texts = [self.tokenizer.memory.text_of(ids) or "" for ids in inner]
-        read = self.tokenizer.ids_of(texts, special=True)
-        inputs: list[str | list[int]] = list(texts)
-        otherwise = [row for row, ids in enumerate(rows) if not np.array_equal(read[row], ids)]
-        if otherwise:
-            decoded = self._decode([rows[row] for row in otherwise])
-            again = self.tokenizer.ids_of(decoded, special=False)
-            for row, ids in zip(otherwise, again, strict=True):
-                if not np.array_equal(ids, rows[row]):
-                    raise ServerAnswerError(
-                        f"the server reads a window of {len(rows[row])} tokens as other tokens "
-                        "than in the whole text, and takes no token ids as they are; raise "
-                        "max_tokens, put white space into the text, shorten the header, or serve "
-                        "the model with vLLM, which takes ids",
-                        row=row,
-                    )
-                inputs[row] = rows[row]
-        return inputs
+        parts = [
+            self.tokenizer.memory.parts_of(np.array(ids[first : len(ids) - last], dtype=np.int32))
+            for ids in rows
+        ]
+        inputs: dict[int, str | list[int]] = {}
+        # SentencePiece begins every text with a space, which a text behind a header needs too.
+        for join in ("".join, _spaced):
+            left = [row for row in range(len(rows)) if row not in inputs]
+            texts = [join(parts[row]) for row in left]
+            read = self.tokenizer.ids_of(texts, special=True)
+            for row, text, ids in zip(left, texts, read, strict=True):
+                if np.array_equal(ids, rows[row]):
+                    inputs[row] = text
+        left = [row for row in range(len(rows)) if row not in inputs]
+        decoded = self._decode([rows[row] for row in left])
+        for row, ids in zip(left, self.tokenizer.ids_of(decoded, special=False), strict=True):
+            if not np.array_equal(ids, rows[row]):
+                raise ServerAnswerError(
+                    f"the server reads a window of {len(rows[row])} tokens as other tokens than "
+                    "in the whole text, and takes no token ids as they are; raise max_tokens, "
+                    "put white space into the text, shorten the header, or serve the model with "
+                    "vLLM, which takes ids",
+                    row=row,
+                )
+            inputs[row] = rows[row]
+        return [inputs[row] for row in range(len(rows))]
 
     def _decode(self, rows: Sequence[list[int]]) -> list[str]:
         """The texts that the server makes of ids before it reads them."""
@@ -261,7 +268,7 @@ class TeiEncoder(ServerEncoder):
             )
             if all(np.array_equal(ids[: len(plain)], plain) for ids in (word, space)):
                 return separator
-        return " "
+        return ""
 
     def _check_heads(self, matrix: NDArray[np.float32]) -> None:
         """Compare the server's own vector with what its token embeddings add up to."""
@@ -283,6 +290,13 @@ class TeiEncoder(ServerEncoder):
                 "normalises before them: the server applies them to whole texts only, and chunks "
                 "need them too; load this model with encoder='local'"
             )
+
+
+def _spaced(parts: list[str]) -> str:
+    """Parts with a space between those that have none."""
+    return "".join(
+        f" {part}" if at and not part[:1].isspace() else part for at, part in enumerate(parts)
+    )
 
 
 def _check_model(info: TeiInfo, options: LateChunkOptions) -> None:
