@@ -194,9 +194,11 @@ class TeiEncoder(ServerEncoder):
             left = [row for row in range(len(rows)) if row not in inputs]
             texts = [join(parts[row]) for row in left]
             read = self.tokenizer.ids_of(texts, special=True)
-            for row, text, ids in zip(left, texts, read, strict=True):
-                if np.array_equal(ids, rows[row]):
-                    inputs[row] = text
+            inputs |= {
+                row: text
+                for row, text, ids in zip(left, texts, read, strict=True)
+                if np.array_equal(ids, rows[row])
+            }
         left = [row for row in range(len(rows)) if row not in inputs]
         decoded = self._decode([rows[row] for row in left])
         for row, ids in zip(left, self.tokenizer.ids_of(decoded, special=False), strict=True):

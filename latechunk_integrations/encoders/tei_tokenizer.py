@@ -63,18 +63,22 @@ class TeiTokenizer(OffsetTokenizer):
 
     def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
         """Token ids, offsets and edges of each text behind the prompt."""
-        tokenized = super().tokenize(texts, prompt)
+        # A space behind the prompt goes with the text: a header may come between them, and no
+        # text reads as a lone space before a word.
+        bare, n_gap = prompt.rstrip(), len(prompt) - len(prompt.rstrip())
+        tokenized = super().tokenize([prompt[len(bare) :] + text for text in texts], bare)
         return [
-            replace(one, edges=_edges(text, one.offsets, 0))
-            for one, text in zip(tokenized, texts, strict=True)
+            _with_edges(one, text, n_gap, 0) for one, text in zip(tokenized, texts, strict=True)
         ]
 
     def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
         """The same for one text of any length, piece by piece."""
+        bare, n_gap = prompt.rstrip(), len(prompt) - len(prompt.rstrip())
         last = 0
-        for piece in super().tokenize_pieces(text, prompt):
-            yield replace(piece, edges=_edges(text, piece.offsets, last))
-            last = int(piece.offsets[-1, 1]) if len(piece.offsets) else last
+        for piece in super().tokenize_pieces(prompt[len(bare) :] + text, bare):
+            moved = _with_edges(piece, text, n_gap, last)
+            yield moved
+            last = int(moved.offsets[-1, 1]) if len(moved.offsets) else last
 
     def ids_of(self, texts: Sequence[str], *, special: bool) -> list[NDArray[np.int32]]:
         """Token ids of texts as the server would read them."""
@@ -196,6 +200,11 @@ class TeiTokenizer(OffsetTokenizer):
 
 def _ids(tokens: list[dict[str, Any]]) -> NDArray[np.int32]:
     return np.array([token["id"] for token in tokens], dtype=np.int32)
+
+
+def _with_edges(one: TokenizedText, text: str, n_gap: int, last: int) -> TokenizedText:
+    offsets = np.maximum(one.offsets - np.int32(n_gap), 0)
+    return replace(one, offsets=offsets, edges=_edges(text, offsets, last))
 
 
 def _edges(text: str, offsets: NDArray[np.int32], last: int) -> NDArray[np.int64]:
