@@ -301,6 +301,7 @@ def _longest(source: NDArray[np.int32], wanted: NDArray[np.int32]) -> tuple[int,
 
 def _slice(source: _Source, start: int, end: int) -> str:
     """The text of tokens, with the white space before them and, at the end, all that is left."""
-    first = int(source.offsets[start - 1, 1]) if start else 0
+    # A mark that SentencePiece puts in front has the range of the first character.
+    first = int(min(source.offsets[start - 1, 1], source.offsets[start, 0])) if start else 0
     last = len(source.text) if end == len(source.ids) else int(source.offsets[end - 1, 1])
     return source.text[first:last]
