@@ -257,7 +257,7 @@ def test_a_window_that_tei_reads_otherwise_is_an_error_and_no_vector(
     placed: dict[str, Placed],
 ) -> None:
     # One word of many tokens: SentencePiece marks the beginning of any text as that of a word.
-    one = Parent("xqzvwkjy" * 12, [Span(0, 96)], id="doc")
+    one = Parent("thirtydays" * 12, [Span(0, 120)], id="doc")
     with pytest.raises(ServerAnswerError, match=r"reads a window.*parent 'doc'"):
         placed["unigram"].remote("tei").embed([one])
 
