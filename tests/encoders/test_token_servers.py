@@ -259,7 +259,7 @@ def test_a_window_that_tei_reads_otherwise_is_an_error_and_no_vector(
     # One word of many tokens: SentencePiece marks the beginning of any text as that of a word.
     one = Parent("thirtydays" * 12, [Span(0, 120)], id="doc")
     with pytest.raises(ServerAnswerError, match=r"reads a window.*parent 'doc'"):
-        placed["unigram"].remote("tei").embed([one])
+        placed["unigram"].remote("tei", document_prompt="").embed([one])
 
 
 @pytest.mark.parametrize("kind", SERVERS)
