@@ -100,7 +100,9 @@ class TeiTokenizer(OffsetTokenizer):
                 " " * (token["start"] - at) + str(token["text"])[max(0, at - token["start"]) :]
             )
             at = max(at, token["stop"])
-        prompt += " " * (tokens[-1]["stop"] - 1 - at)
+        # The last token is the letter, perhaps with the space before it.
+        n_chars = tokens[-1]["stop"] - 1
+        prompt = prompt[:n_chars].ljust(n_chars)
         if not np.array_equal(self.ids_of([prompt + "a"], special=False)[0], _ids(tokens)):
             raise ContractError(
                 f"the model has a prompt {name!r} whose text the server's answer does not tell; "

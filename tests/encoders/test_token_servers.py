@@ -257,7 +257,7 @@ def test_a_window_that_tei_reads_otherwise_is_an_error_and_no_vector(
     placed: dict[str, Placed],
 ) -> None:
     # One word of many tokens: SentencePiece marks the beginning of any text as that of a word.
-    one = Parent("thirtydays" * 12, [Span(0, 120)], id="doc")
+    one = Parent("thirtydays" * 20, [Span(0, 200)], id="doc")
     with pytest.raises(ServerAnswerError, match=r"reads a window.*parent 'doc'"):
         placed["unigram"].remote("tei", document_prompt="").embed([one])
 
@@ -560,6 +560,17 @@ def test_fingerprints_tell_models_apart_and_not_addresses(
         assert twin.fingerprint == one.remote(kind).fingerprint
         close(twin)
     assert placed["byte_bpe"].remote(kind).fingerprint != one.remote(kind).fingerprint
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_without_prompts_has_none_at_the_server(tmp_path: Path, family: Any) -> None:
+    folder = save_tiny_model(tmp_path, family)
+    for kind, serve in SERVERS.items():
+        with serve(folder) as server:
+            encoder = engine_of(kind, server, folder).encoder
+            assert isinstance(encoder, ServerEncoder)
+            assert (encoder.document_prompt, encoder.query_prompt) == ("", "")
+            encoder.close()
 
 
 def test_tei_finds_the_models_prompts_at_the_server(placed: dict[str, Placed]) -> None:
