@@ -39,7 +39,7 @@ _NESTED_KEYS = ("retrieval", "late_chunking")
 _MIN_WINDOW = 8
 _STRINGS = (
     *("model", "device", "revision", "document_prompt", "query_prompt"),
-    *("document_adapter", "query_adapter", "base_url"),
+    *("document_adapter", "query_adapter", "base_url", "tokenizer"),
 )
 
 
@@ -84,6 +84,8 @@ class LateChunkOptions:
         timeout_seconds: Longest wait for one attempt at a request.
         max_retries: Further attempts where a failure may pass.
         max_concurrency: Most requests in flight.
+        tokenizer: Where the tokenizer and the configuration of a served model stand, a hub name
+            or a local folder; ``None``: ``model``. For servers that take token ids.
 
     Raises:
         OptionError: A value is outside its range.
@@ -117,6 +119,7 @@ class LateChunkOptions:
     timeout_seconds: float = 120.0
     max_retries: int = 5
     max_concurrency: int = 8
+    tokenizer: str | None = None
 
     def __post_init__(self) -> None:
         """Check types and ranges; `enabled` becomes a context weight, so one path exists."""
