@@ -31,9 +31,9 @@ from latechunk_integrations.core.batching import pack
 from latechunk_integrations.core.passages import SumTable, Window
 from latechunk_integrations.core.pooling import join_bags, sum_bags
 from latechunk_integrations.encoders.base import QueryEncoder, TokenEncoder
-from latechunk_integrations.encoders.local import LocalEncoder
+from latechunk_integrations.encoders.registry import load_encoder
 from latechunk_integrations.errors import InputTypeError, OptionError, ParentTooLongError
-from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
 from latechunk_integrations.planning import Job, Planner
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent, check_characters
 from latechunk_integrations.stats import EngineStats
@@ -48,7 +48,10 @@ _BUFFER_BATCHES = 16
 # Rows that pass through the heads at once.
 _FINISH_ROWS = 1_024
 # Options that change how the work is done but not its result.
-_NEUTRAL_OPTIONS = ("model", "device", "revision", "trust_remote_code", "batch_tokens", "strict")
+_NEUTRAL_OPTIONS = (
+    *("model", "device", "revision", "trust_remote_code", "batch_tokens", "strict"),
+    *("encoder", *TRANSPORT_OPTIONS),
+)
 
 
 class LateChunkEngine:
@@ -88,7 +91,7 @@ class LateChunkEngine:
     @classmethod
     def from_options(cls, options: LateChunkOptions) -> LateChunkEngine:
         """Load the model that the options name."""
-        return cls(LocalEncoder.load(options), options)
+        return cls(load_encoder(options), options)
 
     @property
     def dimensions(self) -> int:
