@@ -136,7 +136,10 @@ class ChunkPlanner:
             self._stats.count("extra_layers", len(layers) - 1)
         per_element = self._encoder.limits.element_tokens
         for layer in layers:
-            chunks = [Piece(*job.spans[rows[i]].tolist(), rows[i]) for i in layer]
+            bounds = job.spans[[rows[i] for i in layer]].tolist()
+            chunks = [
+                Piece(start, end, rows[i]) for i, (start, end) in zip(layer, bounds, strict=True)
+            ]
             pieces = tile(text, chunks, joined=self._encoder.joined)
             n_least = least + per_element * (len(pieces) - 1)
             if n_least <= room and len(pieces) <= self._most_elements:
@@ -165,9 +168,7 @@ class ChunkPlanner:
             rows = range(len(job.spans))
             yield from self._alone(job, [row for row in rows if not job.text_of(row).isspace()])
 
-    def _grouped(
-        self, source: Source, pieces: Sequence[Piece], room: int
-    ) -> Iterator[Document]:
+    def _grouped(self, source: Source, pieces: Sequence[Piece], room: int) -> Iterator[Document]:
         """Overlapping documents of pieces that do not fit one; those without chunk are left out."""
         job, text = source.job, source.text
         preamble = self._preamble(source, room)

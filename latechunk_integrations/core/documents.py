@@ -102,9 +102,7 @@ def tile(text: str, chunks: Sequence[Piece], *, joined: bool) -> list[Piece]:
     return pieces
 
 
-def cut_piece(
-    text: str, piece: Piece, size: int, measure: Callable[[str], int]
-) -> Iterator[Piece]:
+def cut_piece(text: str, piece: Piece, size: int, measure: Callable[[str], int]) -> Iterator[Piece]:
     """The parts of a piece that is too large, cut in halves until each fits.
 
     Args:
@@ -187,6 +185,6 @@ def _cut_at(text: str) -> int:
     reach = max(1, len(text) // 4)
     for distance in range(reach):
         for at in (middle - distance, middle + distance):
-            if text[at].isspace() and 0 < at:
+            if at > 0 and text[at].isspace():
                 return at
     return middle

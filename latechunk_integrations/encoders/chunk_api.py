@@ -26,7 +26,7 @@ from latechunk_integrations.errors import (
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["ApiModel", "ChunkApiEncoder", "in_order", "unpacked"]
+__all__ = ["ApiModel", "ApiService", "ChunkApiEncoder", "in_order", "unpacked"]
 
 # What a service does itself, or does not offer. An option that would be ignored is refused.
 _MEANINGLESS = (
@@ -55,6 +55,27 @@ class ApiModel:
     limits: ChunkLimits
 
 
+@dataclass(frozen=True)
+class ApiService:
+    """A service, as it documents itself.
+
+    Args:
+        name: Names it in errors and in the fingerprint.
+        address: Where it is, unless ``base_url`` says something else.
+        path: Of its requests.
+        key_variable: Environment variable of the key.
+        models: The models that are known.
+        other_limits: Limits of any other model; ``max_tokens`` gives its length.
+    """
+
+    name: str
+    address: str
+    path: str
+    key_variable: str
+    models: Mapping[str, ApiModel]
+    other_limits: ChunkLimits
+
+
 class ChunkApiEncoder:
     """A hosted API as a `ChunkEncoder`; the subclasses know its requests and answers.
 
@@ -67,23 +88,14 @@ class ChunkApiEncoder:
         OptionError: An option has no meaning for an API or does not fit the model.
     """
 
-    service: ClassVar[str]
-    """Names the service in errors and in the fingerprint."""
-    address: ClassVar[str]
-    """Where it is, unless ``base_url`` says something else."""
-    path: ClassVar[str]
-    """Of the request."""
-    key_variable: ClassVar[str]
-    """Environment variable of the key."""
-    models: ClassVar[Mapping[str, ApiModel]]
-    """The models that are known."""
-    unknown_limits: ClassVar[ChunkLimits]
-    """Limits of a model that is not known; ``max_tokens`` gives its length."""
+    service: ClassVar[ApiService]
+    """Where it is and what it takes."""
     joined: ClassVar[bool]
     """See `ChunkEncoder`."""
 
     def __init__(self, options: LateChunkOptions) -> None:
-        _refuse_meaningless(options, self.service)
+        service = self.service
+        _refuse_meaningless(options, service.name)
         self.model = options.model
         self._asked_width = options.dimensions
         known = self._known(options)
@@ -92,10 +104,10 @@ class ChunkApiEncoder:
         self.max_concurrency = options.max_concurrency
         self.usage = EngineStats()
         self._count_all = _counter(options.tokenizer) if options.tokenizer else None
-        identity = "\0".join((self.service, self.path, self.model))
+        identity = "\0".join((service.name, self.model))
         self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:32]
         settings = HttpSettings.from_options(
-            options, base_url=self.address, key_variable=self.key_variable
+            options, base_url=service.address, key_variable=service.key_variable
         )
         self.client = HttpClient(settings, key_needed=options.base_url is None)
 
@@ -119,11 +131,11 @@ class ChunkApiEncoder:
         def check(answer: Any) -> list[NDArray[np.float32]]:
             vectors = self._vectors(answer, sizes, reading)
             self.usage.count("requests")
-            self.usage.count("tokens", int((answer.get("usage") or {}).get("total_tokens") or 0))
+            self.usage.count("tokens", _billed(answer))
             return vectors
 
         body = self._body(documents, reading)
-        return self.client.submit(json_call(self.path, body, check, parent_id=parent_id))
+        return self.client.submit(json_call(self.service.path, body, check, parent_id=parent_id))
 
     def is_too_long(self, error: Exception) -> bool:
         """Whether the service said that there are too many tokens."""
@@ -150,12 +162,12 @@ class ChunkApiEncoder:
         wrong = next((row for row in rows if row.shape != (self.dimensions,)), None)
         if wrong is not None:
             raise ServerAnswerError(
-                f"{self.service} gave a vector of {wrong.size} numbers, {self.dimensions} were "
-                "expected; give the model's width as dimensions"
+                f"{self.service.name} gave a vector of {wrong.size} numbers where "
+                f"{self.dimensions} were expected; give the model's width as dimensions"
             )
         matrix = np.stack(rows)
         if not np.isfinite(matrix).all():
-            raise ServerAnswerError(f"{self.service} gave a vector that is not all numbers")
+            raise ServerAnswerError(f"{self.service.name} gave a vector that is not all numbers")
         return matrix
 
     def _decoded(self, embedding: Any) -> NDArray[np.float32]:
@@ -163,15 +175,15 @@ class ChunkApiEncoder:
         return np.array(embedding, np.float32)
 
     def _known(self, options: LateChunkOptions) -> ApiModel:
-        known = self.models.get(options.model)
+        known = self.service.models.get(options.model)
         width = options.dimensions
         if known is None:
             if width is None or options.max_tokens is None:
                 raise OptionError(
-                    f"model {options.model!r} of {self.service} is not known here (known: "
-                    f"{', '.join(self.models)}); give its dimensions and its max_tokens"
+                    f"model {options.model!r} of {self.service.name} is not known here (known: "
+                    f"{', '.join(self.service.models)}); give its dimensions and its max_tokens"
                 )
-            limits = {**vars(self.unknown_limits), "document_tokens": options.max_tokens}
+            limits = {**vars(self.service.other_limits), "document_tokens": options.max_tokens}
             limits["request_tokens"] = max(limits["request_tokens"], options.max_tokens)
             return ApiModel(width, [width], ChunkLimits(**limits))
         if width is not None and width not in known.widths:
@@ -211,6 +223,12 @@ def unpacked(embedding: str, dtype: str) -> NDArray[np.float32]:
     return np.frombuffer(base64.b64decode(embedding, validate=True), dtype).astype(np.float32)
 
 
+def _billed(answer: Any) -> int:
+    usage = answer.get("usage")
+    n_tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
+    return n_tokens if isinstance(n_tokens, int) else 0
+
+
 def _refuse_meaningless(options: LateChunkOptions, service: str) -> None:
     defaults = {field.name: field.default for field in fields(options)}
     given = [name for name in _MEANINGLESS if getattr(options, name) != defaults[name]]
@@ -225,7 +243,7 @@ def _counter(tokenizer: str) -> Callable[[Sequence[str]], Iterator[int]]:
     from transformers import AutoTokenizer  # noqa: PLC0415  # slow to import, and seldom needed
 
     try:
-        loaded = AutoTokenizer.from_pretrained(tokenizer)  # type: ignore[no-untyped-call]  # transformers has no types here
+        loaded = AutoTokenizer.from_pretrained(tokenizer)
     except (OSError, ValueError) as error:
         raise ModelLoadError(
             f"cannot load the tokenizer {tokenizer!r}, which is to count tokens: {error}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from latechunk_integrations.encoders.base import ChunkLimits, Reading
 from latechunk_integrations.encoders.chunk_api import (
     ApiModel,
+    ApiService,
     ChunkApiEncoder,
     in_order,
     unpacked,
@@ -18,11 +19,12 @@ from latechunk_integrations.encoders.chunk_api import (
 
 __all__ = ["PerplexityEncoder", "VoyageEncoder"]
 
+_PATH = "/v1/contextualizedembeddings"
+
 
 class _ContextEncoder(ChunkApiEncoder):
     """A document of one chunk is read alone, so passages and queries are such documents."""
 
-    path = "/v1/contextualizedembeddings"
     joined = False
 
     def _vectors(
@@ -52,14 +54,17 @@ _VOYAGE_LIMITS = ChunkLimits(
 class VoyageEncoder(_ContextEncoder):
     """Voyage's contextualized chunk embeddings."""
 
-    service = "Voyage"
-    address = "https://api.voyageai.com"
-    key_variable = "VOYAGE_API_KEY"
-    models = {
-        name: ApiModel(1_024, (256, 512, 1_024, 2_048), _VOYAGE_LIMITS)
-        for name in ("voyage-context-3", "voyage-context-4")
-    }
-    unknown_limits = _VOYAGE_LIMITS
+    service = ApiService(
+        name="Voyage",
+        address="https://api.voyageai.com",
+        path=_PATH,
+        key_variable="VOYAGE_API_KEY",
+        models={
+            name: ApiModel(1_024, (256, 512, 1_024, 2_048), _VOYAGE_LIMITS)
+            for name in ("voyage-context-3", "voyage-context-4")
+        },
+        other_limits=_VOYAGE_LIMITS,
+    )
 
     def _body(self, documents: Sequence[Sequence[str]], reading: Reading) -> dict[str, Any]:
         return {
@@ -91,18 +96,21 @@ _PERPLEXITY_LIMITS = ChunkLimits(
 class PerplexityEncoder(_ContextEncoder):
     """Perplexity's contextualized embeddings: int8 vectors, not of unit length."""
 
-    service = "Perplexity"
-    address = "https://api.perplexity.ai"
-    key_variable = "PERPLEXITY_API_KEY"
-    models = {
-        "pplx-embed-context-v1-0.6b": ApiModel(1_024, range(128, 1_025), _PERPLEXITY_LIMITS),
-        "pplx-embed-context-v1-4b": ApiModel(2_560, range(128, 2_561), _PERPLEXITY_LIMITS),
-    }
-    unknown_limits = _PERPLEXITY_LIMITS
+    service = ApiService(
+        name="Perplexity",
+        address="https://api.perplexity.ai",
+        path=_PATH,
+        key_variable="PERPLEXITY_API_KEY",
+        models={
+            "pplx-embed-context-v1-0.6b": ApiModel(1_024, range(128, 1_025), _PERPLEXITY_LIMITS),
+            "pplx-embed-context-v1-4b": ApiModel(2_560, range(128, 2_561), _PERPLEXITY_LIMITS),
+        },
+        other_limits=_PERPLEXITY_LIMITS,
+    )
 
     def _body(self, documents: Sequence[Sequence[str]], reading: Reading) -> dict[str, Any]:
         del reading  # queries are documents of one chunk, and there is no instruction
-        body = {
+        body: dict[str, Any] = {
             "model": self.model,
             "encoding_format": "base64_int8",
             "input": [list(elements) for elements in documents],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latechunk_integrations.encoders.base import ChunkLimits, Reading
-from latechunk_integrations.encoders.chunk_api import ApiModel, ChunkApiEncoder
+from latechunk_integrations.encoders.chunk_api import ApiModel, ApiService, ChunkApiEncoder
 
 __all__ = ["JinaEncoder"]
 
@@ -39,19 +39,21 @@ class JinaEncoder(ChunkApiEncoder):
     of a long parent is then what it is for windows on this machine.
     """
 
-    service = "Jina"
-    address = "https://api.jina.ai"
-    path = "/v1/embeddings"
-    key_variable = "JINA_API_KEY"
+    service = ApiService(
+        name="Jina",
+        address="https://api.jina.ai",
+        path="/v1/embeddings",
+        key_variable="JINA_API_KEY",
+        models={
+            "jina-embeddings-v3": ApiModel(1_024, range(32, 1_025), _limits(8_192)),
+            "jina-embeddings-v4": ApiModel(2_048, range(128, 2_049), _limits(32_768)),
+        },
+        other_limits=_limits(1),
+    )
     joined = True
-    models = {
-        "jina-embeddings-v3": ApiModel(1_024, range(32, 1_025), _limits(8_192)),
-        "jina-embeddings-v4": ApiModel(2_048, range(128, 2_049), _limits(32_768)),
-    }
-    unknown_limits = _limits(1)
 
     def _body(self, documents: Sequence[Sequence[str]], reading: Reading) -> dict[str, Any]:
-        body = {
+        body: dict[str, Any] = {
             "model": self.model,
             "task": "retrieval.query" if reading == "query" else "retrieval.passage",
             "late_chunking": reading == "chunks",
