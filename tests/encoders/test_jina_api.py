@@ -19,7 +19,7 @@ from tests import strategies
 from tests.oracle import Oracle
 from tests.servers.chunk_services import JinaService, TinyReader, as_query
 from tests.servers.loopback import LoopbackServer
-from tests.servers.support import api_engine, serving
+from tests.servers.support import api_engine, corpora, serving, unit, words
 
 PATH = "/v1/embeddings"
 # Each example is several requests.
@@ -43,16 +43,6 @@ def server(reader: TinyReader) -> Iterator[LoopbackServer]:
 def oracle(tiny_model_path: Path) -> Oracle:
     model = SentenceTransformer(str(tiny_model_path), device="cpu").double()
     return Oracle(model.transformers_model, model.tokenizer, max_tokens=502, preamble=0)
-
-
-def _words(letter: str, count: int) -> str:
-    """A text in which every word stands once, of letters that the tiny model knows."""
-    digits = str.maketrans("0123456789", "etaoinshrd")
-    return " ".join(letter + str(index).translate(digits) for index in range(count))
-
-
-def _unit(vector: NDArray[Any]) -> NDArray[Any]:
-    return vector / np.linalg.norm(vector, axis=-1, keepdims=True)
 
 
 @pytest.mark.rule(3)
@@ -91,7 +81,7 @@ def test_requests_hold_one_parent_each_whatever_the_corpus(
     server: LoopbackServer, reader: TinyReader, tiny_model_path: Path, data: st.DataObject
 ) -> None:
     """Rule 2: every vector is the mean over the documents of its parent that hold the chunk."""
-    parents = data.draw(_corpora())
+    parents = data.draw(corpora())
     engine = api_engine(
         server,
         "jina",
@@ -117,7 +107,7 @@ def test_requests_hold_one_parent_each_whatever_the_corpus(
         _add_chunks(parent, start, body["input"][n_front:], vectors[n_front:], sums[owner])
     for parent, result, total in zip(parents, results, sums, strict=True):
         assert result.parent_id == parent.id
-        assert np.abs(result.vectors - _unit(total)).max() < 1e-5
+        assert np.abs(result.vectors - unit(total)).max() < 1e-5
 
 
 def _add_chunks(
@@ -139,24 +129,6 @@ def _add_chunks(
         at = end
 
 
-@st.composite
-def _corpora(draw: st.DrawFn) -> list[Parent]:
-    """Tiny and huge parents of words that stand once, with chunks of 1 to 4 words and gaps."""
-    parents = []
-    for index, letter in enumerate(draw(st.permutations("abcd"))):
-        text = _words(letter, draw(st.sampled_from([1, 3, 20, 90])))
-        words = text.split()
-        spans, at = [], 0
-        for size in draw(st.lists(st.integers(1, 4), min_size=1, max_size=30)):
-            chunk = " ".join(words[at : at + size])
-            if chunk and draw(st.integers(0, 4)):
-                start = text.index(chunk)
-                spans.append((start, start + len(chunk)))
-            at += size
-        parents.append(Parent(text, spans or [(0, len(words[0]))], id=f"{letter}{index}"))
-    return parents
-
-
 def test_queries_are_never_late_chunked_and_have_the_task_of_queries(
     server: LoopbackServer, reader: TinyReader
 ) -> None:
@@ -167,14 +139,14 @@ def test_queries_are_never_late_chunked_and_have_the_task_of_queries(
     assert body["late_chunking"] is False
     assert body["task"] == "retrieval.query"
     expected = [as_query(reader.joined([text])[0])[0] for text in body["input"]]
-    assert np.abs(vectors - _unit(np.array(expected))).max() < 1e-5
+    assert np.abs(vectors - unit(np.array(expected))).max() < 1e-5
     assert np.array_equal(engine.embed_query("what is it"), vectors[1])
 
 
 def test_a_blend_takes_passages_of_the_same_service(server: LoopbackServer, oracle: Oracle) -> None:
     engine = api_engine(server, "jina", context_weight=0.4)
     (result,) = engine.embed([Parent(TEXT, SPANS)])
-    blended = _unit(
+    blended = unit(
         np.float64(0.4) * oracle.vectors(TEXT, SPANS)
         + 0.6 * np.array([oracle.vectors(TEXT[a:b], [(0, b - a)])[0] for a, b in SPANS])
     )
@@ -192,7 +164,7 @@ def test_a_header_is_read_in_front_and_its_vector_dropped(
     late = reader.joined([front, *(TEXT[a:b] for a, b in [(0, 33), (33, 67), (67, 80)])])[0][1:]
     alone = np.array([reader.joined([front, TEXT[a:b]])[0][1] for a, b in SPANS])
     own = reader.joined(["Berlin handbook"])[0]
-    expected = _unit(0.5 * _unit(late) + 0.5 * _unit(alone) + 0.1 * _unit(own))
+    expected = unit(0.5 * unit(late) + 0.5 * unit(alone) + 0.1 * unit(own))
     assert np.abs(result.vectors - expected).max() < 1e-5
     assert len(server.bodies(PATH)) == 1 + len(SPANS) + 1
 
@@ -201,7 +173,7 @@ def test_without_a_tokenizer_a_refused_parent_is_divided_until_it_fits(
     reader: TinyReader,
 ) -> None:
     """The estimate is for usual vocabularies; the tiny one makes more tokens."""
-    text = _words("a", 100)
+    text = words("b", 100)
     spans = [(text.index(word), text.index(word) + len(word)) for word in text.split()[:90:9]]
     with serving(JinaService(reader, most_tokens=60)) as server:
         engine = api_engine(server, "jina", max_tokens=60, preamble_tokens=0)
@@ -215,13 +187,13 @@ def test_without_a_tokenizer_a_refused_parent_is_divided_until_it_fits(
         for elements in answered:
             start = text.index("".join(elements))
             _add_chunks(Parent(text, spans), start, elements, reader.joined(elements)[0], total)
-        assert np.abs(result.vectors - _unit(total)).max() < 1e-5
+        assert np.abs(result.vectors - unit(total)).max() < 1e-5
 
 
 def test_a_chunk_longer_than_the_model_is_the_mean_of_its_parts_and_counted(
     reader: TinyReader, tiny_model_path: Path
 ) -> None:
-    text = _words("a", 40)
+    text = words("b", 40)
     with serving(JinaService(reader, most_tokens=30)) as server:
         options = {"max_tokens": 30, "tokenizer": str(tiny_model_path), "preamble_tokens": 0}
         engine = api_engine(server, "jina", **options)
@@ -234,7 +206,7 @@ def test_a_chunk_longer_than_the_model_is_the_mean_of_its_parts_and_counted(
                 total += (
                     len(reader.tokenizer(element, add_special_tokens=False)["input_ids"]) * vector
                 )
-        assert np.abs(result.vectors[0] - _unit(total)).max() < 1e-5
+        assert np.abs(result.vectors[0] - unit(total)).max() < 1e-5
         with pytest.raises(ParentTooLongError, match="longer than"):
             api_engine(server, "jina", **options, strict=True).embed([Parent(text)])
 
@@ -245,9 +217,9 @@ def test_a_parent_over_the_limit_follows_the_fallback(
     reader: TinyReader, tiny_model_path: Path, fallback: str, tokenizer: str | None
 ) -> None:
     """Whether the length is known before, or told by the service."""
-    text = _words("a", 30)
-    spans = [(0, 2), (3, 5)]
-    long, short = Parent(text, spans, id="long"), Parent("be bt", [(0, 2)], id="short")
+    text = words("b", 30)
+    spans = [(0, 3), (4, 7)]
+    long, short = Parent(text, spans, id="long"), Parent("cee cet", [(0, 3)], id="short")
     with serving(JinaService(reader, most_tokens=40)) as server:
         engine = api_engine(
             server,
@@ -269,7 +241,7 @@ def test_a_parent_over_the_limit_follows_the_fallback(
             return
         assert first.modes == ("standalone", "standalone")
         assert engine.stats["long_parents_standalone"] == 1
-        expected = _unit(np.array([reader.joined([text[a:b]])[0][0] for a, b in spans]))
+        expected = unit(np.array([reader.joined([text[a:b]])[0][0] for a, b in spans]))
         assert np.abs(first.vectors - expected).max() < 1e-5
 
 
