@@ -171,8 +171,8 @@ def test_later_documents_of_a_long_parent_see_its_beginning(
 ) -> None:
     text = words("b", 60)
     spans = [(start, start + 3) for start in range(0, len(text), 4)]
-    options = {"max_tokens": 40, "preamble_tokens": 9, "tokenizer": str(tiny_model_path)}
-    engine = api_engine(server, encoder, **options)
+    tokenizer = str(tiny_model_path)
+    engine = api_engine(server, encoder, max_tokens=40, preamble_tokens=9, tokenizer=tokenizer)
     server.asked.clear()
     engine.embed([Parent(text, spans)])
     documents = [one for body in server.bodies(PATH) for one in body[LISTS[encoder]]]

@@ -195,7 +195,11 @@ def test_a_chunk_longer_than_the_model_is_the_mean_of_its_parts_and_counted(
 ) -> None:
     text = words("b", 40)
     with serving(JinaService(reader, most_tokens=30)) as server:
-        options = {"max_tokens": 30, "tokenizer": str(tiny_model_path), "preamble_tokens": 0}
+        options: dict[str, Any] = {
+            "max_tokens": 30,
+            "tokenizer": str(tiny_model_path),
+            "preamble_tokens": 0,
+        }
         engine = api_engine(server, "jina", **options)
         (result,) = engine.embed([Parent(text)])
         assert engine.stats["chunks_cut"] == 1

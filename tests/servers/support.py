@@ -90,4 +90,5 @@ def corpora(draw: st.DrawFn) -> list[Parent]:
 
 def unit(vectors: NDArray[Any]) -> NDArray[Any]:
     """Rows of unit length."""
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    scaled: NDArray[Any] = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return scaled
