@@ -33,7 +33,12 @@ from latechunk_integrations.core.passages import SumTable, Window
 from latechunk_integrations.core.pooling import join_bags, sum_bags
 from latechunk_integrations.encoders.base import ChunkEncoder, QueryEncoder, TokenEncoder
 from latechunk_integrations.encoders.registry import load_encoder
-from latechunk_integrations.errors import InputTypeError, OptionError, ParentTooLongError
+from latechunk_integrations.errors import (
+    InputTypeError,
+    OptionError,
+    ParentTooLongError,
+    naming,
+)
 from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
 from latechunk_integrations.planning import Job, Planner
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent, check_characters
@@ -249,7 +254,9 @@ class LateChunkEngine:
         for row, window in zip(ids, windows, strict=True):
             row[: window.length] = window.ids
         bags = join_bags([window.bags for window in windows], ids.shape[1])
-        device_sums, weights = sum_bags(self.encoder.forward(ids, lengths), bags)
+        with naming([window.table.parent_id for window in windows]):
+            embeddings = self.encoder.forward(ids, lengths)
+        device_sums, weights = sum_bags(embeddings, bags)
         sums: NDArray[np.float32] = device_sums.cpu().numpy()
         end = 0
         for window in windows:

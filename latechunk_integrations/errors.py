@@ -40,6 +40,9 @@ The tree::
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 __all__ = [
     "AlignmentError",
     "AmbiguousChunkError",
@@ -75,6 +78,7 @@ __all__ = [
     "UnsupportedStoreError",
     "WindowBudgetError",
     "WindowError",
+    "naming",
 ]
 
 
@@ -285,3 +289,18 @@ class TextKeyedCacheError(LedgerError):
 
 class UnsupportedStoreError(LedgerError):
     """A vector store offers no way to write vectors that were computed elsewhere."""
+
+
+@contextmanager
+def naming(parent_ids: Sequence[str]) -> Iterator[None]:
+    """Let a server error that knows its row in a call name the parent of that row.
+
+    Args:
+        parent_ids: The parent of each row.
+    """
+    try:
+        yield
+    except ServerError as error:
+        if error.parent_id is None and error.row is not None:
+            error.parent_id = parent_ids[error.row]
+        raise

@@ -22,9 +22,11 @@ class SumTable:
     Args:
         n_chunks: Rows.
         dim: Columns.
+        parent_id: Whose chunks they are.
     """
 
-    def __init__(self, n_chunks: int, dim: int) -> None:
+    def __init__(self, n_chunks: int, dim: int, parent_id: str = "") -> None:
+        self.parent_id = parent_id
         # np.zeros maps pages lazily: rows of a huge parent cost memory once they are filled.
         self.sums: NDArray[np.float32] = np.zeros((n_chunks, dim), np.float32)
         self.weights: NDArray[np.float32] = np.zeros(n_chunks, np.float32)

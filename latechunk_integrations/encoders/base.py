@@ -36,11 +36,14 @@ class TokenizedText:
         prompt: Token ids of the prompt, int32, shape ``(n_prompt,)``.
         ids: Token ids of the text, int32, shape ``(n_tokens,)``.
         offsets: Half-open code point ranges in the text, int32, shape ``(n_tokens, 2)``.
+        edges: Tokens of the text, int64 and ascending, before which a window may begin or end;
+            None: any. A server that takes texts reads some tokens only next to their neighbours.
     """
 
     prompt: NDArray[np.int32]
     ids: NDArray[np.int32]
     offsets: NDArray[np.int32]
+    edges: NDArray[np.int64] | None = None
 
 
 @runtime_checkable

@@ -389,7 +389,7 @@ class _Session:
     async def _exchange(self, call: Call[T], request_id: str) -> T:
         http_headers = {"X-Request-ID": request_id}
         method = "GET" if call.body is None else "POST"
-        content = None if call.body is None else json.dumps(call.body).encode()
+        content = None if call.body is None else json.dumps(call.body, ensure_ascii=False).encode()
         # A path beginning with "/" goes behind the path of the base URL.
         async with self._client.stream(
             method, call.path, content=content, headers=http_headers

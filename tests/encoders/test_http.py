@@ -209,12 +209,7 @@ def test_a_closed_client_works_again_and_leaves_no_thread(server: LoopbackServer
         assert _ask(client) == 1
         client.close()
         client.close()
-    assert not [one for one in threading.enumerate() if one.name == "latechunk-http"]
-    assert (
-        threading.active_count()
-        - len([one for one in threading.enumerate() if "process_request_thread" in one.name])
-        <= before
-    )
+    assert _client_threads() == before
 
 
 def test_a_forgotten_client_ends_its_thread(server: LoopbackServer) -> None:
