@@ -31,7 +31,7 @@ __all__ = ["ChunkFlow"]
 
 # Parents wait, with text and vectors, for those in front of them and for requests to fill.
 # Beyond this the first one is waited for, and requests go out that are not full.
-_MOST_WAITING_BYTES = 1 << 26
+_MOST_WAITING_BYTES = 1 << 25
 
 
 class ChunkFlow:

@@ -76,8 +76,7 @@ class ChunkPlanner:
             yield from self._late(job, blank)
         if job.skipped:
             return
-        all_alone = self._options.standalone or job.late is None
-        yield from self._alone(job, range(n_chunks) if all_alone else blank)
+        yield from self._alone(job, self._alone_rows(job, blank))
         header = job.parent.header.strip()
         if self._options.header_weight and header:
             job.header = self._table(1)
@@ -147,6 +146,19 @@ class ChunkPlanner:
                 yield self._build.build(source, pieces, self._room)
             else:
                 yield from self._grouped(source, pieces, self._room)
+
+    def _alone_rows(self, job: ChunkJob, blank: Sequence[int]) -> Sequence[int]:
+        """The chunks that are embedded standalone too, or only so."""
+        everything = range(len(job.spans))
+        if job.late is None:
+            return everything
+        if not self._options.standalone:
+            return blank
+        text = job.parent.text.strip()
+        if self._build.most(text) > self._room - self._build.most(self._header(job)):
+            return everything
+        # A chunk that is the whole text is read alone already: both sides would be the same.
+        return [row for row in everything if job.text_of(row).strip() != text]
 
     def _too_long(self, job: ChunkJob, reason: str) -> Iterator[Document]:
         """What the options want of a parent that is too long for one document."""

@@ -188,6 +188,17 @@ def test_standalone_only_sends_no_chunks_together() -> None:
     assert result.n_windows == 0
 
 
+def test_a_chunk_that_is_the_whole_text_is_sent_once() -> None:
+    encoder = WordEncoder()
+    (whole, parts) = _engine(encoder, context_weight=0.5).embed(
+        [Parent(" alpha beta ", [(1, 11)]), Parent("alpha beta", [(0, 10), (0, 5)])]
+    )
+    assert whole.modes == ("late",)
+    assert [documents for reading, documents in encoder.sent if reading == "alone"] == [[["alpha"]]]
+    assert np.allclose(whole.vectors[0], _engine().embed([Parent("alpha beta")])[0].vectors[0])
+    assert parts.modes == ("late", "late")
+
+
 def test_more_tokens_than_the_model_reads_are_refused_at_once() -> None:
     with pytest.raises(OptionError, match="max_tokens=41"):
         _engine(max_tokens=41)
