@@ -39,6 +39,10 @@ TRANSPORT_OPTIONS = ("base_url", "timeout_seconds", "max_retries", "max_concurre
 _NESTED_KEYS = ("retrieval", "late_chunking")
 
 _MIN_WINDOW = 8
+_STRINGS = (
+    *("model", "device", "revision", "document_prompt", "query_prompt"),
+    *("base_url", "tokenizer"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,8 @@ class LateChunkOptions:
         timeout_seconds: Longest wait for one attempt at a request.
         max_retries: Further attempts where a failure may pass.
         max_concurrency: Most requests in flight.
+        tokenizer: Where the tokenizer and the configuration of a served model stand, a hub name
+            or a local folder; ``None``: ``model``. For servers that take token ids.
 
     Raises:
         OptionError: A value is outside its range.
@@ -114,10 +120,11 @@ class LateChunkOptions:
     timeout_seconds: float = 120.0
     max_retries: int = 5
     max_concurrency: int = 8
+    tokenizer: str | None = None
 
     def __post_init__(self) -> None:
         """Check types and ranges; `enabled` becomes a context weight, so one path exists."""
-        for name in ("model", "device", "revision", "document_prompt", "query_prompt", "base_url"):
+        for name in _STRINGS:
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise OptionError(f"{name} must be a string, not {getattr(self, name)!r}")
         if not self.model:

@@ -77,7 +77,7 @@ class RowReceiver:
             raise BrokenAnswerError(f"the answer is no JSON: {error}") from error
         try:
             rows = self._rows(around)
-        except (KeyError, IndexError, TypeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ServerAnswerError("the answer is not in the documented form") from error
         if not isinstance(rows, list) or any(row is not None for row in rows):
             raise ServerAnswerError("the answer is not in the documented form")
@@ -89,10 +89,10 @@ class RowReceiver:
 
     def _add(self, text: bytes) -> None:
         try:
-            # null is what servers send for what is no number
-            row = np.array(orjson.loads(text), dtype=np.float32)
-        except (orjson.JSONDecodeError, TypeError, ValueError) as error:
+            values = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
             raise BrokenAnswerError(f"a token embedding is no list of numbers: {error}") from error
+        row = _numbers(values)
         if self._matrix is None:
             self._matrix = np.empty((self._n_tokens, len(row)), np.float32)
         if len(row) != self._matrix.shape[1]:
@@ -143,7 +143,7 @@ def matrix_of(data: Any, n_tokens: int, dim: int | None) -> NDArray[np.float32]:
         ServerAnswerError: It has another size, or holds what is no number.
     """
     if not isinstance(data, str):
-        return check_matrix(np.array(data, dtype=np.float32, ndmin=2), n_tokens, dim)
+        return check_matrix(_numbers(data, ndmin=2), n_tokens, dim)
     try:
         content = base64.b64decode(data, validate=True)
     except binascii.Error as error:
@@ -163,4 +163,15 @@ def vectors_of(data: Any, n_texts: int, dim: int | None) -> NDArray[np.float32]:
     if not isinstance(data, list) or len(data) != n_texts:
         n_got = len(data) if isinstance(data, list) else "no list of"
         raise ServerAnswerError(f"{n_got} vectors came for {n_texts} texts")
-    return check_matrix(np.array(data, dtype=np.float32, ndmin=2), n_texts, dim)
+    return check_matrix(_numbers(data, ndmin=2), n_texts, dim)
+
+
+def _numbers(values: Any, ndmin: int = 1) -> NDArray[np.float32]:
+    """Nested lists as an array; null is what servers send for what is no number."""
+    try:
+        array = np.array(values, ndmin=ndmin)
+    except ValueError as error:  # lists of different lengths
+        raise ServerAnswerError(f"embeddings of different widths came: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise ServerAnswerError("an embedding holds what is no number")
+    return array.astype(np.float32)

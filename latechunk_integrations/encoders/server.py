@@ -145,8 +145,12 @@ class ServerEncoder(ABC):
             raise OptionError(f"dimensions={asked} is more than the {width} of the model")
         self.token_dim, self.dimensions = width, asked or width
 
-    def set_window(self, limit: int) -> None:
-        """Note the window length, which the server's limit bounds.
+    def set_window(self, limit: int, own: int | None = None) -> None:
+        """Note the window length.
+
+        Args:
+            limit: Most tokens that the server takes.
+            own: What the model declares; None: the same.
 
         Raises:
             OptionError: A longer one was asked for.
@@ -155,7 +159,7 @@ class ServerEncoder(ABC):
         asked = self.options.max_tokens
         if asked is not None and asked > limit:
             raise OptionError(f"max_tokens={asked} is more than the {limit} that the server takes")
-        self.max_tokens = asked or limit
+        self.max_tokens = asked or own or limit
         n_special = len(self.lead) + len(self.tail)
         prompt = self.document_prompt
         n_prompt = len(self.tokenizer.tokenize([prompt], "")[0].ids) if prompt else 0

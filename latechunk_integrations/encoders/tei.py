@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.encoders.contract import ModelContract, resolve_pooling
 from latechunk_integrations.encoders.http import Call, HttpClient, HttpSettings, json_call
 from latechunk_integrations.encoders.matrices import RowReceiver, vectors_of
+from latechunk_integrations.encoders.served import ServedContract, resolve_served_pooling
 from latechunk_integrations.encoders.server import ServerEncoder, refuse_local_options
 from latechunk_integrations.encoders.tei_tokenizer import TeiTokenizer
 from latechunk_integrations.errors import (
@@ -111,19 +111,16 @@ class TeiEncoder(ServerEncoder):
         self.set_window(info.max_tokens)
         self.header_separator = self._separator()
         matrix = self.probe(_PROBE)
-        self.contract = ModelContract(
-            architecture="tei",
-            max_seq_length=info.max_tokens,
-            max_positions=None,
+        self.contract = ServedContract(
             pooling_mode=_POOLING[info.pooling],
             prompt_pooled=True,
             document_prompt=self.document_prompt,
             query_prompt=self.query_prompt,
-            heads=(),
-            dimensions=self.token_dim,
-            similarity="cosine",
+            max_seq_length=info.max_tokens,
+            unit_length=False,
         )
-        self.pooling = resolve_pooling(options.pooling, self.contract)
+        mode = self.contract.pooling_mode
+        self.pooling = resolve_served_pooling(options.pooling, mode, info.model)
         self._check_heads(matrix)
         identity = [info.model, info.revision, info.dtype, self.header_separator]
         contract = json.dumps([identity, self.contract.to_dict()], sort_keys=True)
