@@ -76,6 +76,7 @@ class LateChunkEngine:
         if isinstance(encoder, ChunkEncoder):
             self._chunk_flow = ChunkFlow(encoder, options, self._stats)
         else:
+            self._token_encoder = encoder
             self._batch_tokens = options.batch_tokens or encoder.batch_tokens
             self._planner = Planner(encoder, options, self._stats)
 
@@ -110,13 +111,13 @@ class LateChunkEngine:
         Raises:
             OptionError: The encoder gives chunk vectors only.
         """
-        if isinstance(self._encoder, ChunkEncoder):
+        if self._chunk_flow is not None:
             raise OptionError(
                 f"encoder={self.options.encoder!r} gives vectors of chunks, no tokens: what was "
                 "asked for needs an encoder that gives tokens (local, tei, vllm), or a size in "
                 "characters where that can be chosen"
             )
-        return self._encoder
+        return self._token_encoder
 
     @property
     def dimensions(self) -> int:
@@ -140,7 +141,7 @@ class LateChunkEngine:
 
         Of an API: ``requests`` and billed ``tokens`` since its encoder was built.
         """
-        used = self._encoder.usage.to_dict() if isinstance(self._encoder, ChunkEncoder) else {}
+        used = {} if self._chunk_flow is None else self._chunk_flow.usage
         return {**used, **self._stats.to_dict()}
 
     def embed(

@@ -30,8 +30,6 @@ EncoderChoice: TypeAlias = Literal[
     "local", "tei", "vllm", "llama.cpp", "jina", "voyage", "perplexity"
 ]
 
-# APIs that do not say how many tokens a text has.
-_COUNTED_ENCODERS = ("jina", "voyage", "perplexity")
 # How a server is reached: no vector depends on it.
 TRANSPORT_OPTIONS = ("base_url", "timeout_seconds", "max_retries", "max_concurrency")
 
@@ -81,13 +79,12 @@ class LateChunkOptions:
         base_url: Address of the server; ``None``: the service's own.
         api_key: Key of the server, a ``SecretStr`` (a str is wrapped); ``None``: from the
             environment. It stays in this process: not in `to_dict`, not in a pickle.
-        tokenizer: Name or path of the tokenizer by which tokens are counted before a text goes
-            to an API; ``None``: they are estimated.
         timeout_seconds: Longest wait for one attempt at a request.
         max_retries: Further attempts where a failure may pass.
         max_concurrency: Most requests in flight.
         tokenizer: Where the tokenizer and the configuration of a served model stand, a hub name
-            or a local folder; ``None``: ``model``. For servers that take token ids.
+            or a local folder; ``None``: ``model``. For servers that take token ids. By an API's
+            tokenizer tokens are counted before they are sent; ``None``: they are estimated.
 
     Raises:
         OptionError: A value is outside its range.
@@ -116,7 +113,6 @@ class LateChunkOptions:
     encoder: EncoderChoice = "local"
     base_url: str | None = None
     api_key: SecretStr | None = None
-    tokenizer: str | None = None
     timeout_seconds: float = 120.0
     max_retries: int = 5
     max_concurrency: int = 8
@@ -154,13 +150,6 @@ class LateChunkOptions:
         _check_weight("timeout_seconds", self.timeout_seconds, most=math.inf)
         if not self.timeout_seconds:
             raise OptionError("timeout_seconds must be more than 0")
-        if not isinstance(self.tokenizer, (str, type(None))):
-            raise OptionError(f"tokenizer must be a string, not {self.tokenizer!r}")
-        if self.tokenizer is not None and self.encoder not in _COUNTED_ENCODERS:
-            raise OptionError(
-                f"tokenizer is for {', '.join(_COUNTED_ENCODERS)}; encoder={self.encoder!r} has "
-                "its own"
-            )
         if self.encoder == "local" and (self.base_url is not None or self.api_key is not None):
             raise OptionError("base_url and api_key are for a server: say which with encoder=")
         if self.base_url is not None:

@@ -22,7 +22,7 @@ from latechunk_integrations.chunk_flow.planning import ChunkPlanner
 from latechunk_integrations.chunk_flow.requests import Requests
 from latechunk_integrations.core.blending import make_unit
 from latechunk_integrations.encoders.base import ChunkEncoder
-from latechunk_integrations.errors import EmptyTextError, ParentTooLongError
+from latechunk_integrations.errors import EmptyTextError
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent
 from latechunk_integrations.stats import EngineStats
@@ -54,6 +54,11 @@ class ChunkFlow:
         self._stats = stats
         self._planner = ChunkPlanner(encoder, options, stats)
 
+    @property
+    def usage(self) -> dict[str, int]:
+        """Requests and tokens of the encoder."""
+        return self._encoder.usage.to_dict()
+
     def parents(self, parents: Iterable[Parent]) -> Iterator[ChunkVectors]:
         """Stream chunk vectors in the order of the parents, in bounded memory.
 
@@ -73,12 +78,8 @@ class ChunkFlow:
             ServerError: A request failed.
             ParentTooLongError: ``strict`` and a text is longer than the model reads.
         """
-        _check_not_empty(texts)
         self._stats.count("plain_texts", len(texts))
-        jobs = (ChunkJob.of(Parent(text, id=f"text {i}")) for i, text in enumerate(texts))
-        return self._scaled(
-            [job.alone.means() for job in self._run(jobs, self._planner.plain) if job.alone]
-        )
+        return self._plain(texts, "text", self._planner.plain)
 
     def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors, float32, shape ``(n, dimensions)``: read alone, and never cut.
@@ -88,36 +89,20 @@ class ChunkFlow:
             ServerError: A request failed.
             ParentTooLongError: A query is longer than the model reads.
         """
-        _check_not_empty(texts)
-        limits = self._encoder.limits
-        rows: list[NDArray[np.float32]] = []
-        waiting: list[str] = []
-        n_tokens = 0
-        for text, (_, most) in zip(texts, self._encoder.count_tokens(texts), strict=True):
-            full = len(waiting) == limits.request_texts or n_tokens + most > limits.request_tokens
-            if waiting and full:
-                rows += self._ask(waiting)
-                waiting, n_tokens = [], 0
-            waiting.append(text)
-            n_tokens += most
-        if waiting:
-            rows += self._ask(waiting)
-        return self._scaled(rows)
+        return self._plain(texts, "query", self._planner.query)
 
-    def _ask(self, queries: list[str]) -> list[NDArray[np.float32]]:
-        documents = [[text] for text in queries]
-        try:
-            return self._encoder.submit(documents, "query", parent_id=None).result()
-        except Exception as error:
-            if not self._encoder.is_too_long(error):
-                raise
-            if len(queries) == 1:
-                raise ParentTooLongError(
-                    f"a query of {len(queries[0])} characters is longer than the model reads; "
-                    f"shorten it: {error}"
-                ) from error
-        middle = len(queries) // 2
-        return self._ask(queries[:middle]) + self._ask(queries[middle:])
+    def _plain(
+        self, texts: Sequence[str], name: str, plan: Callable[[ChunkJob], Iterator[Document]]
+    ) -> NDArray[np.float32]:
+        empty = next((row for row, text in enumerate(texts) if not text.strip()), None)
+        if empty is not None:
+            raise EmptyTextError(f"{name} {empty} is empty, which no service takes; leave it out")
+        vectors = np.zeros((len(texts), self._encoder.dimensions), np.float32)
+        jobs = (ChunkJob.of(Parent(text, id=f"{name} {i}")) for i, text in enumerate(texts))
+        for row, job in enumerate(self._run(jobs, plan)):
+            if job.alone is not None:
+                vectors[row] = job.alone.means()[0]
+        return make_unit(vectors) if self._options.normalize else vectors
 
     def _run(
         self, jobs: Iterable[ChunkJob], plan: Callable[[ChunkJob], Iterator[Document]]
@@ -178,14 +163,3 @@ class ChunkFlow:
         """One side of a blend, which has unit length before it."""
         blended = self._options.standalone or self._options.header_weight > 0
         return make_unit(means) if blended else means
-
-    def _scaled(self, rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        nothing = np.zeros((0, self._encoder.dimensions), np.float32)
-        vectors = np.concatenate([nothing, *rows])
-        return make_unit(vectors) if self._options.normalize else vectors
-
-
-def _check_not_empty(texts: Sequence[str]) -> None:
-    empty = [row for row, text in enumerate(texts) if not text.strip()]
-    if empty:
-        raise EmptyTextError(f"text {empty[0]} is empty, which no service takes; leave it out")

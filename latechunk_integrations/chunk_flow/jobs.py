@@ -75,6 +75,7 @@ class Source:
         table: Where sums are added up.
         header: Attended in front of every document; ``""``: none.
         is_late: It belongs to the late pass.
+        is_query: It is a query, and read as one.
     """
 
     job: ChunkJob
@@ -82,6 +83,7 @@ class Source:
     table: SumTable
     header: str
     is_late: bool = False
+    is_query: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,9 @@ class Document:
 
     @property
     def reading(self) -> Reading:
-        """A single passage is read like any other; what has context is not."""
+        """A passage without context is read alone."""
+        if self.source.is_query:
+            return "query"
         return "chunks" if self.source.is_late or len(self.elements) > 1 else "alone"
 
     def add(self, vectors: NDArray[np.float32]) -> None:
@@ -132,20 +136,17 @@ class DocumentBuilder:
         self._joined = encoder.joined
         self._per_element = encoder.limits.element_tokens
 
-    def count(self, text: str) -> tuple[int, int]:
-        """The fewest and the most tokens of one element."""
-        if not text:
-            return 0, 0
-        least, most = self._encoder.count_tokens([text])[0]
-        return least + self._per_element, most + self._per_element
-
     def least(self, text: str) -> int:
         """The fewest tokens of one element."""
-        return self.count(text)[0]
+        return self._encoder.count_tokens([text])[0][0] + self._per_element if text else 0
 
     def most(self, text: str) -> int:
         """The most tokens of one element."""
-        return self.count(text)[1]
+        return self.sizes([text])[0] if text else 0
+
+    def sizes(self, texts: Sequence[str]) -> list[int]:
+        """The most tokens of each of several elements."""
+        return [most + self._per_element for _, most in self._encoder.count_tokens(texts)]
 
     def clip(self, text: str, n_tokens: int) -> str:
         """The beginning of a text that surely has no more tokens, whole words where it can."""
@@ -169,14 +170,14 @@ class DocumentBuilder:
             front.append(preamble + ("\n" if self._joined else ""))
         runs = _merged(pieces)
         elements = (*front, *(source.text[start:end] for start, end, _ in runs))
-        counts = [self.most(element) for element in elements]
+        sizes = self.sizes(elements)
         return Document(
             source,
             tuple(pieces),
             elements,
             np.array([CONTEXT] * len(front) + [run.row for run in runs], np.int64),
-            np.maximum(np.array(counts, np.float32) - self._per_element, 1).astype(np.float32),
-            sum(counts),
+            np.maximum(np.array(sizes, np.float32) - self._per_element, np.float32(1)),
+            sum(sizes),
             room,
         )
 

@@ -86,6 +86,13 @@ class ChunkPlanner:
         """The documents of a text that has no parent, which its job holds as one chunk."""
         yield from self._alone(job, [0])
 
+    def query(self, job: ChunkJob) -> Iterator[Document]:
+        """The document of a query, which its job holds as one chunk: never cut."""
+        job.alone = self._table(1)
+        text = job.parent.text
+        source = Source(job, text, job.alone, "", is_query=True)
+        yield self._build.build(source, [Piece(0, len(text), 0)], self._room)
+
     def instead(self, document: Document, reason: str) -> Iterator[Document]:
         """What to send instead of a document that the encoder found too long.
 
@@ -97,6 +104,11 @@ class ChunkPlanner:
             ParentTooLongError: The options do not allow to divide it, or it is tiny.
         """
         source, room = document.source, document.room
+        if source.is_query:
+            raise ParentTooLongError(
+                f"a query of {len(source.text)} characters is longer than the model reads; "
+                f"shorten it: {reason}"
+            )
         if source.is_late and self._options.fallback != "window":
             yield from self._too_long(source.job, reason)
             return
@@ -195,7 +207,7 @@ class ChunkPlanner:
                 fine.extend(self._parts(source, piece, later))
             else:
                 fine.append(piece)
-        sizes = [self._build.most(text[piece.start : piece.end]) for piece in fine]
+        sizes = self._build.sizes([text[piece.start : piece.end] for piece in fine])
         rooms = Rooms(first, later, self._overlap(job, later), self._most_elements)
         groups = group_pieces(sizes, rooms)
         job.windowed |= len(groups) > 1

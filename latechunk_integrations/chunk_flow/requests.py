@@ -34,7 +34,7 @@ class Requests:
     def __init__(self, encoder: ChunkEncoder, planner: ChunkPlanner) -> None:
         self._encoder = encoder
         self._planner = planner
-        self._packs: dict[Reading, list[Document]] = {"chunks": [], "alone": []}
+        self._packs: dict[Reading, list[Document]] = {"chunks": [], "alone": [], "query": []}
         self._in_flight: deque[tuple[Future[list[NDArray[np.float32]]], list[Document]]] = deque()
 
     def add(self, document: Document) -> None:

@@ -8,7 +8,6 @@ import json
 import logging
 import pickle
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,15 +20,16 @@ from latechunk_integrations.errors import (
     AuthenticationError,
     EmptyTextError,
     ModelLoadError,
-    OptionError,
+    ParentTooLongError,
     RateLimitError,
+    RequestRefusedError,
     ServerAnswerError,
     ServerError,
     ServerUnavailableError,
 )
 from tests.servers.chunk_services import KEY, TinyReader
 from tests.servers.loopback import Answer, Fault, LoopbackServer, too_many
-from tests.servers.support import SERVICES, api_engine, service_of, serving
+from tests.servers.support import api_engine, service_of, serving
 
 TEXT = "The supplier delivers every part. Berlin is the capital of Germany. It is proud."
 PARENTS = [
@@ -37,22 +37,6 @@ PARENTS = [
     for name in ("Berlin", "Munich")
 ]
 WIDTH = 32
-
-
-@pytest.fixture(scope="module")
-def reader(tiny_model_path: Path) -> TinyReader:
-    return TinyReader(tiny_model_path)
-
-
-@pytest.fixture(params=sorted(SERVICES))
-def encoder(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def server(reader: TinyReader, encoder: str) -> Iterator[LoopbackServer]:
-    with serving(service_of(encoder, reader)) as running:
-        yield running
 
 
 def _vectors(engine: LateChunkEngine) -> np.ndarray[Any, Any]:
@@ -72,14 +56,14 @@ def _vectors(engine: LateChunkEngine) -> np.ndarray[Any, Any]:
     ids=repr,
 )
 def test_a_failure_that_passes_changes_no_vector(
-    server: LoopbackServer, encoder: str, fault: Fault
+    api_server: LoopbackServer, api: str, fault: Fault
 ) -> None:
-    engine = api_engine(server, encoder, timeout_seconds=1.0)
+    engine = api_engine(api_server, api, timeout_seconds=1.0)
     right = _vectors(engine)
-    n_asked = len(server.asked)
-    server.faults = [fault, fault]
+    n_asked = len(api_server.asked)
+    api_server.faults = [fault, fault]
     assert np.array_equal(_vectors(engine), right)
-    assert len(server.asked) == 2 * n_asked + 2
+    assert len(api_server.asked) == 2 * n_asked + 2
 
 
 @pytest.mark.parametrize(
@@ -93,17 +77,17 @@ def test_a_failure_that_passes_changes_no_vector(
     ids=["429 storm", "500", "resets", "cut answers"],
 )
 def test_a_failure_that_stays_names_parent_and_request(
-    server: LoopbackServer, encoder: str, fault: Fault, error: type[ServerError]
+    api_server: LoopbackServer, api: str, fault: Fault, error: type[ServerError]
 ) -> None:
-    engine = api_engine(server, encoder, max_retries=2)
-    server.always = fault
+    engine = api_engine(api_server, api, max_retries=2)
+    api_server.always = fault
     with pytest.raises(error) as caught:
         engine.embed(PARENTS)
     assert caught.value.parent_id is not None
     assert "Berlin" in caught.value.parent_id
     assert caught.value.request_id
     assert caught.value.request_id in str(caught.value)
-    server.always = None
+    api_server.always = None
     assert len(engine.embed(PARENTS)) == 2
 
 
@@ -158,11 +142,11 @@ def _null(body: Any) -> Any:
     ids=["too few", "index twice", "width", "no number", "null", "a list", "no data"],
 )
 def test_a_wrong_answer_is_an_error_and_no_vector(
-    server: LoopbackServer, encoder: str, rewrite: Callable[[Any], Any]
+    api_server: LoopbackServer, api: str, rewrite: Callable[[Any], Any]
 ) -> None:
     """Rule 6: one vector per chunk."""
-    engine = api_engine(server, encoder)
-    server.always = Fault(rewrite=rewrite)
+    engine = api_engine(api_server, api)
+    api_server.always = Fault(rewrite=rewrite)
     with pytest.raises(ServerAnswerError) as caught:
         engine.embed(PARENTS)
     assert caught.value.parent_id is not None
@@ -171,19 +155,34 @@ def test_a_wrong_answer_is_an_error_and_no_vector(
         engine.embed_queries(["where", "what"])
 
 
+def test_a_service_that_finds_everything_too_long_is_not_asked_for_ever(
+    api_server: LoopbackServer, api: str
+) -> None:
+    engine = api_engine(api_server, api)
+    said = {"detail": "Input text exceeds maximum length of 0 tokens"}
+    api_server.always = Fault(Answer(said, 400))
+    with pytest.raises(ParentTooLongError, match="maximum length of 0 tokens") as caught:
+        engine.embed([PARENTS[0]])
+    assert caught.value.parent_id == "Berlin"
+    assert len(api_server.asked) < 20
+    api_server.always = Fault(Answer({"detail": "no such model"}, 400))
+    with pytest.raises(RequestRefusedError, match="no such model"):
+        engine.embed(PARENTS)
+
+
 def test_a_document_that_is_missing_is_an_error(reader: TinyReader) -> None:
     def without_last(body: Any) -> Any:
         return {**body, "data": body["data"][:-1]}
 
-    with serving(service_of("voyage", reader)) as server:
-        server.always = Fault(rewrite=without_last)
+    with serving(service_of("voyage", reader)) as api_server:
+        api_server.always = Fault(rewrite=without_last)
         with pytest.raises(ServerAnswerError, match="Berlin, Munich"):
-            api_engine(server, "voyage").embed(PARENTS)
+            api_engine(api_server, "voyage").embed(PARENTS)
 
 
 @pytest.mark.rule(6)
 def test_vectors_and_documents_that_come_shuffled_are_put_in_order(
-    server: LoopbackServer, encoder: str
+    api_server: LoopbackServer, api: str
 ) -> None:
     def shuffled(body: Any) -> Any:
         data = [
@@ -192,25 +191,25 @@ def test_vectors_and_documents_that_come_shuffled_are_put_in_order(
         ]
         return {**body, "data": data[::-1]}
 
-    engine = api_engine(server, encoder)
+    engine = api_engine(api_server, api)
     right = _vectors(engine)
-    server.always = Fault(rewrite=shuffled)
+    api_server.always = Fault(rewrite=shuffled)
     assert np.array_equal(_vectors(engine), right)
 
 
 @pytest.mark.rule(6)
-def test_a_slow_answer_holds_its_place_in_the_stream(server: LoopbackServer, encoder: str) -> None:
+def test_a_slow_answer_holds_its_place_in_the_stream(api_server: LoopbackServer, api: str) -> None:
     limits = {"request_documents": 1}
-    engine = api_engine(server, encoder, limits=limits, max_concurrency=3)
+    engine = api_engine(api_server, api, limits=limits, max_concurrency=3)
     right = np.concatenate([result.vectors for result in engine.embed(PARENTS * 5)])
-    server.faults = [Fault(delay_seconds=0.3), Fault(), Fault(delay_seconds=0.1)]
+    api_server.faults = [Fault(delay_seconds=0.3), Fault(), Fault(delay_seconds=0.1)]
     results = list(engine.embed_iter(PARENTS * 5))
     assert [result.parent_id for result in results] == ["Berlin", "Munich"] * 5
     assert np.array_equal(np.concatenate([result.vectors for result in results]), right)
-    assert 2 <= server.most_at_once <= 3
+    assert 2 <= api_server.most_at_once <= 3
 
 
-def test_few_parents_are_read_ahead_of_the_stream(server: LoopbackServer, encoder: str) -> None:
+def test_few_parents_are_read_ahead_of_the_stream(api_server: LoopbackServer, api: str) -> None:
     taken = 0
 
     def endless() -> Iterator[Parent]:
@@ -220,7 +219,7 @@ def test_few_parents_are_read_ahead_of_the_stream(server: LoopbackServer, encode
             yield Parent(TEXT, [(0, 33)], id=str(taken))
 
     limits = {"request_documents": 2}
-    stream = api_engine(server, encoder, limits=limits, max_concurrency=2).embed_iter(endless())
+    stream = api_engine(api_server, api, limits=limits, max_concurrency=2).embed_iter(endless())
     for number in range(1, 4):
         assert next(stream).parent_id == str(number)
     del stream
@@ -228,13 +227,13 @@ def test_few_parents_are_read_ahead_of_the_stream(server: LoopbackServer, encode
 
 
 def test_the_key_shows_nowhere(
-    server: LoopbackServer, encoder: str, caplog: pytest.LogCaptureFixture
+    api_server: LoopbackServer, api: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    engine = api_engine(server, encoder)
-    server.faults = [too_many()]
+    engine = api_engine(api_server, api)
+    api_server.faults = [too_many()]
     engine.embed(PARENTS)
-    assert server.asked[0].http_headers["authorization"] == f"Bearer {KEY}"
+    assert api_server.asked[0].http_headers["authorization"] == f"Bearer {KEY}"
     loaded = engine._encoder  # noqa: SLF001  # repr and pickle of what holds the key
     assert isinstance(loaded, ChunkApiEncoder)
     written = [
@@ -247,17 +246,17 @@ def test_the_key_shows_nowhere(
         caplog.text,
     ]
     assert not any(KEY in text for text in written)
-    server.always = Fault(Answer({"detail": f"no such key: {KEY}"}, 401))
+    api_server.always = Fault(Answer({"detail": f"no such key: {KEY}"}, 401))
     with pytest.raises(AuthenticationError) as caught:
         engine.embed(PARENTS)
     assert KEY not in str(caught.value)
 
 
 def test_the_hosted_service_wants_a_key_and_finds_it_in_the_environment(
-    encoder: str, monkeypatch: pytest.MonkeyPatch
+    api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = LateChunkOptions(model="m", encoder=encoder, dimensions=8, max_tokens=64)  # type: ignore[arg-type]  # a choice
-    variable = f"{encoder.upper()}_API_KEY"
+    options = LateChunkOptions(model="m", encoder=api, dimensions=8, max_tokens=64)  # type: ignore[arg-type]  # a choice
+    variable = f"{api.upper()}_API_KEY"
     monkeypatch.delenv(variable, raising=False)
     with pytest.raises(AuthenticationError, match=variable):
         load_encoder(options)
@@ -267,33 +266,31 @@ def test_the_hosted_service_wants_a_key_and_finds_it_in_the_environment(
     assert loaded.client.settings.base_url == loaded.service.address
 
 
-def test_an_answer_is_counted_as_it_is_billed(server: LoopbackServer, encoder: str) -> None:
-    engine = api_engine(server, encoder)
+def test_an_answer_is_counted_as_it_is_billed(api_server: LoopbackServer, api: str) -> None:
+    engine = api_engine(api_server, api)
     engine.embed(PARENTS)
     stats = engine.stats
-    assert stats["requests"] == len(server.asked)
+    assert stats["requests"] == len(api_server.asked)
     assert stats["tokens"] > 0
     assert (stats["parents"], stats["chunks"]) == (2, 6)
 
 
 def test_the_same_model_and_options_have_one_fingerprint(
-    server: LoopbackServer, encoder: str
+    api_server: LoopbackServer, api: str
 ) -> None:
-    first, second = api_engine(server, encoder), api_engine(server, encoder, max_retries=0)
+    first, second = api_engine(api_server, api), api_engine(api_server, api, max_retries=0)
     assert first.fingerprint == second.fingerprint
-    assert api_engine(server, encoder, model="other").fingerprint != first.fingerprint
-    assert api_engine(server, encoder, max_tokens=100).fingerprint != first.fingerprint
+    assert api_engine(api_server, api, model="other").fingerprint != first.fingerprint
+    assert api_engine(api_server, api, max_tokens=100).fingerprint != first.fingerprint
 
 
 def test_empty_texts_and_unknown_tokenizers_are_typed_errors(
-    server: LoopbackServer, encoder: str
+    api_server: LoopbackServer, api: str
 ) -> None:
-    engine = api_engine(server, encoder)
+    engine = api_engine(api_server, api)
     for embed in (engine.embed_texts, engine.embed_queries):
-        with pytest.raises(EmptyTextError, match="text 1"):
+        with pytest.raises(EmptyTextError, match="1 is empty"):
             embed(["some", " "])
         assert embed([]).shape == (0, WIDTH)
     with pytest.raises(ModelLoadError, match="tokenizer"):
-        api_engine(server, encoder, tokenizer="/no/such/folder")
-    with pytest.raises(OptionError, match="tokenizer is for"):
-        LateChunkOptions(model="m", tokenizer="t")
+        api_engine(api_server, api, tokenizer="/no/such/folder")

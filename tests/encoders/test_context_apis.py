@@ -26,11 +26,6 @@ SPANS = [(0, 33), (34, 67), (68, 80)]
 _EXAMPLES = 20
 
 
-@pytest.fixture(scope="module")
-def reader(tiny_model_path: Path) -> TinyReader:
-    return TinyReader(tiny_model_path)
-
-
 @pytest.fixture(scope="module", params=sorted(LISTS))
 def encoder(request: pytest.FixtureRequest) -> str:
     return str(request.param)

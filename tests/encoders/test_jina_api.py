@@ -29,11 +29,6 @@ SPANS = [(0, 33), (34, 67), (68, 80)]
 
 
 @pytest.fixture(scope="module")
-def reader(tiny_model_path: Path) -> TinyReader:
-    return TinyReader(tiny_model_path)
-
-
-@pytest.fixture(scope="module")
 def server(reader: TinyReader) -> Iterator[LoopbackServer]:
     with serving(JinaService(reader)) as running:
         yield running

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,37 +18,21 @@ from latechunk_integrations.langchain import (
     late_chunking,
 )
 from tests.langchain.stores import KINDS
-from tests.servers.chunk_services import KEY, TinyReader
+from tests.servers.chunk_services import KEY
 from tests.servers.loopback import LoopbackServer
-from tests.servers.support import SERVICES, service_of, serving, words
+from tests.servers.support import words
 
 DOCUMENTS = [Document(words(letter, 40), metadata={"source": letter}) for letter in "bcg"]
 
 
-@pytest.fixture(scope="module")
-def reader(tiny_model_path: Path) -> TinyReader:
-    return TinyReader(tiny_model_path)
-
-
-@pytest.fixture(params=sorted(SERVICES))
-def encoder(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def server(reader: TinyReader, encoder: str) -> Iterator[LoopbackServer]:
-    with serving(service_of(encoder, reader)) as running:
-        yield running
-
-
 def _pair(
-    server: LoopbackServer, encoder: str
+    api_server: LoopbackServer, api: str
 ) -> tuple[LateChunkTextSplitter, LateChunkEmbeddings]:
     return late_chunking(
         "tiny",
         RecursiveCharacterTextSplitter(chunk_size=30, chunk_overlap=0),
-        encoder=encoder,
-        base_url=server.url,
+        encoder=api,
+        base_url=api_server.url,
         api_key=KEY,
         dimensions=32,
         max_tokens=500,
@@ -60,25 +43,25 @@ def _pair(
 @pytest.mark.store
 @pytest.mark.parametrize("kind", ["in_memory", "milvus"])
 def test_a_store_gets_late_vectors_and_asks_for_a_query_alone(
-    server: LoopbackServer, encoder: str, kind: str, tmp_path: Path
+    api_server: LoopbackServer, api: str, kind: str, tmp_path: Path
 ) -> None:
-    splitter, embeddings = _pair(server, encoder)
+    splitter, embeddings = _pair(api_server, api)
     chunks = splitter.split_documents(DOCUMENTS)
     kept = KINDS[kind](tmp_path)
     store = kept.kind.from_documents(chunks, embeddings, **kept.arguments)
-    n_asked = len(server.asked)
+    n_asked = len(api_server.asked)
     found = store.similarity_search(str(chunks[4].page_content), k=3)
     assert len(found) == 3
-    assert len(server.asked) == n_asked + 1
-    if encoder == "jina":
-        assert server.asked[-1].body["late_chunking"] is False
-        assert [one.body["late_chunking"] for one in server.asked[:n_asked]] == [True] * 3
+    assert len(api_server.asked) == n_asked + 1
+    if api == "jina":
+        assert api_server.asked[-1].body["late_chunking"] is False
+        assert [one.body["late_chunking"] for one in api_server.asked[:n_asked]] == [True] * 3
 
 
 def test_documents_embed_as_the_engine_embeds_their_parent(
-    server: LoopbackServer, encoder: str
+    api_server: LoopbackServer, api: str
 ) -> None:
-    splitter, embeddings = _pair(server, encoder)
+    splitter, embeddings = _pair(api_server, api)
     chunks = splitter.split_documents(DOCUMENTS)
     shuffled = [chunks[row] for row in np.random.default_rng(0).permutation(len(chunks))]
     vectors = np.array(embeddings.embed_documents([one.page_content for one in shuffled]))
@@ -98,10 +81,10 @@ def test_documents_embed_as_the_engine_embeds_their_parent(
 
 
 def test_no_key_is_written(
-    server: LoopbackServer, encoder: str, caplog: pytest.LogCaptureFixture
+    api_server: LoopbackServer, api: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    splitter, embeddings = _pair(server, encoder)
+    splitter, embeddings = _pair(api_server, api)
     embeddings.embed_documents([one.page_content for one in splitter.split_documents(DOCUMENTS)])
     written = [
         repr(embeddings),
@@ -114,15 +97,15 @@ def test_no_key_is_written(
 
 
 def test_a_file_names_the_service_and_the_environment_the_key(
-    server: LoopbackServer, encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api_server: LoopbackServer, api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "latechunk.yaml"
     file.write_text(
-        f"retrieval:\n  late_chunking:\n    model: tiny\n    encoder: {encoder}\n"
-        f"    base_url: {server.url}\n    dimensions: 32\n    max_tokens: 500\n",
+        f"retrieval:\n  late_chunking:\n    model: tiny\n    encoder: {api}\n"
+        f"    base_url: {api_server.url}\n    dimensions: 32\n    max_tokens: 500\n",
         encoding="utf-8",
     )
-    monkeypatch.setenv(f"{encoder.upper()}_API_KEY", KEY)
+    monkeypatch.setenv(f"{api.upper()}_API_KEY", KEY)
     engine = LateChunkEngine.from_config(file)
     embeddings = LateChunkEmbeddings(engine=engine)
     splitter = LateChunkTextSplitter(

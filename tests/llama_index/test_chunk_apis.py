@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,43 +18,27 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index.core.vector_stores import SimpleVectorStore
 
 from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
-from tests.servers.chunk_services import KEY, TinyReader
+from tests.servers.chunk_services import KEY
 from tests.servers.loopback import LoopbackServer
-from tests.servers.support import SERVICES, service_of, serving, words
+from tests.servers.support import words
 
 DOCUMENTS = [Document(text=words(letter, 40), id_=letter) for letter in "bcg"]
 
 
-@pytest.fixture(scope="module")
-def reader(tiny_model_path: Path) -> TinyReader:
-    return TinyReader(tiny_model_path)
-
-
-@pytest.fixture(params=sorted(SERVICES))
-def encoder(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def server(reader: TinyReader, encoder: str) -> Iterator[LoopbackServer]:
-    with serving(service_of(encoder, reader)) as running:
-        yield running
-
-
-def _embed_model(server: LoopbackServer, encoder: str, **options: Any) -> LateChunkEmbedding:
+def _embed_model(api_server: LoopbackServer, api: str, **options: Any) -> LateChunkEmbedding:
     own: dict[str, Any] = {
-        "base_url": server.url,
+        "base_url": api_server.url,
         "api_key": KEY,
         "dimensions": 32,
         "max_tokens": 500,
     }
-    return LateChunkEmbedding(model_name="tiny", encoder=encoder, **own, **options)
+    return LateChunkEmbedding(model_name="tiny", encoder=api, **own, **options)
 
 
-def documents_of(server: LoopbackServer) -> list[list[str]]:
+def documents_of(api_server: LoopbackServer) -> list[list[str]]:
     """What was read together, over all requests for chunks."""
     documents: list[list[str]] = []
-    for asked in server.asked:
+    for asked in api_server.asked:
         body = asked.body
         if "inputs" in body:
             documents += body["inputs"] if body["input_type"] == "document" else []
@@ -72,9 +55,9 @@ def _splitter() -> SentenceSplitter:
 
 @pytest.mark.parametrize("behind", [True, False], ids=["pipeline", "node parser"])
 def test_each_document_is_read_whole_and_its_query_alone(
-    server: LoopbackServer, encoder: str, behind: bool
+    api_server: LoopbackServer, api: str, behind: bool
 ) -> None:
-    embed_model = _embed_model(server, encoder, strict=True)
+    embed_model = _embed_model(api_server, api, strict=True)
     store = SimpleVectorStore()
     if behind:
         steps = [_splitter(), embed_model]
@@ -87,25 +70,25 @@ def test_each_document_is_read_whole_and_its_query_alone(
         index = VectorStoreIndex.from_documents(
             DOCUMENTS, transformations=[parser], embed_model=embed_model
         )
-    read = documents_of(server)
+    read = documents_of(api_server)
     assert [" ".join("".join(one).split()) for one in map(_spaced, read)] == [
         document.text for document in DOCUMENTS
     ]
-    n_asked = len(server.asked)
+    n_asked = len(api_server.asked)
     found = index.as_retriever(similarity_top_k=2).retrieve(DOCUMENTS[1].text[:30])
     assert len(found) == 2
-    assert len(server.asked) == n_asked + 1
-    if encoder == "jina":
-        assert server.asked[-1].body["late_chunking"] is False
-        assert server.asked[-1].body["task"] == "retrieval.query"
+    assert len(api_server.asked) == n_asked + 1
+    if api == "jina":
+        assert api_server.asked[-1].body["late_chunking"] is False
+        assert api_server.asked[-1].body["task"] == "retrieval.query"
 
 
 def _spaced(elements: list[str]) -> list[str]:
     return [f"{element} " for element in elements]
 
 
-def test_nodes_get_the_vectors_of_the_engine(server: LoopbackServer, encoder: str) -> None:
-    embed_model = _embed_model(server, encoder)
+def test_nodes_get_the_vectors_of_the_engine(api_server: LoopbackServer, api: str) -> None:
+    embed_model = _embed_model(api_server, api)
     nodes = _splitter().get_nodes_from_documents(DOCUMENTS)
     embed_model(nodes[::-1])  # in any order
     again = _splitter().get_nodes_from_documents(DOCUMENTS)
@@ -116,10 +99,10 @@ def test_nodes_get_the_vectors_of_the_engine(server: LoopbackServer, encoder: st
 
 
 def test_no_key_is_written_with_a_pipeline(
-    server: LoopbackServer, encoder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    api_server: LoopbackServer, api: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    embed_model = _embed_model(server, encoder, embeddings_cache=SimpleKVStore())
+    embed_model = _embed_model(api_server, api, embeddings_cache=SimpleKVStore())
     pipeline = IngestionPipeline(transformations=[_splitter(), embed_model])
     pipeline.run(documents=DOCUMENTS)
     pipeline.persist(str(tmp_path))
@@ -136,12 +119,12 @@ def test_no_key_is_written_with_a_pipeline(
 
 
 def test_a_loaded_embedding_takes_its_key_from_the_environment(
-    server: LoopbackServer, encoder: str, monkeypatch: pytest.MonkeyPatch
+    api_server: LoopbackServer, api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embed_model = _embed_model(server, encoder)
+    embed_model = _embed_model(api_server, api)
     loaded = LateChunkEmbedding.from_dict(embed_model.to_dict())
     unpickled = pickle.loads(pickle.dumps(embed_model))
-    monkeypatch.setenv(f"{encoder.upper()}_API_KEY", KEY)
+    monkeypatch.setenv(f"{api.upper()}_API_KEY", KEY)
     query = embed_model.get_query_embedding("where")
     assert loaded.get_query_embedding("where") == query
     assert unpickled.get_query_embedding("where") == query
