@@ -28,10 +28,16 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from latechunk_integrations.chunk_flow.flow import ChunkFlow
 from latechunk_integrations.core.batching import pack
 from latechunk_integrations.core.passages import SumTable, Window
 from latechunk_integrations.core.pooling import join_bags, sum_bags
-from latechunk_integrations.encoders.base import QueryEncoder, QueryPartner, TokenEncoder
+from latechunk_integrations.encoders.base import (
+    ChunkEncoder,
+    QueryEncoder,
+    QueryPartner,
+    TokenEncoder,
+)
 from latechunk_integrations.encoders.description import ModelDescription, describe
 from latechunk_integrations.encoders.registry import load_encoder
 from latechunk_integrations.errors import (
@@ -65,17 +71,22 @@ class LateChunkEngine:
     """Embeds chunks with the context of their parent.
 
     Args:
-        encoder: What turns text into token embeddings.
+        encoder: What turns text into token embeddings, or chunks into vectors.
         options: See `LateChunkOptions`.
     """
 
-    def __init__(self, encoder: TokenEncoder, options: LateChunkOptions) -> None:
-        self.encoder = encoder
+    def __init__(self, encoder: TokenEncoder | ChunkEncoder, options: LateChunkOptions) -> None:
+        self._encoder = encoder
         self.options = options
-        self._batch_tokens = options.batch_tokens or encoder.batch_tokens
         self._stats = EngineStats()
         self._partner: QueryPartner | None = None
-        self._planner = Planner(encoder, options, self._stats)
+        self._chunk_flow: ChunkFlow | None = None
+        if isinstance(encoder, ChunkEncoder):
+            self._chunk_flow = ChunkFlow(encoder, options, self._stats)
+        else:
+            self._token_encoder = encoder
+            self._batch_tokens = options.batch_tokens or encoder.batch_tokens
+            self._planner = Planner(encoder, options, self._stats)
 
     @classmethod
     def from_pretrained(cls, model: str, **options: Any) -> LateChunkEngine:
@@ -119,9 +130,24 @@ class LateChunkEngine:
         return engine
 
     @property
+    def encoder(self) -> TokenEncoder:
+        """The encoder, for what needs tokens and their embeddings.
+
+        Raises:
+            OptionError: The encoder gives chunk vectors only.
+        """
+        if self._chunk_flow is not None:
+            raise OptionError(
+                f"encoder={self.options.encoder!r} gives vectors of chunks, no tokens: what was "
+                "asked for needs an encoder that gives tokens (local, tei, vllm), or a size in "
+                "characters where that can be chosen"
+            )
+        return self._token_encoder
+
+    @property
     def dimensions(self) -> int:
         """Width of a vector."""
-        return self.encoder.dimensions
+        return self._encoder.dimensions
 
     @property
     def fingerprint(self) -> str:
@@ -131,7 +157,7 @@ class LateChunkEngine:
             for name, value in self.options.to_dict().items()
             if name not in _NEUTRAL_OPTIONS
         }
-        parts = [str(ALGORITHM_VERSION), self.encoder.fingerprint, json.dumps(options)]
+        parts = [str(ALGORITHM_VERSION), self._encoder.fingerprint, json.dumps(options)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
     def describe(self) -> ModelDescription:
@@ -140,8 +166,12 @@ class LateChunkEngine:
 
     @property
     def stats(self) -> dict[str, int]:
-        """Counts since the engine was built: parents, chunks, windows, tokens, fallbacks."""
-        return self._stats.to_dict()
+        """Counts since the engine was built: parents, chunks, windows, tokens, fallbacks.
+
+        Of an API: ``requests`` and billed ``tokens`` since its encoder was built.
+        """
+        used = {} if self._chunk_flow is None else self._chunk_flow.usage
+        return {**used, **self._stats.to_dict()}
 
     def embed(
         self, parents: Sequence[Parent], *, show_progress: bool = False
@@ -166,6 +196,9 @@ class LateChunkEngine:
 
         See `embed` for the errors.
         """
+        if self._chunk_flow is not None:
+            yield from self._chunk_flow.parents(_check_parents(parents))
+            return
         waiting: deque[Job] = deque()
         windows: list[Window] = []
         n_buffered = 0
@@ -194,6 +227,8 @@ class LateChunkEngine:
         What holds for a text that is too long for the model holds here too: see `embed_texts`.
         """
         _check_texts(texts)
+        if self._chunk_flow is not None:
+            return self._chunk_flow.queries(texts)
         encoder = self._plain_encoder()
         self._check_truncation(texts, encoder.query_prompt)
         return self._scaled(encoder.encode_queries(texts))
@@ -214,6 +249,8 @@ class LateChunkEngine:
             ParentTooLongError: ``strict`` and a text would be cut.
         """
         _check_texts(texts)
+        if self._chunk_flow is not None:
+            return self._chunk_flow.texts(texts)
         encoder = self._plain_encoder()
         self._check_truncation(texts, self.encoder.document_prompt)
         self._stats.count("plain_texts", len(texts))

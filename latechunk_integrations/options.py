@@ -85,7 +85,8 @@ class LateChunkOptions:
         max_retries: Further attempts where a failure may pass.
         max_concurrency: Most requests in flight.
         tokenizer: Where the tokenizer and the configuration of a served model stand, a hub name
-            or a local folder; ``None``: ``model``. For servers that take token ids.
+            or a local folder; ``None``: ``model``. For servers that take token ids. By an API's
+            tokenizer tokens are counted before they are sent; ``None``: they are estimated.
 
     Raises:
         OptionError: A value is outside its range.

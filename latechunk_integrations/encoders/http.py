@@ -258,6 +258,10 @@ class HttpClient:
         finally:
             future.cancel()
 
+    def submit(self, call: Call[T]) -> Future[T]:
+        """The result of one call, to come; cancelling it gives the request up."""
+        return self._open().submit(call)
+
     def run_all(self, calls: Iterable[Call[T]]) -> Iterator[T]:
         """The results of calls, in their order, whatever order the answers come in.
 
