@@ -2,7 +2,7 @@
 
 The steps, one function in one file each; none looks back:
 
-    parents -> jobs, jobs -> windows        planning.py, which calls
+    parents -> jobs, jobs -> windows        planning.py, one block ahead, which calls
     text -> token ids, offsets              encoders
     character spans -> token spans          core/alignment.py
     tokens -> windows                       core/windows.py
@@ -18,6 +18,8 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,12 +31,13 @@ from tqdm.auto import tqdm
 
 from latechunk_integrations.core.batching import pack
 from latechunk_integrations.core.passages import SumTable, Window
-from latechunk_integrations.core.pooling import join_bags, sum_bags
+from latechunk_integrations.core.pooling import join_bags, row_starts, sum_bags
+from latechunk_integrations.core.transfer import HostCopy
 from latechunk_integrations.encoders.base import QueryEncoder, TokenEncoder
 from latechunk_integrations.encoders.local import LocalEncoder
 from latechunk_integrations.errors import InputTypeError, OptionError, ParentTooLongError
 from latechunk_integrations.options import LateChunkOptions
-from latechunk_integrations.planning import Job, Planner
+from latechunk_integrations.planning import Block, Job, Planner, drawn_together
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent, check_characters
 from latechunk_integrations.stats import EngineStats
 
@@ -43,12 +46,29 @@ __all__ = ["LateChunkEngine", "shared_engine"]
 # Raise this when the same input and options give other vectors than before.
 ALGORITHM_VERSION = 1
 
-# Windows wait until this many batches are full, so that sorting by length pays.
+# Windows of about this many batches are planned at once, so that sorting by length pays.
 _BUFFER_BATCHES = 16
 # Rows that pass through the heads at once.
 _FINISH_ROWS = 1_024
 # Options that change how the work is done but not its result.
 _NEUTRAL_OPTIONS = ("model", "device", "revision", "trust_remote_code", "batch_tokens", "strict")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A batch whose sums are on their way to the host."""
+
+    windows: Sequence[Window]
+    sums: HostCopy
+    weights: NDArray[np.float32]
+
+    def collect(self) -> None:
+        """Wait for the sums, and add them to the tables of their parents."""
+        sums = self.sums.numpy()
+        end = 0
+        for window in self.windows:
+            start, end = end, end + len(window.bags.chunks)
+            window.table.add(window.rows, sums[start:end], self.weights[start:end])
 
 
 class LateChunkEngine:
@@ -135,19 +155,10 @@ class LateChunkEngine:
         See `embed` for the errors.
         """
         waiting: deque[Job] = deque()
-        windows: list[Window] = []
-        n_buffered = 0
-        for job in self._planner.jobs(_check_parents(parents)):
-            waiting.append(job)
-            for window in self._planner.windows(job):
-                windows.append(window)
-                n_buffered += window.length
-                if n_buffered >= _BUFFER_BATCHES * self._batch_tokens:
-                    self._run(windows)
-                    windows, n_buffered = [], 0
-                    yield from self._finished(waiting)
-        self._run(windows)
-        yield from self._finished(waiting)
+        for block in self._blocks(_check_parents(parents)):
+            waiting.extend(block.jobs)
+            self._run(block.windows)
+            yield from self._finished(waiting)
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """The vector of one query, float32, shape ``(dimensions,)``: never late-chunked."""
@@ -187,15 +198,37 @@ class LateChunkEngine:
         self._stats.count("plain_texts", len(texts))
         return self._scaled(encoder.encode_documents(texts))
 
-    def _run(self, windows: list[Window]) -> None:
+    def _blocks(self, parents: Iterator[Parent]) -> Iterator[Block]:
+        """Blocks of windows, each planned by another thread while the one before is encoded.
+
+        Parents are drawn here, in the caller's thread: a database cursor or a context variable
+        behind them may belong to it.
+        """
+        n_tokens = _BUFFER_BATCHES * self._batch_tokens
+        planned: Block | None = None
+        # Leaving this, also when the caller closes the stream, waits for the block in hand.
+        with ThreadPoolExecutor(1, thread_name_prefix="latechunk-plan") as thread:
+            for group in drawn_together(parents, n_tokens):
+                blocks = self._planner.blocks(group, n_tokens)
+                is_last = False
+                while not is_last:
+                    following = thread.submit(next, blocks)
+                    if planned is not None:
+                        yield planned
+                    planned = following.result()
+                    is_last = planned.is_last
+        if planned is not None:
+            yield planned
+
+    def _run(self, windows: Sequence[Window]) -> None:
         """Encode windows in batches; when memory runs out, halve the batches and go on."""
         lengths = np.array([window.length for window in windows], dtype=np.int64)
         batches = deque(pack(lengths, self._batch_tokens))
+        under_way: _Batch | None = None
         while batches:
             batch = batches[0]
             try:
-                self._run_batch([windows[i] for i in batch])
-                batches.popleft()
+                launched = self._launch([windows[i] for i in batch])
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
@@ -206,21 +239,26 @@ class LateChunkEngine:
                 )
                 left = np.concatenate(list(batches))
                 batches = deque(left[b] for b in pack(lengths[left], self._batch_tokens))
+                continue
+            batches.popleft()
+            # A GPU computes the batch just launched while the sums of the one before come in.
+            if under_way is not None:
+                under_way.collect()
+            under_way = launched
+        if under_way is not None:
+            under_way.collect()
         self._stats.count("windows", len(windows))
         self._stats.count("tokens", int(lengths.sum()))
 
-    def _run_batch(self, windows: Sequence[Window]) -> None:
+    def _launch(self, windows: Sequence[Window]) -> _Batch:
         lengths = np.array([window.length for window in windows], dtype=np.int64)
         ids = np.full((len(windows), int(lengths.max())), self.encoder.pad_id, np.int64)
         for row, window in zip(ids, windows, strict=True):
             row[: window.length] = window.ids
-        bags = join_bags([window.bags for window in windows], ids.shape[1])
-        device_sums, weights = sum_bags(self.encoder.forward(ids, lengths), bags)
-        sums: NDArray[np.float32] = device_sums.cpu().numpy()
-        end = 0
-        for window in windows:
-            start, end = end, end + len(window.bags.chunks)
-            window.table.add(window.rows, sums[start:end], weights[start:end])
+        embeddings = self.encoder.forward(ids, lengths)
+        bags = join_bags([w.bags for w in windows], row_starts(lengths, embeddings.shape))
+        sums, weights = sum_bags(embeddings, bags)
+        return _Batch(windows, HostCopy(sums), weights)
 
     def _finished(self, waiting: deque[Job]) -> Iterator[ChunkVectors]:
         while waiting and waiting[0].done:

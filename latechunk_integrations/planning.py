@@ -29,13 +29,17 @@ from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent, TokenSpans
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["Job", "Planner"]
+__all__ = ["Block", "Job", "Planner", "drawn_together"]
 
 # Texts are handed to the tokenizer in groups of this size, which it spreads over threads.
 _GROUP_TEXTS = 64
 _GROUP_CHARS = 1 << 18
 # Longer texts are tokenized piece by piece, in bounded memory.
 _LONG_TEXT_CHARS = 1 << 17
+# Less than most texts hold, so that the parents drawn together rarely make a second block.
+_CHARS_PER_TOKEN = 3
+# What a parent costs besides its characters, so that the number of tiny ones is bounded too.
+_PARENT_CHARS = 32
 
 
 @dataclass
@@ -69,8 +73,26 @@ class Job:
     @property
     def done(self) -> bool:
         """Whether every sum is complete."""
+        # In this order: until all is planned, another thread may still be adding tables.
+        if not self.planned:
+            return False
         tables = (self.late, self.alone, self.header)
-        return self.planned and all(table is None or table.n_open == 0 for table in tables)
+        return all(table is None or table.n_open == 0 for table in tables)
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is encoded together.
+
+    Args:
+        jobs: Jobs that begin in this block, in the order of their parents.
+        windows: Windows of these jobs and of the last one before them.
+        is_last: No block of the same parents follows.
+    """
+
+    jobs: list[Job]
+    windows: list[Window]
+    is_last: bool
 
 
 class Planner:
@@ -89,6 +111,21 @@ class Planner:
         self._options = options
         self._stats = stats
 
+    def blocks(self, parents: Iterable[Parent], n_tokens: int) -> Iterator[Block]:
+        """Blocks of about ``n_tokens`` tokens; see `jobs` for the errors."""
+        jobs: list[Job] = []
+        windows: list[Window] = []
+        n_planned = 0
+        for job in self.jobs(parents):
+            jobs.append(job)
+            for window in self.windows(job):
+                windows.append(window)
+                n_planned += window.length
+                if n_planned >= n_tokens:
+                    yield Block(jobs, windows, is_last=False)
+                    jobs, windows, n_planned = [], [], 0
+        yield Block(jobs, windows, is_last=True)
+
     def jobs(self, parents: Iterable[Parent]) -> Iterator[Job]:
         """Tokenize parents in groups, and decide what is done with each.
 
@@ -97,7 +134,7 @@ class Planner:
             ChunkWithoutTokenError: ``strict`` and no token overlaps a chunk.
         """
         prompt = self._encoder.document_prompt
-        for group in _grouped(parents):
+        for group in _groups(parents, _GROUP_CHARS, _GROUP_TEXTS):
             if not self._options.late:
                 yield from map(_standalone_job, group)
                 continue
@@ -257,6 +294,11 @@ class Planner:
         self._stats.report("chunks_without_token", f"{reason}; embedded standalone", len(rows))
 
 
+def drawn_together(parents: Iterable[Parent], n_tokens: int) -> Iterator[list[Parent]]:
+    """Parents in groups of about ``n_tokens`` tokens, judged by their length."""
+    return _groups(parents, n_tokens * _CHARS_PER_TOKEN, None)
+
+
 def _standalone_job(parent: Parent) -> Job:
     return Job(parent, alone_rows=np.arange(len(parent.spans)))
 
@@ -265,13 +307,15 @@ def _is_long(parent: Parent) -> bool:
     return len(parent.text) > _LONG_TEXT_CHARS
 
 
-def _grouped(parents: Iterable[Parent]) -> Iterator[list[Parent]]:
+def _groups(
+    parents: Iterable[Parent], max_chars: int, max_parents: int | None
+) -> Iterator[list[Parent]]:
     group: list[Parent] = []
     n_chars = 0
     for parent in parents:
         group.append(parent)
-        n_chars += len(parent.text)
-        if len(group) == _GROUP_TEXTS or n_chars >= _GROUP_CHARS:
+        n_chars += len(parent.text) + _PARENT_CHARS
+        if len(group) == max_parents or n_chars >= max_chars:
             yield group
             group, n_chars = [], 0
     if group:
