@@ -6,6 +6,7 @@ The steps, one function in one file each; none looks back:
     text -> token ids, offsets              encoders
     character spans -> token spans          core/alignment.py
     tokens -> windows                       core/windows.py
+    windows -> batches -> chunk sums        running.py, which calls
     windows -> batches                      core/batching.py
     batch -> token embeddings               encoders
     token embeddings -> chunk sums          core/pooling.py
@@ -18,26 +19,21 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from latechunk_integrations.core.batching import pack
-from latechunk_integrations.core.passages import SumTable, Window
-from latechunk_integrations.core.pooling import join_bags, row_starts, sum_bags
-from latechunk_integrations.core.transfer import HostCopy
+from latechunk_integrations.core.passages import SumTable
 from latechunk_integrations.encoders.base import QueryEncoder, TokenEncoder
 from latechunk_integrations.encoders.local import LocalEncoder
 from latechunk_integrations.errors import InputTypeError, OptionError, ParentTooLongError
 from latechunk_integrations.options import LateChunkOptions
-from latechunk_integrations.planning import Block, Job, Planner, drawn_together
+from latechunk_integrations.planning import Job, Planner
+from latechunk_integrations.running import WindowRunner
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent, check_characters
 from latechunk_integrations.stats import EngineStats
 
@@ -47,28 +43,11 @@ __all__ = ["LateChunkEngine", "shared_engine"]
 ALGORITHM_VERSION = 1
 
 # Windows of about this many batches are planned at once, so that sorting by length pays.
-_BUFFER_BATCHES = 16
+_BLOCK_BATCHES = 16
 # Rows that pass through the heads at once.
 _FINISH_ROWS = 1_024
 # Options that change how the work is done but not its result.
 _NEUTRAL_OPTIONS = ("model", "device", "revision", "trust_remote_code", "batch_tokens", "strict")
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """A batch whose sums are on their way to the host."""
-
-    windows: Sequence[Window]
-    sums: HostCopy
-    weights: NDArray[np.float32]
-
-    def collect(self) -> None:
-        """Wait for the sums, and add them to the tables of their parents."""
-        sums = self.sums.numpy()
-        end = 0
-        for window in self.windows:
-            start, end = end, end + len(window.bags.chunks)
-            window.table.add(window.rows, sums[start:end], self.weights[start:end])
 
 
 class LateChunkEngine:
@@ -82,9 +61,11 @@ class LateChunkEngine:
     def __init__(self, encoder: TokenEncoder, options: LateChunkOptions) -> None:
         self.encoder = encoder
         self.options = options
-        self._batch_tokens = options.batch_tokens or encoder.batch_tokens
         self._stats = EngineStats()
         self._planner = Planner(encoder, options, self._stats)
+        self._runner = WindowRunner(
+            encoder, options.batch_tokens or encoder.batch_tokens, self._stats
+        )
 
     @classmethod
     def from_pretrained(cls, model: str, **options: Any) -> LateChunkEngine:
@@ -155,9 +136,10 @@ class LateChunkEngine:
         See `embed` for the errors.
         """
         waiting: deque[Job] = deque()
-        for block in self._blocks(_check_parents(parents)):
+        n_tokens = _BLOCK_BATCHES * self._runner.batch_tokens
+        for block in self._planner.blocks(_check_parents(parents), n_tokens):
             waiting.extend(block.jobs)
-            self._run(block.windows)
+            self._runner.run(block.windows)
             yield from self._finished(waiting)
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
@@ -197,68 +179,6 @@ class LateChunkEngine:
         self._check_truncation(texts, self.encoder.document_prompt)
         self._stats.count("plain_texts", len(texts))
         return self._scaled(encoder.encode_documents(texts))
-
-    def _blocks(self, parents: Iterator[Parent]) -> Iterator[Block]:
-        """Blocks of windows, each planned by another thread while the one before is encoded.
-
-        Parents are drawn here, in the caller's thread: a database cursor or a context variable
-        behind them may belong to it.
-        """
-        n_tokens = _BUFFER_BATCHES * self._batch_tokens
-        planned: Block | None = None
-        # Leaving this, also when the caller closes the stream, waits for the block in hand.
-        with ThreadPoolExecutor(1, thread_name_prefix="latechunk-plan") as thread:
-            for group in drawn_together(parents, n_tokens):
-                blocks = self._planner.blocks(group, n_tokens)
-                is_last = False
-                while not is_last:
-                    following = thread.submit(next, blocks)
-                    if planned is not None:
-                        yield planned
-                    planned = following.result()
-                    is_last = planned.is_last
-        if planned is not None:
-            yield planned
-
-    def _run(self, windows: Sequence[Window]) -> None:
-        """Encode windows in batches; when memory runs out, halve the batches and go on."""
-        lengths = np.array([window.length for window in windows], dtype=np.int64)
-        batches = deque(pack(lengths, self._batch_tokens))
-        under_way: _Batch | None = None
-        while batches:
-            batch = batches[0]
-            try:
-                launched = self._launch([windows[i] for i in batch])
-            except torch.OutOfMemoryError:
-                if len(batch) == 1:
-                    raise
-                self._batch_tokens = int(lengths[batch].max()) * len(batch) // 2
-                self._stats.report(
-                    "out_of_memory",
-                    f"out of memory: batches are cut to {self._batch_tokens} tokens from here on",
-                )
-                left = np.concatenate(list(batches))
-                batches = deque(left[b] for b in pack(lengths[left], self._batch_tokens))
-                continue
-            batches.popleft()
-            # A GPU computes the batch just launched while the sums of the one before come in.
-            if under_way is not None:
-                under_way.collect()
-            under_way = launched
-        if under_way is not None:
-            under_way.collect()
-        self._stats.count("windows", len(windows))
-        self._stats.count("tokens", int(lengths.sum()))
-
-    def _launch(self, windows: Sequence[Window]) -> _Batch:
-        lengths = np.array([window.length for window in windows], dtype=np.int64)
-        ids = np.full((len(windows), int(lengths.max())), self.encoder.pad_id, np.int64)
-        for row, window in zip(ids, windows, strict=True):
-            row[: window.length] = window.ids
-        embeddings = self.encoder.forward(ids, lengths)
-        bags = join_bags([w.bags for w in windows], row_starts(lengths, embeddings.shape))
-        sums, weights = sum_bags(embeddings, bags)
-        return _Batch(windows, HostCopy(sums), weights)
 
     def _finished(self, waiting: deque[Job]) -> Iterator[ChunkVectors]:
         while waiting and waiting[0].done:

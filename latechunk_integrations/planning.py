@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -29,7 +30,7 @@ from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent, TokenSpans
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["Block", "Job", "Planner", "drawn_together"]
+__all__ = ["Block", "Job", "Planner"]
 
 # Texts are handed to the tokenizer in groups of this size, which it spreads over threads.
 _GROUP_TEXTS = 64
@@ -110,9 +111,39 @@ class Planner:
         self._encoder = encoder
         self._options = options
         self._stats = stats
+        # An encoder may pool a text that stands alone as its model does it, and chunks otherwise.
+        self._alone_pooling = getattr(encoder, "standalone_pooling", encoder.pooling)
 
     def blocks(self, parents: Iterable[Parent], n_tokens: int) -> Iterator[Block]:
-        """Blocks of about ``n_tokens`` tokens; see `jobs` for the errors."""
+        """Blocks of windows, each planned by another thread while the caller encodes one.
+
+        Parents are drawn in the caller's thread: a database cursor or a context variable behind
+        them may belong to it.
+
+        Args:
+            parents: Any number of parents.
+            n_tokens: About as many tokens make a block.
+
+        Raises:
+            ParentTooLongError: A parent is too long for the options.
+            ChunkWithoutTokenError: ``strict`` and no token overlaps a chunk.
+        """
+        planned: Block | None = None
+        # Leaving this, also when the caller closes the stream, waits for the block in hand.
+        with ThreadPoolExecutor(1, thread_name_prefix="latechunk-plan") as thread:
+            for group in _groups(parents, n_tokens * _CHARS_PER_TOKEN, None):
+                blocks = self._blocks(group, n_tokens)
+                is_last = False
+                while not is_last:
+                    following = thread.submit(next, blocks)
+                    if planned is not None:
+                        yield planned
+                    planned = following.result()
+                    is_last = planned.is_last
+        if planned is not None:
+            yield planned
+
+    def _blocks(self, parents: Iterable[Parent], n_tokens: int) -> Iterator[Block]:
         jobs: list[Job] = []
         windows: list[Window] = []
         n_planned = 0
@@ -200,8 +231,17 @@ class Planner:
             passage=self._passage(tokens, prompt, budget, parent.header, spans, table),
             plan=plan_windows(tokens.n_tokens, budget),
             late=table,
-            alone_rows=np.arange(len(spans)) if self._options.standalone else without,
+            alone_rows=self._blended(parent, spans) if self._options.standalone else without,
         )
+
+    def _blended(self, parent: Parent, spans: TokenSpans) -> NDArray[np.int64]:
+        """The chunks whose standalone vector is another than their late one.
+
+        A chunk over the whole text goes through the same windows alone as with its parent.
+        """
+        whole = (parent.spans.starts == 0) & (parent.spans.ends == len(parent.text))
+        same = whole & (spans.lengths > 0) & (self._alone_pooling == self._encoder.pooling)
+        return np.flatnonzero(~same)
 
     def _long_job(self, parent: Parent, n_tokens: int, room: int) -> Job:
         reason = (
@@ -292,11 +332,6 @@ class Planner:
         if self._options.strict:
             raise ChunkWithoutTokenError(reason, parent_id=parent.id, span=(start, end))
         self._stats.report("chunks_without_token", f"{reason}; embedded standalone", len(rows))
-
-
-def drawn_together(parents: Iterable[Parent], n_tokens: int) -> Iterator[list[Parent]]:
-    """Parents in groups of about ``n_tokens`` tokens, judged by their length."""
-    return _groups(parents, n_tokens * _CHARS_PER_TOKEN, None)
 
 
 def _standalone_job(parent: Parent) -> Job:
