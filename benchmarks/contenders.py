@@ -8,7 +8,7 @@ packs sentences up to the same number of tokens. Peers run with their own batch 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,12 +61,19 @@ def ours(model: str, dtype: str, chunk_tokens: int, **options: Any) -> Contender
     split = splitter(engine.encoder.model, chunk_tokens)  # type: ignore[attr-defined]  # local
 
     def run(texts: Sequence[str]) -> Outcome:
-        results = engine.embed([Parent(text, split(text)) for text in texts])
-        n_chars = sum(end - start for text in texts for start, end in split(text))
-        naive = sum(result.modes.count("standalone") for result in results)
-        if engine.options.standalone:
-            naive = 0
-        return Outcome(n_chars, sum(map(len, results)), naive)
+        n_chars = n_chunks = n_naive = 0
+
+        def parents() -> Iterator[Parent]:
+            nonlocal n_chars
+            for text in texts:
+                spans = split(text)
+                n_chars += sum(end - start for start, end in spans)
+                yield Parent(text, spans)
+
+        for result in engine.embed_iter(parents()):
+            n_chunks += len(result)
+            n_naive += result.modes.count("standalone")
+        return Outcome(n_chars, n_chunks, n_naive)
 
     return run
 

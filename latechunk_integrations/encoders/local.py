@@ -24,6 +24,7 @@ from latechunk_integrations.encoders.contract import (
     read_contract,
     resolve_pooling,
 )
+from latechunk_integrations.encoders.precision import bfloat16_is_fast
 from latechunk_integrations.encoders.tokenization import OffsetTokenizer
 from latechunk_integrations.encoders.unpadded import (
     allow_unpadded,
@@ -250,15 +251,7 @@ def _resolve_dtype(asked: str, device: torch.device) -> torch.dtype:
     if asked != "auto":
         dtype: torch.dtype = getattr(torch, asked)
         return dtype
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu":
-        has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        # AVX512-bf16 without AMX computes at 0.55 of the speed of float32 (benchmarks/throughput).
-        fast = bool(has.get("amx_bf16"))
-    else:
-        fast = False
-    return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
 
 
 def _load_error(options: LateChunkOptions, error: Exception) -> Exception:
