@@ -112,7 +112,7 @@ def main() -> None:
     arguments.add_argument("--median-tokens", type=int, default=600)
     arguments.add_argument("--spread", type=float, default=1.0)
     arguments.add_argument("--chunk-tokens", type=int, default=128)
-    arguments.add_argument("--planned-per-second", type=int, default=200_000)
+    arguments.add_argument("--planned-per-second", type=int, default=350_000)
     arguments.add_argument("--upserts-per-second", type=int, default=5_000)
     options = arguments.parse_args()
     drawn = np.random.default_rng(0).lognormal(
