@@ -40,8 +40,13 @@ format: $(INSTALLED) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format
 
 bench: $(INSTALLED) ## Measure throughput and memory against named peers
+	$(PIP) install --quiet -c constraints.txt --group peers
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.cost_model
+	$(BIN)/python -m benchmarks.corpus_cost
 	$(BIN)/python -m benchmarks.langchain_index
 	$(BIN)/python -m benchmarks.llama_index_loop
 
