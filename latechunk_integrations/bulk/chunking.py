@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from latechunk_integrations.bulk.rows import digest
 from latechunk_integrations.encoders.base import TokenEncoder
+from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import ChunkNotFoundError, InputError
 from latechunk_integrations.schema import CharSpans
 from latechunk_integrations.splitting import Splitter, chunk_spans, text_splitter
@@ -45,14 +46,18 @@ class Chunking:
         arguments = json.dumps(dict(self.arguments), sort_keys=True, default=repr)
         return digest(_name(self.splitter), str(self.chunk_size), arguments)
 
-    def build(self, encoder: TokenEncoder) -> Callable[[str], Iterable[Any]]:
+    def build(self, engine: LateChunkEngine) -> Callable[[str], Iterable[Any]]:
         """The function from a text to its chunks.
 
         Raises:
-            OptionError: There is no such splitter.
+            OptionError: There is no such splitter, or it counts tokens and the engine has none.
             MissingExtraError: Its package is not installed.
         """
-        return text_splitter(self.splitter, self.chunk_size, encoder, self.arguments)
+        # Not every encoder gives tokens, and only this splitter counts them.
+        encoder = engine.encoder if self.splitter == "recursive" else None
+        return text_splitter(
+            self.splitter, self.chunk_size, cast("TokenEncoder", encoder), self.arguments
+        )
 
 
 def spans_of(split: Callable[[str], Iterable[Any]], text: str, document_id: str) -> CharSpans:

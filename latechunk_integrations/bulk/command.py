@@ -21,7 +21,8 @@ def parse_options(config: Path | None, model: str | None, pairs: Sequence[str]) 
     """
     given: dict[str, Any] = {}
     if config is not None:
-        given = LateChunkOptions.from_config(config).to_dict()
+        read = LateChunkOptions.from_config(config)
+        given = {**read.to_dict(), "api_key": read.api_key}
     if model is not None:
         given["model"] = model
     return LateChunkOptions.from_mapping({**given, **parse_pairs(pairs, "--option")})

@@ -14,6 +14,8 @@ from latechunk_integrations.errors import (
     MissingExtraError,
     ModelError,
     OptionError,
+    RequestRefusedError,
+    ServerError,
 )
 from latechunk_integrations.schema import ChunkVectors, Parent
 
@@ -23,7 +25,12 @@ Outcome: TypeAlias = DocumentRows | Failure
 """What became of a document."""
 
 # What no other document would survive either.
-_FATAL = (MissingExtraError, ModelError, OptionError)
+_FATAL = (MissingExtraError, ModelError, OptionError, ServerError)
+
+
+def _is_fatal(error: Exception) -> bool:
+    """A server may refuse one document; what else it does wrong, it does to all."""
+    return isinstance(error, _FATAL) and not isinstance(error, RequestRefusedError)
 
 
 class DocumentEmbedder:
@@ -45,7 +52,7 @@ class DocumentEmbedder:
         self, engine: LateChunkEngine, chunking: Chunking, *, reproducible: bool = True
     ) -> None:
         self._engine = engine
-        self._split = chunking.build(engine.encoder)
+        self._split = chunking.build(engine)
         self.reproducible = reproducible
         self.dimensions = engine.dimensions
         self.key = digest(engine.fingerprint, chunking.fingerprint)
@@ -58,6 +65,7 @@ class DocumentEmbedder:
         Raises:
             ModelError: The model cannot be used at all.
             OptionError: An option is impossible for every document.
+        ServerError: A model server does not answer, or not as it should.
         """
         outcomes: dict[int, Outcome] = {}
         tasks: list[_Task] = []
@@ -84,9 +92,9 @@ class DocumentEmbedder:
             Parent(document.text, header=document.header, id=document.id)
             spans = spans_of(self._split, document.text, document.id)
             parent = Parent(document.text, spans, header=document.header, id=document.id)
-        except _FATAL:
-            raise
-        except Exception as error:  # noqa: BLE001  # a splitter is anybody's code
+        except Exception as error:  # a splitter is anybody's code
+            if _is_fatal(error):
+                raise
             return Failure.of(document.id, error, document.version(self.key))
         return _Task(at, document, parent)
 
@@ -99,7 +107,7 @@ class DocumentEmbedder:
                     task = left.popleft()
                     outcomes[task.at] = self._rows(task, result)
             except LateChunkError as error:  # noqa: PERF203  # the others go on
-                if isinstance(error, _FATAL):
+                if _is_fatal(error):
                     raise
                 named = [task for task in left if task.parent.id == error.parent_id]
                 if not named and len(left) > 1:
