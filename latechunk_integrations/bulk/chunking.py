@@ -15,7 +15,7 @@ from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import ChunkNotFoundError, InputError
 from latechunk_integrations.schema import CharSpans
-from latechunk_integrations.splitting import Splitter, chunk_spans, text_splitter
+from latechunk_integrations.splitting import chunk_spans, text_splitter
 
 __all__ = ["Chunking", "spans_of"]
 
@@ -32,7 +32,7 @@ class Chunking:
         arguments: More arguments of the splitter.
     """
 
-    splitter: Splitter = "recursive"
+    splitter: Any = "recursive"
     chunk_size: int | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -80,7 +80,7 @@ def spans_of(split: Callable[[str], Iterable[Any]], text: str, document_id: str)
     return spans if len(first) == len(spans) else CharSpans(spans.array[np.sort(first)])
 
 
-def _name(splitter: Splitter) -> str:
+def _name(splitter: Any) -> str:
     if isinstance(splitter, str):
         return splitter
     if isinstance(splitter, partial):

@@ -22,7 +22,6 @@ from latechunk_integrations.bulk.rows import (
 from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.errors import InputError, InputTypeError
 from latechunk_integrations.options import LateChunkOptions
-from latechunk_integrations.splitting import Splitter
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -40,7 +39,7 @@ def embed_dataset(  # noqa: PLR0913  # each is a choice of its own, all with def
     text_column: str = "text",
     id_column: str = "id",
     header_column: str | None = None,
-    splitter: Splitter = "recursive",
+    splitter: Any = "recursive",
     chunk_size: int | None = None,
     splitter_arguments: dict[str, Any] | None = None,
     concurrency: int | tuple[int, int] = 1,
@@ -58,7 +57,7 @@ def embed_dataset(  # noqa: PLR0913  # each is a choice of its own, all with def
         text_column: Column of the text.
         id_column: Column of the document's id, a string or an integer, unique in the dataset.
         header_column: Column of the header; ``None``: no header.
-        splitter: ``"recursive"``, ``"module:name"``, a function or a factory; see
+        splitter: ``"recursive"``, ``"module:name"``, a function, object or factory; see
             `latechunk_integrations.splitting.text_splitter`.
         chunk_size: Tokens of a chunk; ``None``: the splitter's own, 128 for ``"recursive"``.
         splitter_arguments: More arguments of the splitter.
