@@ -141,6 +141,8 @@ class Planner:
                 aligner.add(piece.offsets)
                 ids.append(piece.ids)
                 prompts.append(piece.prompt)
+            # A server is asked here, where its errors can name the parent.
+            self._encoder.tokenize_header(parent.header)
         tokens, prompt = TokenBuffer(ids), np.concatenate(prompts)
         if tokens.n_tokens < self._options.min_parent_tokens:
             self._stats.count("short_parents")
