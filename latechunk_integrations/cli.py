@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from latechunk_integrations.bulk.command import index_command
+
 __all__ = ["app"]
 
 app = typer.Typer(
@@ -18,3 +20,6 @@ app = typer.Typer(
 @app.callback()
 def _main() -> None:
     """Measure, tune, inspect and index with late chunking."""
+
+
+app.command("index")(index_command)
