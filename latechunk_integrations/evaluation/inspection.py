@@ -87,6 +87,12 @@ class Inspection:
     query: str = ""
     notes: tuple[str, ...] = ()
 
+    @property
+    def highest(self) -> float:
+        """The highest similarity, above 0: the scale of bars."""
+        scores = [s for chunk in self.chunks for s in (chunk.early, chunk.late) if s is not None]
+        return max([*scores, 1e-6])
+
 
 def inspect_parent(engine: LateChunkEngine, parent: Parent, query: str = "") -> Inspection:
     """Look at how an engine embeds a document, and at a query against its chunks.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from latechunk_integrations.errors import MissingExtraError
+from latechunk_integrations.evaluation.inspection import Inspection
 from latechunk_integrations.evaluation.results import Comparison, ConfigurationResult
 from latechunk_integrations.evaluation.similarity import Similarities
 from latechunk_integrations.evaluation.verdicts import main_measure
@@ -18,7 +19,15 @@ from latechunk_integrations.evaluation.verdicts import main_measure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Theme", "gains", "heat_map", "recall_curves", "save_plots", "sentence_bars"]
+__all__ = [
+    "Theme",
+    "chunk_bars",
+    "gains",
+    "heat_map",
+    "recall_curves",
+    "save_plots",
+    "sentence_bars",
+]
 
 Theme: TypeAlias = Literal["light", "dark"]
 
@@ -32,6 +41,7 @@ _COLOURS: dict[Theme, dict[str, str]] = {
 }
 # Okabe and Ito's palette, told apart with any colour vision.
 _CURVES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+_MARKERS = ("s", "^", "D", "v", "P")
 
 
 def recall_curves(
@@ -65,8 +75,8 @@ def recall_curves(
                 [k for k, _ in points],
                 [100 * value for _, value in points],
                 label=result.name,
-                marker="o",
-                markersize=4,
+                marker="o" if is_early else _MARKERS[number % len(_MARKERS)],
+                markersize=5,
                 linestyle="--" if is_early else "-",
                 color=_COLOURS[theme]["early"] if is_early else _CURVES[number % len(_CURVES)],
             )
@@ -75,7 +85,7 @@ def recall_curves(
         axes.minorticks_off()
         axes.set_xlabel("chunks retrieved (k)")
         axes.set_ylabel("recall@k, %")
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
 
 
@@ -148,6 +158,11 @@ def heat_map(similarities: Similarities, *, theme: Theme = "light") -> Figure:
         ):
             image = each.imshow(values, aspect="auto", cmap="viridis", vmin=low, vmax=high)
             each.set_title(title, fontsize=9)
+            if similarities.relevant is not None:
+                for row, column in np.argwhere(similarities.relevant):
+                    corner = (column - 0.5, row - 0.5)
+                    frame = pyplot.Rectangle(corner, 1, 1, fill=False, edgecolor="#e8000b", lw=1.5)
+                    each.add_patch(frame)
             each.set_yticks(
                 range(len(similarities.queries)),
                 [textwrap.shorten(query, 30, placeholder="…") for query in similarities.queries],
@@ -159,6 +174,31 @@ def heat_map(similarities: Similarities, *, theme: Theme = "light") -> Figure:
         pyplot.close(figure)
     made: Figure = figure
     return made
+
+
+def chunk_bars(inspection: Inspection, *, theme: Theme = "light") -> Figure:
+    """The query of an inspection against each chunk by number, early and late.
+
+    Args:
+        inspection: With a query.
+        theme: The palette.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    colours = _COLOURS[theme]
+    numbers = np.arange(len(inspection.chunks))
+    with _figure(theme, height=2.6) as (figure, axes):
+        for name, marker, line in (("early", "o", "--"), ("late", "s", "-")):
+            values = [getattr(chunk, name) for chunk in inspection.chunks]
+            axes.plot(
+                numbers, values, line, marker=marker, markersize=4, color=colours[name], label=name
+            )
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel("chunk, in the order of the text")
+        axes.set_ylabel("similarity with the query")
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncol=2)
+    return figure
 
 
 def sentence_bars(similarities: Similarities, query: int = 0, *, theme: Theme = "light") -> Figure:

@@ -36,6 +36,7 @@ class Similarities:
         early: Chunks embedded alone, float32, shape ``(n_queries, n_chunks)``.
         late: Chunks embedded with their text around them, same shape.
         modes: How each late vector came about.
+        relevant: Which chunk holds a query's answer, bool, same shape; ``None``: not known.
     """
 
     queries: tuple[str, ...]
@@ -43,6 +44,7 @@ class Similarities:
     early: NDArray[np.float32]
     late: NDArray[np.float32]
     modes: tuple[Mode, ...]
+    relevant: NDArray[np.bool_] | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each query and chunk, as a pandas data frame.
