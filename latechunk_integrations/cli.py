@@ -257,7 +257,7 @@ def diagnose_command(
 
 def _engine(model: str | None, config: Path | None, options: list[str] | None) -> LateChunkEngine:
     """The engine of a file, changed by what the command line says."""
-    disable_progress_bar()  # of weights, which are loaded in a second
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of weights, loaded in a second
     values: dict[str, Any] = {}
     if config is not None:
         values = LateChunkOptions.from_config(config).to_dict()

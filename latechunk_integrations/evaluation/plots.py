@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -32,7 +33,7 @@ __all__ = [
 Theme: TypeAlias = Literal["light", "dark"]
 
 # Narrow figures stay readable on a phone, where they shrink to its width.
-_WIDTH = 5.6
+_WIDTH = 4.8
 _MAX_CURVES = 5
 _LABEL_CHARS = 44
 _COLOURS: dict[Theme, dict[str, str]] = {
@@ -121,7 +122,7 @@ def gains(
                 fmt="o" if where == "corpus" else "s",
                 markersize=5,
                 color=colours[colour],
-                label="over the corpus" if where == "corpus" else "inside the gold document",
+                label="all documents" if where == "corpus" else "inside the document",
             )
         axes.axvline(0, color=colours["ink"], linewidth=1)
         axes.set_yticks(rows, [result.name for result in results])
@@ -165,7 +166,10 @@ def heat_map(similarities: Similarities, *, theme: Theme = "light") -> Figure:
                     each.add_patch(frame)
             each.set_yticks(
                 range(len(similarities.queries)),
-                [textwrap.shorten(query, 30, placeholder="…") for query in similarities.queries],
+                [
+                    textwrap.shorten(_drawable(query), 30, placeholder="…") or f"query {number}"
+                    for number, query in enumerate(similarities.queries, 1)
+                ],
                 fontsize=7,
             )
         axes[1].set_xlabel("chunk, in the order of the text")
@@ -212,7 +216,10 @@ def sentence_bars(similarities: Similarities, query: int = 0, *, theme: Theme = 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    labels = ["\n".join(textwrap.wrap(chunk, _LABEL_CHARS)[:3]) for chunk in similarities.chunks]
+    labels = [
+        "\n".join(textwrap.wrap(_drawable(chunk), _LABEL_CHARS, max_lines=3, placeholder=" …"))
+        for chunk in similarities.chunks
+    ]
     colours = _COLOURS[theme]
     with _figure(theme, height=1.3 + 0.62 * len(labels)) as (figure, axes):
         rows = np.arange(len(labels))
@@ -224,7 +231,9 @@ def sentence_bars(similarities: Similarities, query: int = 0, *, theme: Theme = 
         axes.invert_yaxis()
         axes.margins(x=0.12)
         axes.set_xlabel("similarity with the query")
-        axes.set_title("\n".join(textwrap.wrap(f"“{similarities.queries[query]}”", 60)), fontsize=9)
+        axes.set_title(
+            "\n".join(textwrap.wrap(f"“{_drawable(similarities.queries[query])}”", 55)), fontsize=9
+        )
         axes.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
 
@@ -274,12 +283,28 @@ def _difference(result: ConfigurationResult, where: str) -> Any:
     return found[main_measure(result)]
 
 
+def _drawable(text: str) -> str:
+    """A text without the characters that the font lacks, such as emoji."""
+    known = _characters()
+    return "".join(c for c in text if c.isspace() or ord(c) in known)
+
+
+@lru_cache(maxsize=1)
+def _characters() -> frozenset[int]:
+    _pyplot()
+    from matplotlib import font_manager  # noqa: PLC0415  # optional
+
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    return frozenset(font.get_charmap())
+
+
 def _style(theme: Theme) -> dict[str, Any]:
     colours = _COLOURS[theme]
     return {
         "font.size": 9,
         "axes.edgecolor": colours["faint"],
         "axes.grid": False,
+        "text.parse_math": False,  # a price in dollars is no formula
         "axes.spines.top": False,
         "axes.spines.right": False,
         "figure.facecolor": "none",

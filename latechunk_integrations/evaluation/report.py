@@ -93,6 +93,7 @@ def report_html(
         "report.html.j2",
         comparison=comparison,
         sizes=[_size(comparison, golden, size) for size in comparison.chunk_sizes],
+        ways={name: describe(comparison.get(name).configuration) for name in comparison.names},
         tuned=tuned,
         chosen="" if tuned is None else describe(tuned.chosen),
         candidates=() if tuned is None else _candidates(tuned.choosing),
@@ -209,7 +210,6 @@ class _Size:
     measure: str
     verdict: Verdict
     in_words: str
-    descriptions: Mapping[str, str]
     compared: ConfigurationResult
     figures: Mapping[str, Mapping[str, str]]
     won: tuple[_Fate, ...]
@@ -267,8 +267,7 @@ def _size(comparison: Comparison, golden: GoldenSet, size: int | None) -> _Size:
         baseline=early,
         measure=measure,
         verdict=verdict(comparison, size),
-        in_words=plain_words(early, late),
-        descriptions={name: describe(comparison.get(name, size).configuration) for name in names},
+        in_words="" if late is early else plain_words(early, late),
         compared=late,
         figures={
             "gains": picture(gains, comparison, size),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
@@ -27,6 +28,11 @@ __all__ = [
 ]
 
 _COLOURS = {"late": "green", "early": "yellow", "unclear": "blue"}
+_LEGEND = (
+    "gain: points over plain early chunking, coloured where chance does not explain it; in doc: "
+    "only chunks of the document that holds the answer compete; IoU: tokens of the first five "
+    "chunks against those of the answer; tokens, time: of indexing, relative to early"
+)
 _BAR_CELLS = 40
 _SHOWN_CHARS = 160
 _SHOWN_DOCUMENTS = 20
@@ -41,10 +47,12 @@ def show_comparison(comparison: Comparison, console: Console | None = None) -> N
     """
     console = console or Console()
     for size in comparison.chunk_sizes:
+        console.print(Text(_heading(comparison, size), "bold"))
         console.print(_comparison_table(comparison, size))
         said = verdict(comparison, size)
         text = Text.assemble((said.headline, "bold"), "\n", said.detail)
         console.print(Panel(text, border_style=_COLOURS[said.outcome]))
+    console.print(_LEGEND, style="dim", highlight=False)
     _notes(console, comparison.notes)
 
 
@@ -140,24 +148,24 @@ def show_files(*paths: Path | None, console: Console | None = None) -> None:
             (console or Console()).print(f"written: {escape(str(path))}", soft_wrap=True)
 
 
+def _heading(comparison: Comparison, size: int | None) -> str:
+    n_chunks = comparison.get(comparison.baseline, size).n_chunks
+    chunks = f"{n_chunks:,} chunks" + ("" if size is None else f" of at most {size} tokens")
+    return (
+        f"{comparison.dataset}: {comparison.n_documents:,} documents, {chunks}, "
+        f"{comparison.n_queries:,} queries"
+    )
+
+
 def _comparison_table(comparison: Comparison, size: int | None) -> Table:
     results = [comparison.get(name, size) for name in comparison.names]
-    early, best = results[0], verdict(comparison, size).best
+    early, best = comparison.get(comparison.baseline, size), verdict(comparison, size).best
     measure = main_measure(early)
-    chunks = "" if size is None else f", chunks of at most {size} tokens"
-    table = Table(
-        title=f"{escape(comparison.dataset)}: {comparison.n_documents} documents, "
-        f"{early.n_chunks} chunks{chunks}, {comparison.n_queries} queries",
-        caption=f"gain: points of {measure} over plain early chunking, coloured where chance does "
-        "not explain it; in doc: only the chunks of the document with the answer compete; "
-        "IoU: tokens of the first five chunks against the answer's; tokens, time: relative to "
-        "early",
-        caption_justify="left",
-    )
-    table.add_column("configuration", min_width=18)
-    shown = [name for name in ("R@5", "R@10", "RR@10") if name in early.corpus and name != measure]
+    shown = [name for name in ("R@5", "RR@10") if name in early.corpus and name != measure]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("configuration")
     for name in (measure, "gain", "in doc", "gain", *shown, "IoU", "tokens", "time"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for result in results:
         table.add_row(
             escape(result.name),

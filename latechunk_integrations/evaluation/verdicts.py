@@ -105,7 +105,7 @@ def plain_words(early: ConfigurationResult, other: ConfigurationResult) -> str:
         sum(query.rank == 1 for query in result.queries) for result in (other, early)
     )
     work = ""
-    if early.costs.encoder_tokens and other is not early:
+    if early.costs.encoder_tokens:
         times = other.costs.encoder_tokens / early.costs.encoder_tokens
         work = f" Building the index takes {times:.1f} times the work of the model."
     return (
@@ -145,5 +145,5 @@ def verdict(comparison: Comparison, size: int | None) -> Verdict:
         f"{100 * difference.low:.1f} and {100 * difference.high:.1f}."
     )
     if difference.p_value > _CERTAIN:
-        return Verdict("unclear", "No difference that chance could not explain", detail, best)
+        return Verdict("unclear", "No clear difference: chance could explain it", detail, best)
     return Verdict("late", "Late chunking helps here", detail, best)
