@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.core.alignment import Aligner
 from latechunk_integrations.engine import LateChunkEngine
+from latechunk_integrations.evaluation.diagnostics import plain_cuts
 from latechunk_integrations.evaluation.similarity import compare_sentences, late_engine
 from latechunk_integrations.planning import Job, Planner
 from latechunk_integrations.schema import Mode, Parent
@@ -119,7 +120,7 @@ def inspect_parent(engine: LateChunkEngine, parent: Parent, query: str = "") -> 
         windows=_windows(job, text.offsets),
         chunks=_chunks(engine, job, text.offsets, query),
         query=query,
-        notes=tuple(f"{name}: {count}" for name, count in stats.to_dict().items() if count),
+        notes=plain_cuts(stats.to_dict()),
     )
 
 

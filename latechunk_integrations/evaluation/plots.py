@@ -251,12 +251,17 @@ def save_plots(comparison: Comparison, folder: str | Path) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     files = []
     for size in comparison.chunk_sizes:
+        chunks = "" if size is None else f", chunks of at most {size} tokens"
         named = {
-            "recall-corpus": recall_curves(comparison, size),
-            "recall-document": recall_curves(comparison, size, where="document"),
-            "gains": gains(comparison, size),
+            "recall-corpus": ("All documents", recall_curves(comparison, size)),
+            "recall-document": (
+                "Inside the document",
+                recall_curves(comparison, size, where="document"),
+            ),
+            "gains": ("Gain over early chunking", gains(comparison, size)),
         }
-        for name, figure in named.items():
+        for name, (title, figure) in named.items():
+            figure.suptitle(f"{comparison.dataset}: {title}{chunks}", parse_math=False)
             suffix = "" if size is None else f"-{size}"
             files.append(target / f"{name}{suffix}.png")
             figure.savefig(files[-1], dpi=160, facecolor="white")

@@ -55,7 +55,10 @@ def picture(draw: Callable[..., Figure], *args: Any, **kwargs: Any) -> dict[str,
 
 
 def _address(figure: Figure) -> str:
+    from matplotlib import rc_context  # noqa: PLC0415  # optional, and there if a figure is
+
     buffer = io.BytesIO()
-    # Without a date, so that the same results give the same page.
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    # Without date and random ids, so that the same results give the same page.
+    with rc_context({"svg.hashsalt": "latechunk"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -124,10 +124,11 @@ def sentence_spans(text: str) -> list[Span]:
 
 def late_engine(engine: LateChunkEngine) -> LateChunkEngine:
     """The same engine, with unit vectors, nothing left out, and late chunking on."""
+    left_out = engine.options.fallback in ("skip", "error")
     options = replace(
         engine.options,
         normalize=True,
-        fallback="window",
+        fallback="window" if left_out else engine.options.fallback,
         enabled=True,
         context_weight=engine.options.context_weight or 1.0,
     )
