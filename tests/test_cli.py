@@ -8,8 +8,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
 from latechunk_integrations.cli import app
