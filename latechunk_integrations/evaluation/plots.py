@@ -36,6 +36,8 @@ Theme: TypeAlias = Literal["light", "dark"]
 _WIDTH = 4.8
 _MAX_CURVES = 5
 _LABEL_CHARS = 44
+_QUERY_CHARS = 30
+_TITLE_CHARS = 55
 _COLOURS: dict[Theme, dict[str, str]] = {
     "light": {"ink": "#24292f", "faint": "#c9d1d9", "early": "#8a929c", "late": "#0b62b8"},
     "dark": {"ink": "#e6edf3", "faint": "#424a53", "early": "#9aa4af", "late": "#58a6ff"},
@@ -126,7 +128,7 @@ def gains(
             )
         axes.axvline(0, color=colours["ink"], linewidth=1)
         axes.set_yticks(rows, [result.name for result in results])
-        axes.invert_yaxis()
+        axes.set_ylim(len(results) - 0.4, -0.6)
         measure = main_measure(results[0]) if results else "nDCG@10"
         axes.set_xlabel(f"{measure}: points gained over early chunking")
         axes.legend(
@@ -167,7 +169,7 @@ def heat_map(similarities: Similarities, *, theme: Theme = "light") -> Figure:
             each.set_yticks(
                 range(len(similarities.queries)),
                 [
-                    textwrap.shorten(_drawable(query), 30, placeholder="…") or f"query {number}"
+                    _wrapped(query, _QUERY_CHARS, 2) or f"query {number}"
                     for number, query in enumerate(similarities.queries, 1)
                 ],
                 fontsize=7,
@@ -216,10 +218,7 @@ def sentence_bars(similarities: Similarities, query: int = 0, *, theme: Theme = 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    labels = [
-        "\n".join(textwrap.wrap(_drawable(chunk), _LABEL_CHARS, max_lines=3, placeholder=" …"))
-        for chunk in similarities.chunks
-    ]
+    labels = [_wrapped(chunk, _LABEL_CHARS, 3) for chunk in similarities.chunks]
     colours = _COLOURS[theme]
     with _figure(theme, height=1.3 + 0.62 * len(labels)) as (figure, axes):
         rows = np.arange(len(labels))
@@ -231,10 +230,8 @@ def sentence_bars(similarities: Similarities, query: int = 0, *, theme: Theme = 
         axes.invert_yaxis()
         axes.margins(x=0.12)
         axes.set_xlabel("similarity with the query")
-        axes.set_title(
-            "\n".join(textwrap.wrap(f"“{_drawable(similarities.queries[query])}”", 55)), fontsize=9
-        )
-        axes.legend(frameon=False, fontsize=8, loc="lower right")
+        axes.set_title(_wrapped(f"“{similarities.queries[query]}”", _TITLE_CHARS, 3), fontsize=9)
+        figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncol=2)
     return figure
 
 
@@ -286,6 +283,11 @@ def _chosen(
 def _difference(result: ConfigurationResult, where: str) -> Any:
     found = result.corpus_difference if where == "corpus" else result.document_difference
     return found[main_measure(result)]
+
+
+def _wrapped(text: str, width: int, max_lines: int) -> str:
+    lines = textwrap.wrap(_drawable(text), width, max_lines=max_lines, placeholder=" …")
+    return "\n".join(lines)
 
 
 def _drawable(text: str) -> str:

@@ -223,9 +223,9 @@ def _change(difference: Difference | None) -> str:
     if difference is None:
         return ""
     text = f"{100 * difference.mean:+.1f}"
-    if difference.low > 0:
-        return f"[green]{text}[/green]"
-    return f"[red]{text}[/red]" if difference.high < 0 else text
+    if not difference.clear:
+        return text
+    return f"[green]{text}[/green]" if difference.mean > 0 else f"[red]{text}[/red]"
 
 
 def _times(value: float, baseline: float) -> str:

@@ -23,7 +23,6 @@ __all__ = [
 ]
 
 _PREFERRED = "nDCG@10"
-_CERTAIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,9 @@ def verdict(comparison: Comparison, size: int | None) -> Verdict:
         f"{measure} is {100 * best.corpus[measure]:.1f} with '{best.name}' and "
         f"{100 * early.corpus[measure]:.1f} with plain early chunking: a gain of "
         f"{100 * difference.mean:.1f} points, with 95 % confidence between "
-        f"{100 * difference.low:.1f} and {100 * difference.high:.1f}."
+        f"{100 * difference.low:.1f} and {100 * difference.high:.1f} (p = "
+        f"{difference.p_value:.3f})."
     )
-    if difference.p_value > _CERTAIN:
+    if not difference.clear:
         return Verdict("unclear", "No clear difference: chance could explain it", detail, best)
     return Verdict("late", "Late chunking helps here", detail, best)
