@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,15 @@ class Inspection:
         """The highest similarity, above 0: the scale of bars."""
         scores = [s for chunk in self.chunks for s in (chunk.early, chunk.late) if s is not None]
         return max([*scores, 1e-6])
+
+    def best(self, side: Literal["early", "late"], n: int = 5) -> tuple[int, ...]:
+        """Numbers of the chunks most similar to the query, best first; none without a query."""
+        scores = {
+            number: score
+            for number, chunk in enumerate(self.chunks)
+            if (score := getattr(chunk, side)) is not None
+        }
+        return tuple(sorted(scores, key=lambda number: -scores[number])[:n])
 
 
 def inspect_parent(engine: LateChunkEngine, parent: Parent, query: str = "") -> Inspection:

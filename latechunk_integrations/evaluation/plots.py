@@ -35,6 +35,7 @@ Theme: TypeAlias = Literal["light", "dark"]
 # Narrow figures stay readable on a phone, where they shrink to its width.
 _WIDTH = 4.8
 _MAX_CURVES = 5
+_MARKED_CHUNKS = 60
 _LABEL_CHARS = 44
 _QUERY_CHARS = 30
 _TITLE_CHARS = 55
@@ -194,11 +195,19 @@ def chunk_bars(inspection: Inspection, *, theme: Theme = "light") -> Figure:
     """
     colours = _COLOURS[theme]
     numbers = np.arange(len(inspection.chunks))
+    few = len(numbers) <= _MARKED_CHUNKS
     with _figure(theme, height=2.6) as (figure, axes):
         for name, marker, line in (("early", "o", "--"), ("late", "s", "-")):
             values = [getattr(chunk, name) for chunk in inspection.chunks]
             axes.plot(
-                numbers, values, line, marker=marker, markersize=4, color=colours[name], label=name
+                numbers,
+                values,
+                line if few else "-",
+                marker=marker if few else "",
+                markersize=4,
+                linewidth=1.5 if few else 0.8,
+                color=colours[name],
+                label=name,
             )
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("chunk, in the order of the text")

@@ -126,18 +126,12 @@ def inspection_html(inspection: Inspection) -> str:
     """
     ends = [chunk.end for chunk in inspection.chunks]
     ends += [window.end for window in inspection.windows]
-    chunks = inspection.chunks
-    asked = bool(inspection.query and chunks)
-    numbers = range(len(chunks))
+    asked = bool(inspection.query and inspection.chunks)
     return render(
         "inspection.html.j2",
         inspection=inspection,
         length=max([1, *ends]),
         bars=picture(chunk_bars, inspection) if asked else None,
-        best={
-            "early": max(numbers, key=lambda n: chunks[n].early or 0.0, default=0),
-            "late": max(numbers, key=lambda n: chunks[n].late or 0.0, default=0),
-        },
     )
 
 

@@ -36,6 +36,7 @@ _LEGEND = (
 _BAR_CELLS = 40
 _SHOWN_CHARS = 160
 _SHOWN_DOCUMENTS = 20
+_SHOWN_WINDOWS = 12
 
 
 def show_comparison(comparison: Comparison, console: Console | None = None) -> None:
@@ -98,6 +99,10 @@ def show_inspection(inspection: Inspection, console: Console | None = None) -> N
     console.print(_windows_table(inspection))
     for number, chunk in enumerate(inspection.chunks):
         _print_chunk(console, number, chunk, inspection.highest)
+    if inspection.query:
+        for side in ("early", "late"):
+            best = ", ".join(map(str, inspection.best(side)))
+            console.print(f"most similar chunks, {side}: {best}", highlight=False)
     _notes(console, inspection.notes)
 
 
@@ -186,13 +191,16 @@ def _windows_table(inspection: Inspection) -> Table:
     table = Table(title="Windows: what the model reads in one go", title_justify="left")
     for name in ("window", "characters", "tokens", "preamble"):
         table.add_column(name, justify="right")
-    for number, window in enumerate(inspection.windows):
+    for number, window in enumerate(inspection.windows[:_SHOWN_WINDOWS]):
         table.add_row(
             str(number),
             f"{window.start}-{window.end}",
             str(window.n_tokens),
             str(window.preamble_tokens),
         )
+    more = len(inspection.windows) - _SHOWN_WINDOWS
+    if more > 0:
+        table.caption = f"and {more} more of the same kind"
     return table
 
 

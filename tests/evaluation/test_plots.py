@@ -115,7 +115,9 @@ def test_sentence_bars_show_one_query() -> None:
     assert late == pytest.approx(made.late[1].tolist())
 
 
-@pytest.mark.parametrize("scores", [[(0.1, 0.2)], [(0.1, 0.2), (-0.3, 0.4)]])
+@pytest.mark.parametrize(
+    "scores", [[(0.1, 0.2)], [(0.1, 0.2), (-0.3, 0.4)], [(n / 99, 0.5) for n in range(99)]]
+)
 def test_chunks_of_an_inspection_are_drawn_by_number(scores: list[tuple[float, float]]) -> None:
     (axes,) = chunk_bars(inspection(*scores)).axes
     assert _lines(axes) == {

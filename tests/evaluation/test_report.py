@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -58,7 +59,7 @@ class _Page(HTMLParser):
 def _checked(html: str) -> _Page:
     page = _Page(html)
     assert page.open == []
-    assert all(address.startswith("data:") for address in page.loads)
+    assert all(address.startswith(("data:", "#chunk-")) for address in page.loads)
     assert "url(" not in html
     assert "@import" not in html
     assert not {"script", "iframe", "object"} & set(page.tags)
@@ -194,9 +195,12 @@ def test_an_inspected_document_is_a_page(
     assert ("The question against the chunks" in page.text) is bool(query)
 
 
-def test_a_page_names_the_best_chunk_of_each_side(tiny_engine: LateChunkEngine) -> None:
+def test_a_page_leads_to_the_best_chunks_of_each_side(tiny_engine: LateChunkEngine) -> None:
     seen = inspect_parent(tiny_engine, Parent(BERLIN, sentence_spans(BERLIN)), "inhabitants")
-    early = max(range(4), key=lambda n: seen.chunks[n].early or 0)
-    late = max(range(4), key=lambda n: seen.chunks[n].late or 0)
-    words = " ".join(_checked(inspection_html(seen)).text.split())
-    assert f"is number {early} when each chunk is read alone (early) and number {late} " in words
+    html = inspection_html(seen)
+    for side in ("early", "late"):
+        scores = [getattr(chunk, side) for chunk in seen.chunks]
+        order = sorted(range(4), key=lambda n: -scores[n])
+        listed = html.partition(f"({side})</dt>")[2].partition("</dd>")[0]
+        assert re.findall(r'href="#chunk-(\d+)"', listed) == [str(n) for n in order]
+    assert set(re.findall(r'id="(chunk-\d+)"', html)) == {f"chunk-{n}" for n in range(4)}
