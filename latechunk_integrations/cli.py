@@ -15,7 +15,7 @@ from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import LateChunkError, OptionError
 from latechunk_integrations.evaluation import terminal
 from latechunk_integrations.evaluation.compare import compare
-from latechunk_integrations.evaluation.configurations import DEFAULT, QUICK
+from latechunk_integrations.evaluation.configurations import DEFAULT, RECOMMENDED
 from latechunk_integrations.evaluation.dataset import GoldenSet, read_documents
 from latechunk_integrations.evaluation.diagnostics import diagnose
 from latechunk_integrations.evaluation.inspection import inspect_parent
@@ -25,6 +25,7 @@ from latechunk_integrations.evaluation.report import (
     write_inspection,
     write_report,
 )
+from latechunk_integrations.evaluation.results import Configuration
 from latechunk_integrations.evaluation.splitters import split_text
 from latechunk_integrations.evaluation.tune import Choices, tune, write_options
 from latechunk_integrations.options import LateChunkOptions
@@ -34,6 +35,7 @@ __all__ = ["app"]
 
 _FAILED = 2
 _CHUNK_TOKENS = 128
+_QUICK = (Configuration(name="late", context_weight=1.0), RECOMMENDED)  # and early, always
 _HELP = "Measure, tune, inspect and index with late chunking."
 
 
@@ -132,7 +134,7 @@ def compare_command(  # noqa: PLR0913  # a command's parameters are its options
     comparison = compare(
         engine,
         golden,
-        QUICK if quick else DEFAULT,
+        _QUICK if quick else DEFAULT,
         splitter=splitter,
         chunk_sizes=chunk_sizes or _sizes(splitter, [_CHUNK_TOKENS]),
         cache=cache,

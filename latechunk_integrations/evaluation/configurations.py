@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from latechunk_integrations.evaluation.results import Configuration
 
-__all__ = ["BASELINE", "DEFAULT", "EARLY", "QUICK", "RECOMMENDED"]
+__all__ = ["BASELINE", "DEFAULT", "EARLY", "RECOMMENDED"]
 
 BASELINE = "early"
 """Name of the configuration that the others are compared with."""
@@ -50,6 +50,3 @@ DEFAULT = (
     ),
 )
 """Early, late, blends, header and preamble."""
-
-QUICK = (Configuration(name=BASELINE), Configuration(name="late", context_weight=1.0), RECOMMENDED)
-"""The first question only: does late chunking help, plain or as recommended?"""

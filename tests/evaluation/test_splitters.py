@@ -76,13 +76,13 @@ def test_a_splitter_may_be_a_path_a_function_or_a_frameworks_own(
 @pytest.mark.parametrize(
     ("splitter", "message"),
     [
-        ("sentance", "name 'recursive', 'sentences'"),
+        ("sentance", "no splitter 'sentance': name 'recursive'"),
         ("nowhere.to:be_found", "no splitter 'nowhere"),
         ("tests.evaluation.test_splitters:absent", "absent"),
-        ("tests.evaluation.test_splitters:BERLIN", "is no splitter"),
-        ("pathlib:Path", "cannot be used"),
+        ("tests.evaluation.test_splitters:BERLIN", "a name, a function or an object"),
+        ("fractions:Fraction", "cannot be built"),
         ("native", "only a golden set"),
-        (7, "is no splitter"),
+        (7, "a name, a function or an object"),
         (lambda _: [], "gave no chunk"),
         (nowhere, "gave no chunk"),
     ],
@@ -92,7 +92,7 @@ def test_what_is_no_splitter_is_refused(
 ) -> None:
     with pytest.raises(OptionError, match=message):
         split_text(
-            BERLIN, splitter, 16 if splitter == "pathlib:Path" else None, tiny_engine.encoder
+            BERLIN, splitter, 16 if splitter == "fractions:Fraction" else None, tiny_engine.encoder
         )
 
 
