@@ -167,7 +167,7 @@ def similarities_of(
     )
     ((spans,), _) = split_documents(alone, splitter, size, engine.encoder)
     best = best_late(comparison, size).configuration
-    options = replace(engine.options, **best.options())
+    options = replace(engine.options, enabled=True, **best.options())
     found = compare_sentences(
         LateChunkEngine(engine.encoder, options),
         document.text,
