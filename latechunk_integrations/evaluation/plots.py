@@ -205,7 +205,7 @@ def chunk_bars(inspection: Inspection, *, theme: Theme = "light") -> Figure:
                 line if few else "-",
                 marker=marker if few else "",
                 markersize=4,
-                linewidth=1.5 if few else 0.8,
+                linewidth=0.8 if name == "early" and not few else 1.5,
                 color=colours[name],
                 label=name,
             )
@@ -267,7 +267,8 @@ def save_plots(comparison: Comparison, folder: str | Path) -> list[Path]:
             "gains": ("Gain over early chunking", gains(comparison, size)),
         }
         for name, (title, figure) in named.items():
-            figure.suptitle(f"{comparison.dataset}: {title}{chunks}", parse_math=False)
+            heading = _wrapped(f"{comparison.dataset}: {title}{chunks}", _TITLE_CHARS, 2)
+            figure.suptitle(heading, fontsize=9, parse_math=False)
             suffix = "" if size is None else f"-{size}"
             files.append(target / f"{name}{suffix}.png")
             figure.savefig(files[-1], dpi=160, facecolor="white")
