@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
 from latechunk_integrations.cli import app
+from latechunk_integrations.evaluation.configurations import DEFAULT
 from latechunk_integrations.evaluation.results import Comparison
 from tests.evaluation.support import BERLIN, ROWS, write_jsonl, write_quotes, write_set
 
@@ -59,8 +60,9 @@ def test_compare_takes_rows_of_quotes_another_splitter_and_all_configurations(
 ) -> None:
     rows = write_quotes(tmp_path)
     rows.write_text(rows.read_text("utf-8") + "Lost?,berlin.txt,stands nowhere\n", "utf-8")
-    printed = _worked("compare", rows, *model, "--splitter", "sentences")
-    assert "blend 0.7" in printed
+    data = tmp_path / "figures.json"
+    printed = _worked("compare", rows, *model, "--splitter", "sentences", "--json", data)
+    assert Comparison.from_json(data).names == tuple(each.name for each in DEFAULT)
     assert "line 6: the quote 'stands nowhere' does not stand in its document" in printed
     moved = tmp_path / "rows"
     moved.mkdir()
