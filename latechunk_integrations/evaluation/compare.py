@@ -154,8 +154,8 @@ class _Judge:
         ]
         texts = [document.text for document in golden.documents]
         tokens = engine.encoder.tokenize(texts, "")
-        self._token_starts = {
-            document.doc_id: np.asarray(found.offsets)[:, 0].astype(np.int64)
+        self._offsets = {
+            document.doc_id: np.asarray(found.offsets).astype(np.int64)
             for document, found in zip(golden.documents, tokens, strict=True)
         }
 
@@ -240,7 +240,7 @@ class _Judge:
 
     def _tokens(self, hits: Sequence[tuple[Hit, ...]]) -> dict[str, float]:
         scores = [
-            token_scores([(h.doc_id, h.start, h.end) for h in top], gold, self._token_starts)
+            token_scores([(h.doc_id, h.start, h.end) for h in top], gold, self._offsets)
             for top, gold in zip(hits, self._gold, strict=True)
         ]
         means = np.mean(scores, axis=0).tolist()

@@ -165,7 +165,7 @@ class Passes:
         self, parents: Sequence[Parent], options: Mapping[str, Any], what: str
     ) -> CachedVectors:
         # A parent left out would leave holes in the comparison, so none is.
-        kept: dict[str, Any] = {"fallback": "window", "normalize": True}
+        kept: dict[str, Any] = {"fallback": "window", "normalize": True, "enabled": True}
         asked = replace(self._engine.options, **kept | dict(options))
         engine = LateChunkEngine(self._engine.encoder, asked)
 

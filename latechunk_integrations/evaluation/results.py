@@ -30,6 +30,8 @@ __all__ = [
     "TuneResult",
 ]
 
+_CHANCE = 0.05
+
 HeaderUse: TypeAlias = Literal["none", "prepended", "attended"]
 """Nothing of the title, the title in front of each chunk and pooled, or attended to only."""
 
@@ -138,6 +140,11 @@ class Difference:
     low: float
     high: float
     p_value: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether chance hardly explains it: p below 0.05, and the interval apart from zero."""
+        return self.p_value < _CHANCE and not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)
