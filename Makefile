@@ -15,10 +15,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench build clean
+.PHONY: help demo test lint format bench bench-quality build clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 demo: $(INSTALLED) ## Index sample documents early and late, and compare where the right chunk lands
 	$(BIN)/python examples/demo.py
@@ -44,6 +44,10 @@ bench: $(INSTALLED) ## Measure throughput and memory against named peers
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.langchain_index
 	$(BIN)/python -m benchmarks.llama_index_loop
+
+# The golden sets are no part of the project; without them it says so and does nothing.
+bench-quality: $(INSTALLED) ## Measure retrieval quality: early, late, blends, over golden sets
+	$(BIN)/python -m benchmarks.quality $(ARGS)
 
 # Tried in an environment of its own, without extras: what a user gets who installs only the wheel.
 build: $(INSTALLED) ## Build the wheel and try it in a fresh environment without extras

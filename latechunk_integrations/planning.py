@@ -211,18 +211,25 @@ class Planner:
         first_row: int = 0,
     ) -> Passage:
         lead = np.concatenate([self._encoder.lead, prompt])
+        edges = self._pools_edges(tokens)
         unpooled = len(prompt) and not self._encoder.prompt_pooled
         return Passage(
             lead=lead,
             # sentence-transformers leaves out what stands before the prompt along with it.
-            lead_pooled=len(lead) if unpooled else 0,
+            lead_pooled=len(lead) if unpooled or not edges else 0,
             header=self._encoder.tokenize_header(header)[: budget.header],
             tokens=tokens,
             tail=self._encoder.tail,
             spans=spans,
             first_row=first_row,
             table=table,
+            tail_pooled=edges,
         )
+
+    def _pools_edges(self, tokens: TokenBuffer) -> bool:
+        """Also where a special token is all that there is to pool, or what the model reads."""
+        means = self._encoder.pooling in ("mean", "weighted")
+        return self._options.pool_edges or not means or tokens.n_tokens == 0
 
     def _table(self, n_rows: int) -> SumTable:
         return SumTable(n_rows, self._encoder.token_dim)

@@ -85,6 +85,7 @@ class Passage:
         spans: Token ranges of the chunks.
         first_row: Row of the first chunk in the table; the others follow.
         table: Where the sums go.
+        tail_pooled: The chunk that holds the text's last token pools the tail too.
     """
 
     lead: NDArray[np.int32]
@@ -95,6 +96,7 @@ class Passage:
     spans: TokenSpans
     first_row: int
     table: SumTable
+    tail_pooled: bool = True
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def passage_windows(passage: Passage, plan: WindowPlan, mode: PoolingMode) -> It
             tail=len(passage.tail),
             is_first=start == 0,
             is_last=end == n_tokens,
+            tail_pooled=passage.tail_pooled,
         )
         bags = chunk_bags(passage.spans, n_tokens, layout, mode)
         if not len(bags.chunks):
