@@ -136,7 +136,7 @@ def test_hits_are_the_best_chunks_with_their_places(compared: Comparison) -> Non
                 hit.doc_id == g.doc_id and hit.start < g.end and hit.end > g.start for g in gold
             )
             assert hit.relevant is inside
-            assert not hit.relevant or query.rank is not None and query.rank <= rank
+            assert not hit.relevant or (query.rank is not None and query.rank <= rank)
 
 
 def test_a_result_survives_json(compared: Comparison, tmp_path: Path) -> None:

@@ -32,8 +32,10 @@ _TITLED_BLANK = 20  # tokens of a chunk of white space, special tokens and title
 BLANK = LONG.index("café.") + 5
 SPANS: dict[int | None, list[CharSpans]] = {
     # One chunk is white space alone, which cannot be done late.
-    40: [CharSpans([(0, 40), (40, BLANK), (BLANK, BLANK + 4), (BLANK, len(LONG))])]
-    + [CharSpans([(0, 20), (20, len(SHORT))])],
+    40: [
+        CharSpans([(0, 40), (40, BLANK), (BLANK, BLANK + 4), (BLANK, len(LONG))]),
+        CharSpans([(0, 20), (20, len(SHORT))]),
+    ],
     None: [CharSpans([(0, len(LONG))]), CharSpans([(3, 7)])],
 }
 CONFIGURATIONS = [
