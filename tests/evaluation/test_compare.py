@@ -17,7 +17,7 @@ from latechunk_integrations.evaluation.compare import compare
 from latechunk_integrations.evaluation.configurations import BASELINE
 from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
 from latechunk_integrations.evaluation.results import Comparison, Configuration
-from tests.evaluation.word_encoder import WordEncoder, word_engine
+from tests.evaluation.word_encoder import WordEncoder, lines, word_engine
 
 _SUBJECTS = ("crane", "tower", "bridge", "harbour", "tunnel")
 _FACTS = ("is tall", "is old and red", "was built by hand", "opens at noon", "has a clock")
@@ -25,23 +25,14 @@ LATE = Configuration(name="late", context_weight=1.0)
 TITLED = Configuration(name="titled", context_weight=0.5, header="attended", header_weight=0.1)
 
 
-def _lines(text: str) -> list[tuple[int, int]]:
-    """Each line is a chunk."""
-    spans, at = [], 0
-    for line in text.split("\n"):
-        spans.append((at, at + len(line)))
-        at += len(line) + 1
-    return spans
-
-
 def _pairs(text: str) -> list[tuple[int, int]]:
-    lines = _lines(text)
-    return [(a[0], b[1]) for a, b in zip(lines[::2], [*lines[1::2], lines[-1]], strict=False)]
+    each = lines(text)
+    return [(a[0], b[1]) for a, b in zip(each[::2], [*each[1::2], each[-1]], strict=False)]
 
 
 def sized(text: str, chunk_size: int) -> list[tuple[int, int]]:
     """One line or two."""
-    return _lines(text) if chunk_size == 1 else _pairs(text)
+    return lines(text) if chunk_size == 1 else _pairs(text)
 
 
 def _set() -> GoldenSet:
@@ -65,7 +56,7 @@ def _by_loops(
     one = LateChunkEngine(engine.encoder, replace(engine.options, context_weight=weight))
     chunks = []
     for document in golden.documents:
-        spans = _lines(document.text)
+        spans = lines(document.text)
         (found,) = one.embed([Parent(document.text, spans)])
         chunks += [
             (document.doc_id, span, row) for span, row in zip(spans, found.vectors, strict=True)
@@ -92,7 +83,7 @@ def _measured(hits: Sequence[bool]) -> tuple[float, int]:
 
 @pytest.fixture(scope="module")
 def compared() -> Comparison:
-    return compare(word_engine(), _set(), [LATE, TITLED], splitter=_lines, chunk_sizes=[None])
+    return compare(word_engine(), _set(), [LATE, TITLED], splitter=lines, chunk_sizes=[None])
 
 
 @pytest.mark.parametrize(("name", "weight"), [(BASELINE, 0.0), ("late", 1.0)])
@@ -164,7 +155,7 @@ def test_one_forward_pass_serves_all_weights_and_a_cache_all_runs(tmp_path: Path
     encoder = engine.encoder
     assert isinstance(encoder, WordEncoder)
     weights = [Configuration(name=f"{w}", context_weight=w) for w in (0.2, 0.4, 0.6, 0.8)]
-    options: dict[str, Any] = {"splitter": _lines, "chunk_sizes": [None], "cache": tmp_path}
+    options: dict[str, Any] = {"splitter": lines, "chunk_sizes": [None], "cache": tmp_path}
     compare(engine, _set(), [LATE], **options)
     n_forward = encoder.n_forward
     first = compare(engine, _set(), [LATE, *weights], **options)
@@ -177,14 +168,14 @@ def test_of_equal_chunks_the_earlier_one_ranks_first() -> None:
     golden = GoldenSet(
         "ties", (Document("d", text),), (Query("q", "d", "same"),), (GoldSpan("q", "d", 11, 15),)
     )
-    early = compare(word_engine(), golden, [], splitter=_lines, chunk_sizes=[None]).get(BASELINE)
+    early = compare(word_engine(), golden, [], splitter=lines, chunk_sizes=[None]).get(BASELINE)
     assert (early.queries[0].rank, early.queries[0].scores["RR@10"]) == (2, 0.5)
 
 
 def test_an_answer_between_the_chunks_is_said_and_counts_as_not_found() -> None:
     golden = _set()
     heads = compare(
-        word_engine(), golden, [LATE], splitter=lambda text: _lines(text)[:2], chunk_sizes=[None]
+        word_engine(), golden, [LATE], splitter=lambda text: lines(text)[:2], chunk_sizes=[None]
     )
     late = heads.get("late")
     assert {query.rank for query in late.queries if not query.query_id.endswith("0")} == {None}
@@ -204,9 +195,9 @@ def test_configurations_that_cannot_be_compared_are_refused(
     configurations: list[Configuration], message: str
 ) -> None:
     with pytest.raises(OptionError, match=message):
-        compare(word_engine(), _set(), configurations, splitter=_lines, chunk_sizes=[None])
+        compare(word_engine(), _set(), configurations, splitter=lines, chunk_sizes=[None])
 
 
 def test_a_measure_without_a_cutoff_is_refused() -> None:
     with pytest.raises(OptionError, match="cutoff"):
-        compare(word_engine(), _set(), [LATE], splitter=_lines, measures=["nDCG"])
+        compare(word_engine(), _set(), [LATE], splitter=lines, measures=["nDCG"])

@@ -15,19 +15,10 @@ from latechunk_integrations.evaluation.configurations import BASELINE
 from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
 from latechunk_integrations.evaluation.results import TuneResult
 from latechunk_integrations.evaluation.tune import Choices, tune, write_options
-from tests.evaluation.word_encoder import word_engine
+from tests.evaluation.word_encoder import lines, word_engine
 
 CHOICES = Choices(chunk_sizes=(None,))
 _N_DOCUMENTS = 30
-
-
-def lines(text: str) -> list[tuple[int, int]]:
-    """Each line is a chunk."""
-    spans, at = [], 0
-    for line in text.split("\n"):
-        spans.append((at, at + len(line)))
-        at += len(line) + 1
-    return spans
 
 
 def _set(name: str, texts: list[tuple[str, str]], queries: list[tuple[int, str, str]]) -> GoldenSet:

@@ -80,3 +80,8 @@ class WordEncoder:
 def word_engine(context: float = 1.0) -> LateChunkEngine:
     """An engine over a `WordEncoder`."""
     return LateChunkEngine(WordEncoder(context), LateChunkOptions(model="words"))
+
+
+def lines(text: str) -> list[tuple[int, int]]:
+    """A splitter: each line is a chunk."""
+    return [match.span() for match in re.finditer("[^\n]+", text)]
