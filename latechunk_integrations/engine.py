@@ -2,10 +2,11 @@
 
 The steps, one function in one file each; none looks back:
 
-    parents -> jobs, jobs -> windows        planning.py, which calls
+    parents -> jobs, jobs -> windows        planning.py, one block ahead, which calls
     text -> token ids, offsets              encoders
     character spans -> token spans          core/alignment.py
     tokens -> windows                       core/windows.py
+    windows -> batches -> chunk sums        running.py, which calls
     windows -> batches                      core/batching.py
     batch -> token embeddings               encoders
     token embeddings -> chunk sums          core/pooling.py
@@ -14,6 +15,7 @@ The steps, one function in one file each; none looks back:
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections import deque
@@ -23,18 +25,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from latechunk_integrations.core.batching import pack
-from latechunk_integrations.core.passages import SumTable, Window
-from latechunk_integrations.core.pooling import join_bags, sum_bags
-from latechunk_integrations.encoders.base import QueryEncoder, TokenEncoder
-from latechunk_integrations.encoders.local import LocalEncoder
+from latechunk_integrations.chunk_flow.flow import ChunkFlow
+from latechunk_integrations.core.passages import SumTable
+from latechunk_integrations.encoders.base import (
+    ChunkEncoder,
+    QueryEncoder,
+    QueryPartner,
+    TokenEncoder,
+)
+from latechunk_integrations.encoders.description import ModelDescription, describe
+from latechunk_integrations.encoders.registry import load_encoder
 from latechunk_integrations.errors import InputTypeError, OptionError, ParentTooLongError
-from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
 from latechunk_integrations.planning import Job, Planner
+from latechunk_integrations.running import WindowRunner
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent, check_characters
 from latechunk_integrations.stats import EngineStats
 
@@ -43,28 +50,39 @@ __all__ = ["LateChunkEngine", "shared_engine"]
 # Raise this when the same input and options give other vectors than before.
 ALGORITHM_VERSION = 1
 
-# Windows wait until this many batches are full, so that sorting by length pays.
-_BUFFER_BATCHES = 16
+# Windows of about this many batches are planned at once, so that sorting by length pays.
+_BLOCK_BATCHES = 16
 # Rows that pass through the heads at once.
 _FINISH_ROWS = 1_024
 # Options that change how the work is done but not its result.
-_NEUTRAL_OPTIONS = ("model", "device", "revision", "trust_remote_code", "batch_tokens", "strict")
+_NEUTRAL_OPTIONS = (
+    *("model", "device", "revision", "trust_remote_code", "batch_tokens", "strict"),
+    *("encoder", *TRANSPORT_OPTIONS),
+)
 
 
 class LateChunkEngine:
     """Embeds chunks with the context of their parent.
 
     Args:
-        encoder: What turns text into token embeddings.
+        encoder: What turns text into token embeddings, or chunks into vectors.
         options: See `LateChunkOptions`.
     """
 
-    def __init__(self, encoder: TokenEncoder, options: LateChunkOptions) -> None:
-        self.encoder = encoder
+    def __init__(self, encoder: TokenEncoder | ChunkEncoder, options: LateChunkOptions) -> None:
+        self._encoder = encoder
         self.options = options
-        self._batch_tokens = options.batch_tokens or encoder.batch_tokens
         self._stats = EngineStats()
-        self._planner = Planner(encoder, options, self._stats)
+        self._partner: QueryPartner | None = None
+        self._chunk_flow: ChunkFlow | None = None
+        if isinstance(encoder, ChunkEncoder):
+            self._chunk_flow = ChunkFlow(encoder, options, self._stats)
+        else:
+            self._token_encoder = encoder
+            self._planner = Planner(encoder, options, self._stats)
+            self._runner = WindowRunner(
+                encoder, options.batch_tokens or encoder.batch_tokens, self._stats
+            )
 
     @classmethod
     def from_pretrained(cls, model: str, **options: Any) -> LateChunkEngine:
@@ -88,12 +106,44 @@ class LateChunkEngine:
     @classmethod
     def from_options(cls, options: LateChunkOptions) -> LateChunkEngine:
         """Load the model that the options name."""
-        return cls(LocalEncoder.load(options), options)
+        return cls(load_encoder(options), options)
+
+    def with_queries(self, partner: QueryPartner) -> LateChunkEngine:
+        """This engine, with queries and standalone texts through another encoder.
+
+        Both share their encoder, counts and fingerprint: the partner gives the same vectors
+        another way. Copies that are unpickled or read from a configuration have no partner.
+
+        Args:
+            partner: Such as a `NomicQueryEncoder`.
+
+        Raises:
+            MismatchedQueriesError: Its vectors are in another space than the chunks.
+        """
+        partner.check_index(self.encoder, self.options)
+        engine = copy.copy(self)
+        engine._partner = partner  # noqa: SLF001  # of our own class
+        return engine
+
+    @property
+    def encoder(self) -> TokenEncoder:
+        """The encoder, for what needs tokens and their embeddings.
+
+        Raises:
+            OptionError: The encoder gives chunk vectors only.
+        """
+        if self._chunk_flow is not None:
+            raise OptionError(
+                f"encoder={self.options.encoder!r} gives vectors of chunks, no tokens: what was "
+                "asked for needs an encoder that gives tokens (local, tei, vllm), or a size in "
+                "characters where that can be chosen"
+            )
+        return self._token_encoder
 
     @property
     def dimensions(self) -> int:
         """Width of a vector."""
-        return self.encoder.dimensions
+        return self._encoder.dimensions
 
     @property
     def fingerprint(self) -> str:
@@ -103,13 +153,21 @@ class LateChunkEngine:
             for name, value in self.options.to_dict().items()
             if name not in _NEUTRAL_OPTIONS
         }
-        parts = [str(ALGORITHM_VERSION), self.encoder.fingerprint, json.dumps(options)]
+        parts = [str(ALGORITHM_VERSION), self._encoder.fingerprint, json.dumps(options)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+    def describe(self) -> ModelDescription:
+        """The model's contract, and what the options made of it; ``print`` shows a table."""
+        return describe(self.encoder, self.options, fingerprint=self.fingerprint)
 
     @property
     def stats(self) -> dict[str, int]:
-        """Counts since the engine was built: parents, chunks, windows, tokens, fallbacks."""
-        return self._stats.to_dict()
+        """Counts since the engine was built: parents, chunks, windows, tokens, fallbacks.
+
+        Of an API: ``requests`` and billed ``tokens`` since its encoder was built.
+        """
+        used = {} if self._chunk_flow is None else self._chunk_flow.usage
+        return {**used, **self._stats.to_dict()}
 
     def embed(
         self, parents: Sequence[Parent], *, show_progress: bool = False
@@ -134,20 +192,15 @@ class LateChunkEngine:
 
         See `embed` for the errors.
         """
+        if self._chunk_flow is not None:
+            yield from self._chunk_flow.parents(_check_parents(parents))
+            return
         waiting: deque[Job] = deque()
-        windows: list[Window] = []
-        n_buffered = 0
-        for job in self._planner.jobs(_check_parents(parents)):
-            waiting.append(job)
-            for window in self._planner.windows(job):
-                windows.append(window)
-                n_buffered += window.length
-                if n_buffered >= _BUFFER_BATCHES * self._batch_tokens:
-                    self._run(windows)
-                    windows, n_buffered = [], 0
-                    yield from self._finished(waiting)
-        self._run(windows)
-        yield from self._finished(waiting)
+        n_tokens = _BLOCK_BATCHES * self._runner.batch_tokens
+        for block in self._planner.blocks(_check_parents(parents), n_tokens):
+            waiting.extend(block.jobs)
+            self._runner.run(block.windows)
+            yield from self._finished(waiting)
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """The vector of one query, float32, shape ``(dimensions,)``: never late-chunked."""
@@ -162,6 +215,8 @@ class LateChunkEngine:
         What holds for a text that is too long for the model holds here too: see `embed_texts`.
         """
         _check_texts(texts)
+        if self._chunk_flow is not None:
+            return self._chunk_flow.queries(texts)
         encoder = self._plain_encoder()
         self._check_truncation(texts, encoder.query_prompt)
         return self._scaled(encoder.encode_queries(texts))
@@ -182,45 +237,12 @@ class LateChunkEngine:
             ParentTooLongError: ``strict`` and a text would be cut.
         """
         _check_texts(texts)
+        if self._chunk_flow is not None:
+            return self._chunk_flow.texts(texts)
         encoder = self._plain_encoder()
         self._check_truncation(texts, self.encoder.document_prompt)
         self._stats.count("plain_texts", len(texts))
         return self._scaled(encoder.encode_documents(texts))
-
-    def _run(self, windows: list[Window]) -> None:
-        """Encode windows in batches; when memory runs out, halve the batches and go on."""
-        lengths = np.array([window.length for window in windows], dtype=np.int64)
-        batches = deque(pack(lengths, self._batch_tokens))
-        while batches:
-            batch = batches[0]
-            try:
-                self._run_batch([windows[i] for i in batch])
-                batches.popleft()
-            except torch.OutOfMemoryError:
-                if len(batch) == 1:
-                    raise
-                self._batch_tokens = int(lengths[batch].max()) * len(batch) // 2
-                self._stats.report(
-                    "out_of_memory",
-                    f"out of memory: batches are cut to {self._batch_tokens} tokens from here on",
-                )
-                left = np.concatenate(list(batches))
-                batches = deque(left[b] for b in pack(lengths[left], self._batch_tokens))
-        self._stats.count("windows", len(windows))
-        self._stats.count("tokens", int(lengths.sum()))
-
-    def _run_batch(self, windows: Sequence[Window]) -> None:
-        lengths = np.array([window.length for window in windows], dtype=np.int64)
-        ids = np.full((len(windows), int(lengths.max())), self.encoder.pad_id, np.int64)
-        for row, window in zip(ids, windows, strict=True):
-            row[: window.length] = window.ids
-        bags = join_bags([window.bags for window in windows], ids.shape[1])
-        device_sums, weights = sum_bags(self.encoder.forward(ids, lengths), bags)
-        sums: NDArray[np.float32] = device_sums.cpu().numpy()
-        end = 0
-        for window in windows:
-            start, end = end, end + len(window.bags.chunks)
-            window.table.add(window.rows, sums[start:end], weights[start:end])
 
     def _finished(self, waiting: deque[Job]) -> Iterator[ChunkVectors]:
         while waiting and waiting[0].done:
@@ -275,6 +297,8 @@ class LateChunkEngine:
         return vectors
 
     def _plain_encoder(self) -> QueryEncoder:
+        if self._partner is not None:
+            return self._partner
         if not isinstance(self.encoder, QueryEncoder):
             raise OptionError(f"{type(self.encoder).__name__} cannot embed queries")
         return self.encoder

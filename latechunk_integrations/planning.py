@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -17,6 +18,7 @@ from latechunk_integrations.core.passages import (
     Window,
     passage_windows,
 )
+from latechunk_integrations.core.pooling import PoolingMode
 from latechunk_integrations.core.windows import (
     WindowBudget,
     WindowPlan,
@@ -24,18 +26,22 @@ from latechunk_integrations.core.windows import (
     plan_windows,
 )
 from latechunk_integrations.encoders.base import TokenEncoder, TokenizedText
-from latechunk_integrations.errors import ChunkWithoutTokenError, ParentTooLongError
+from latechunk_integrations.errors import ChunkWithoutTokenError, ParentTooLongError, naming
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent, TokenSpans
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["Job", "Planner"]
+__all__ = ["Block", "Job", "Planner"]
 
 # Texts are handed to the tokenizer in groups of this size, which it spreads over threads.
 _GROUP_TEXTS = 64
 _GROUP_CHARS = 1 << 18
 # Longer texts are tokenized piece by piece, in bounded memory.
 _LONG_TEXT_CHARS = 1 << 17
+# Less than most texts hold, so that the parents drawn together rarely make a second block.
+_CHARS_PER_TOKEN = 3
+# What a parent costs besides its characters, so that the number of tiny ones is bounded too.
+_PARENT_CHARS = 32
 
 
 @dataclass
@@ -69,8 +75,26 @@ class Job:
     @property
     def done(self) -> bool:
         """Whether every sum is complete."""
+        # In this order: until all is planned, another thread may still be adding tables.
+        if not self.planned:
+            return False
         tables = (self.late, self.alone, self.header)
-        return self.planned and all(table is None or table.n_open == 0 for table in tables)
+        return all(table is None or table.n_open == 0 for table in tables)
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is encoded together.
+
+    Args:
+        jobs: Jobs that begin in this block, in the order of their parents.
+        windows: Windows of these jobs and of the last one before them.
+        is_last: No block of the same parents follows.
+    """
+
+    jobs: list[Job]
+    windows: list[Window]
+    is_last: bool
 
 
 class Planner:
@@ -88,6 +112,51 @@ class Planner:
         self._encoder = encoder
         self._options = options
         self._stats = stats
+        # An encoder may pool a text that stands alone as its model does it, and chunks otherwise.
+        self._alone_pooling = getattr(encoder, "standalone_pooling", encoder.pooling)
+
+    def blocks(self, parents: Iterable[Parent], n_tokens: int) -> Iterator[Block]:
+        """Blocks of windows, each planned by another thread while the caller encodes one.
+
+        Parents are drawn in the caller's thread: a database cursor or a context variable behind
+        them may belong to it.
+
+        Args:
+            parents: Any number of parents.
+            n_tokens: About as many tokens make a block.
+
+        Raises:
+            ParentTooLongError: A parent is too long for the options.
+            ChunkWithoutTokenError: ``strict`` and no token overlaps a chunk.
+        """
+        planned: Block | None = None
+        # Leaving this, also when the caller closes the stream, waits for the block in hand.
+        with ThreadPoolExecutor(1, thread_name_prefix="latechunk-plan") as thread:
+            for group in _groups(parents, n_tokens * _CHARS_PER_TOKEN, None):
+                blocks = self._blocks(group, n_tokens)
+                is_last = False
+                while not is_last:
+                    following = thread.submit(next, blocks)
+                    if planned is not None:
+                        yield planned
+                    planned = following.result()
+                    is_last = planned.is_last
+        if planned is not None:
+            yield planned
+
+    def _blocks(self, parents: Iterable[Parent], n_tokens: int) -> Iterator[Block]:
+        jobs: list[Job] = []
+        windows: list[Window] = []
+        n_planned = 0
+        for job in self.jobs(parents):
+            jobs.append(job)
+            for window in self.windows(job):
+                windows.append(window)
+                n_planned += window.length
+                if n_planned >= n_tokens:
+                    yield Block(jobs, windows, is_last=False)
+                    jobs, windows, n_planned = [], [], 0
+        yield Block(jobs, windows, is_last=True)
 
     def jobs(self, parents: Iterable[Parent]) -> Iterator[Job]:
         """Tokenize parents in groups, and decide what is done with each.
@@ -97,12 +166,13 @@ class Planner:
             ChunkWithoutTokenError: ``strict`` and no token overlaps a chunk.
         """
         prompt = self._encoder.document_prompt
-        for group in _grouped(parents):
+        for group in _groups(parents, _GROUP_CHARS, _GROUP_TEXTS):
             if not self._options.late:
                 yield from map(_standalone_job, group)
                 continue
             short = [parent.text for parent in group if not _is_long(parent)]
-            tokens = iter(self._encoder.tokenize(short, prompt))
+            with naming([parent.id for parent in group if not _is_long(parent)]):
+                tokens = iter(self._encoder.tokenize(short, prompt))
             for parent in group:
                 if _is_long(parent):
                     yield self._job(parent, self._encoder.tokenize_pieces(parent.text, prompt))
@@ -118,11 +188,11 @@ class Planner:
             job.passage = None
         header = job.parent.header
         if len(job.alone_rows):
-            job.alone = self._table(len(job.alone_rows))
+            job.alone = self._table(len(job.alone_rows), job.parent)
             texts = (job.parent.chunk_text(int(row)) for row in job.alone_rows)
             yield from self._text_windows(texts, header, job.alone)
         if self._options.header_weight and header.strip() and not job.skipped:
-            job.header = self._table(1)
+            job.header = self._table(1, job.parent)
             yield from self._text_windows([header], "", job.header)
         job.planned = True
 
@@ -130,10 +200,14 @@ class Planner:
         aligner = Aligner(parent.spans)
         ids: list[NDArray[np.int32]] = []
         prompts: list[NDArray[np.int32]] = []
-        for piece in pieces:
-            aligner.add(piece.offsets)
-            ids.append(piece.ids)
-            prompts.append(piece.prompt)
+        edges: list[NDArray[np.int64]] = []
+        with naming([parent.id]):
+            for piece in pieces:
+                if piece.edges is not None:
+                    edges.append(piece.edges + aligner.n_tokens)
+                aligner.add(piece.offsets)
+                ids.append(piece.ids)
+                prompts.append(piece.prompt)
         tokens, prompt = TokenBuffer(ids), np.concatenate(prompts)
         if tokens.n_tokens < self._options.min_parent_tokens:
             self._stats.count("short_parents")
@@ -142,7 +216,8 @@ class Planner:
         self._report_cut(parent, budget)
         if tokens.n_tokens > budget.room and self._options.fallback != "window":
             return self._long_job(parent, tokens.n_tokens, budget.room)
-        return self._late_job(parent, tokens, prompt, budget, aligner.token_spans())
+        plan = plan_windows(tokens.n_tokens, budget, np.concatenate(edges) if edges else None)
+        return self._late_job(parent, tokens, prompt, budget, plan, aligner.token_spans())
 
     def _late_job(
         self,
@@ -150,6 +225,7 @@ class Planner:
         tokens: TokenBuffer,
         prompt: NDArray[np.int32],
         budget: WindowBudget,
+        plan: WindowPlan,
         spans: TokenSpans,
     ) -> Job:
         without = np.flatnonzero(spans.lengths == 0)
@@ -157,14 +233,25 @@ class Planner:
             self._report_without_token(parent, without)
         if len(without) == len(spans):
             return _standalone_job(parent)
-        table = self._table(len(spans))
+        table = self._table(len(spans), parent)
         return Job(
             parent,
-            passage=self._passage(tokens, prompt, budget, parent.header, spans, table),
-            plan=plan_windows(tokens.n_tokens, budget),
+            passage=self._passage(
+                tokens, prompt, budget, parent.header, spans, table, self._encoder.pooling
+            ),
+            plan=plan,
             late=table,
-            alone_rows=np.arange(len(spans)) if self._options.standalone else without,
+            alone_rows=self._blended(parent, spans) if self._options.standalone else without,
         )
+
+    def _blended(self, parent: Parent, spans: TokenSpans) -> NDArray[np.int64]:
+        """The chunks whose standalone vector is another than their late one.
+
+        A chunk over the whole text goes through the same windows alone as with its parent.
+        """
+        whole = (parent.spans.starts == 0) & (parent.spans.ends == len(parent.text))
+        same = whole & (spans.lengths > 0) & (self._alone_pooling == self._encoder.pooling)
+        return np.flatnonzero(~same)
 
     def _long_job(self, parent: Parent, n_tokens: int, room: int) -> Job:
         reason = (
@@ -183,7 +270,9 @@ class Planner:
         """The windows of texts embedded alone, each one chunk: a row of the table."""
         n_done = 0
         for group in _grouped_texts(texts):
-            for text in self._encoder.tokenize(group, self._encoder.document_prompt):
+            with naming([table.parent_id] * len(group)):
+                tokenized = self._encoder.tokenize(group, self._encoder.document_prompt)
+            for text in tokenized:
                 tokens = TokenBuffer([text.ids])
                 budget = self._share(tokens, text.prompt, header)
                 passage = self._passage(
@@ -193,10 +282,11 @@ class Planner:
                     header,
                     TokenSpans([(0, tokens.n_tokens)]),
                     table,
+                    self._alone_pooling,
                     first_row=n_done,
                 )
-                plan = plan_windows(tokens.n_tokens, budget)
-                yield from passage_windows(passage, plan, self._encoder.pooling)
+                plan = plan_windows(tokens.n_tokens, budget, text.edges)
+                yield from passage_windows(passage, plan, self._alone_pooling)
                 n_done += 1
 
     def _passage(
@@ -207,11 +297,15 @@ class Planner:
         header: str,
         spans: TokenSpans,
         table: SumTable,
+        pooling: PoolingMode,
         *,
         first_row: int = 0,
     ) -> Passage:
         lead = np.concatenate([self._encoder.lead, prompt])
-        edges = self._pools_edges(tokens)
+        # Pooled in any case where a special token is all that there is, or what the model reads.
+        edges = (
+            self._options.pool_edges or not tokens.n_tokens or pooling not in ("mean", "weighted")
+        )
         unpooled = len(prompt) and not self._encoder.prompt_pooled
         return Passage(
             lead=lead,
@@ -226,13 +320,8 @@ class Planner:
             tail_pooled=edges,
         )
 
-    def _pools_edges(self, tokens: TokenBuffer) -> bool:
-        """Also where a special token is all that there is to pool, or what the model reads."""
-        means = self._encoder.pooling in ("mean", "weighted")
-        return self._options.pool_edges or not means or tokens.n_tokens == 0
-
-    def _table(self, n_rows: int) -> SumTable:
-        return SumTable(n_rows, self._encoder.token_dim)
+    def _table(self, n_rows: int, parent: Parent) -> SumTable:
+        return SumTable(n_rows, self._encoder.token_dim, parent.id)
 
     def _share(self, tokens: TokenBuffer, prompt: NDArray[np.int32], header: str) -> WindowBudget:
         encoder = self._encoder
@@ -272,13 +361,15 @@ def _is_long(parent: Parent) -> bool:
     return len(parent.text) > _LONG_TEXT_CHARS
 
 
-def _grouped(parents: Iterable[Parent]) -> Iterator[list[Parent]]:
+def _groups(
+    parents: Iterable[Parent], max_chars: int, max_parents: int | None
+) -> Iterator[list[Parent]]:
     group: list[Parent] = []
     n_chars = 0
     for parent in parents:
         group.append(parent)
-        n_chars += len(parent.text)
-        if len(group) == _GROUP_TEXTS or n_chars >= _GROUP_CHARS:
+        n_chars += len(parent.text) + _PARENT_CHARS
+        if len(group) == max_parents or n_chars >= max_chars:
             yield group
             group, n_chars = [], 0
     if group:
