@@ -41,6 +41,7 @@ RECOMMENDED: Mapping[str, Any] = MappingProxyType({"context_weight": 0.7, "pool_
 
 A blend of both passes with the title as header, which lost on no set that it was measured on; see
 docs/quality.md. The defaults of `LateChunkOptions` are the textbook's plain late chunking.
+Services that pool by themselves (``encoder="jina"`` and its like) take the context weight alone.
 """
 
 FRUGAL: Mapping[str, Any] = MappingProxyType({"context_weight": 0.0, "pool_edges": False})
