@@ -40,6 +40,8 @@ __all__ = ["compare"]
 _TOP = 5
 # Similarities held at once: queries in blocks, so that a large corpus needs no large matrix.
 _BLOCK_QUERIES = 256
+# Equal chunks must tie: matrix products give them similarities that differ in the last bits.
+_DECIMALS = 6
 
 
 def compare(  # a comparison has that many sides, and defaults for all
@@ -172,7 +174,7 @@ class _Judge:
         home_ranks: list[int | None] = []
         hits: list[tuple[Hit, ...]] = []
         for begin in range(0, len(queries), _BLOCK_QUERIES):
-            block = queries[begin : begin + _BLOCK_QUERIES] @ vectors.T
+            block = (queries[begin : begin + _BLOCK_QUERIES] @ vectors.T).round(_DECIMALS)
             for n, row in enumerate(block, begin):
                 at_home, relevant_at_home = self._home[n], self._home_relevant[n]
                 best.append(_best(row, self._depth))

@@ -47,6 +47,7 @@ class Configuration:
         header_weight: How much of the title's own vector is added to each chunk's.
         preamble_tokens: First tokens of a long document that its later windows attend to.
         overlap_tokens: Tokens that neighbouring windows share; ``None``: the engine's default.
+        pool_edges: Pool special tokens and prompt at both ends of a text.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Configuration:
     header_weight: float = 0.0
     preamble_tokens: int = 0
     overlap_tokens: int | None = None
+    pool_edges: bool = True
 
     def options(self) -> dict[str, Any]:
         """The engine options of this configuration, by the names of `LateChunkOptions`."""
@@ -63,6 +65,7 @@ class Configuration:
             "header_weight": self.header_weight,
             "preamble_tokens": self.preamble_tokens,
             "overlap_tokens": self.overlap_tokens,
+            "pool_edges": self.pool_edges,
         }
 
 
