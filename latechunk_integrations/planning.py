@@ -18,6 +18,7 @@ from latechunk_integrations.core.passages import (
     Window,
     passage_windows,
 )
+from latechunk_integrations.core.pooling import PoolingMode
 from latechunk_integrations.core.windows import (
     WindowBudget,
     WindowPlan,
@@ -207,6 +208,8 @@ class Planner:
                 aligner.add(piece.offsets)
                 ids.append(piece.ids)
                 prompts.append(piece.prompt)
+            # A server is asked here, where its errors can name the parent.
+            self._encoder.tokenize_header(parent.header)
         tokens, prompt = TokenBuffer(ids), np.concatenate(prompts)
         if tokens.n_tokens < self._options.min_parent_tokens:
             self._stats.count("short_parents")
@@ -235,7 +238,9 @@ class Planner:
         table = self._table(len(spans), parent)
         return Job(
             parent,
-            passage=self._passage(tokens, prompt, budget, parent.header, spans, table),
+            passage=self._passage(
+                tokens, prompt, budget, parent.header, spans, table, self._encoder.pooling
+            ),
             plan=plan,
             late=table,
             alone_rows=self._blended(parent, spans) if self._options.standalone else without,
@@ -279,6 +284,7 @@ class Planner:
                     header,
                     TokenSpans([(0, tokens.n_tokens)]),
                     table,
+                    self._alone_pooling,
                     first_row=n_done,
                 )
                 plan = plan_windows(tokens.n_tokens, budget, text.edges)
@@ -293,21 +299,27 @@ class Planner:
         header: str,
         spans: TokenSpans,
         table: SumTable,
+        pooling: PoolingMode,
         *,
         first_row: int = 0,
     ) -> Passage:
         lead = np.concatenate([self._encoder.lead, prompt])
+        # Pooled in any case where a special token is all that there is, or what the model reads.
+        edges = (
+            self._options.pool_edges or not tokens.n_tokens or pooling not in ("mean", "weighted")
+        )
         unpooled = len(prompt) and not self._encoder.prompt_pooled
         return Passage(
             lead=lead,
             # sentence-transformers leaves out what stands before the prompt along with it.
-            lead_pooled=len(lead) if unpooled else 0,
+            lead_pooled=len(lead) if unpooled or not edges else 0,
             header=self._encoder.tokenize_header(header)[: budget.header],
             tokens=tokens,
             tail=self._encoder.tail,
             spans=spans,
             first_row=first_row,
             table=table,
+            tail_pooled=edges,
         )
 
     def _table(self, n_rows: int, parent: Parent) -> SumTable:

@@ -101,6 +101,7 @@ class Passage:
         spans: Token ranges of the chunks.
         first_row: Row of the first chunk in the table; the others follow.
         table: Where the sums go.
+        tail_pooled: The chunk that holds the text's last token pools the tail too.
     """
 
     lead: NDArray[np.int32]
@@ -111,6 +112,7 @@ class Passage:
     spans: TokenSpans
     first_row: int
     table: SumTable
+    tail_pooled: bool = True
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def passage_windows(passage: Passage, plan: WindowPlan, mode: PoolingMode) -> It
             tail=len(passage.tail),
             is_first=start == 0,
             is_last=end == n_tokens,
+            tail_pooled=passage.tail_pooled,
         )
         bags = chunk_bags(passage.spans, n_tokens, layout, mode)
         if not len(bags.chunks):

@@ -165,7 +165,12 @@ class TeiServer(LoopbackServer):
         rows = self._rows(body, texts, prompt)
         if isinstance(rows, Answer):
             return rows
-        return Answer([self.served.hidden(ids).tolist() for ids in rows])
+        return Answer([_shortest(self.served.hidden(ids).tolist()) for ids in rows])
+
+
+def _shortest(matrix: list[list[float]]) -> list[list[float]]:
+    """Numbers with the digits that a float32 needs and no more, as this server writes them."""
+    return [[float(f"{value:.9g}") for value in row] for row in matrix]
 
 
 def _error(message: str, kind: str, status: int) -> Answer:
