@@ -15,10 +15,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench build clean
+.PHONY: help demo test lint format bench bench-models build clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 demo: $(INSTALLED) ## Index sample documents early and late, and compare where the right chunk lands
 	$(BIN)/python examples/demo.py
@@ -49,6 +49,9 @@ bench: $(INSTALLED) ## Measure throughput and memory against named peers
 	$(BIN)/python -m benchmarks.corpus_cost
 	$(BIN)/python -m benchmarks.langchain_index
 	$(BIN)/python -m benchmarks.llama_index_loop
+
+bench-models: $(INSTALLED) ## Measure jina-v2, nomic and ModernBERT by window length (minutes)
+	$(BIN)/python -m benchmarks.models $(ARGS)
 
 # Tried in an environment of its own, without extras: what a user gets who installs only the wheel.
 build: $(INSTALLED) ## Build the wheel and try it in a fresh environment without extras

@@ -15,6 +15,7 @@ The steps, one function in one file each; none looks back:
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections import deque
@@ -28,10 +29,11 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from latechunk_integrations.core.passages import SumTable
-from latechunk_integrations.encoders.base import QueryEncoder, TokenEncoder
-from latechunk_integrations.encoders.local import LocalEncoder
+from latechunk_integrations.encoders.base import QueryEncoder, QueryPartner, TokenEncoder
+from latechunk_integrations.encoders.description import ModelDescription, describe
+from latechunk_integrations.encoders.registry import load_encoder
 from latechunk_integrations.errors import InputTypeError, OptionError, ParentTooLongError
-from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
 from latechunk_integrations.planning import Job, Planner
 from latechunk_integrations.running import WindowRunner
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent, check_characters
@@ -47,7 +49,10 @@ _BLOCK_BATCHES = 16
 # Rows that pass through the heads at once.
 _FINISH_ROWS = 1_024
 # Options that change how the work is done but not its result.
-_NEUTRAL_OPTIONS = ("model", "device", "revision", "trust_remote_code", "batch_tokens", "strict")
+_NEUTRAL_OPTIONS = (
+    *("model", "device", "revision", "trust_remote_code", "batch_tokens", "strict"),
+    *("encoder", *TRANSPORT_OPTIONS),
+)
 
 
 class LateChunkEngine:
@@ -62,6 +67,7 @@ class LateChunkEngine:
         self.encoder = encoder
         self.options = options
         self._stats = EngineStats()
+        self._partner: QueryPartner | None = None
         self._planner = Planner(encoder, options, self._stats)
         self._runner = WindowRunner(
             encoder, options.batch_tokens or encoder.batch_tokens, self._stats
@@ -89,7 +95,24 @@ class LateChunkEngine:
     @classmethod
     def from_options(cls, options: LateChunkOptions) -> LateChunkEngine:
         """Load the model that the options name."""
-        return cls(LocalEncoder.load(options), options)
+        return cls(load_encoder(options), options)
+
+    def with_queries(self, partner: QueryPartner) -> LateChunkEngine:
+        """This engine, with queries and standalone texts through another encoder.
+
+        Both share their encoder, counts and fingerprint: the partner gives the same vectors
+        another way. Copies that are unpickled or read from a configuration have no partner.
+
+        Args:
+            partner: Such as a `NomicQueryEncoder`.
+
+        Raises:
+            MismatchedQueriesError: Its vectors are in another space than the chunks.
+        """
+        partner.check_index(self.encoder, self.options)
+        engine = copy.copy(self)
+        engine._partner = partner  # noqa: SLF001  # of our own class
+        return engine
 
     @property
     def dimensions(self) -> int:
@@ -106,6 +129,10 @@ class LateChunkEngine:
         }
         parts = [str(ALGORITHM_VERSION), self.encoder.fingerprint, json.dumps(options)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+    def describe(self) -> ModelDescription:
+        """The model's contract, and what the options made of it; ``print`` shows a table."""
+        return describe(self.encoder, self.options, fingerprint=self.fingerprint)
 
     @property
     def stats(self) -> dict[str, int]:
@@ -233,6 +260,8 @@ class LateChunkEngine:
         return vectors
 
     def _plain_encoder(self) -> QueryEncoder:
+        if self._partner is not None:
+            return self._partner
         if not isinstance(self.encoder, QueryEncoder):
             raise OptionError(f"{type(self.encoder).__name__} cannot embed queries")
         return self.encoder

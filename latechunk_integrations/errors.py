@@ -20,8 +20,16 @@ The tree::
     ├── ModelError
     │   ├── ModelLoadError               the model cannot be loaded
     │   ├── RemoteCodeError              the model asks for code that was not allowed to run
-    │   └── ContractError                the model's modules cannot be late-chunked
+    │   ├── ContractError                the model's modules cannot be late-chunked
+    │   └── MismatchedQueriesError       an encoder of queries in another space than the index
     ├── MissingExtraError (ImportError)  an optional dependency is not installed
+    ├── ServerError                      a model server or API; names parent and request
+    │   ├── ServerUnavailableError       no answer after all retries
+    │   ├── RateLimitError               too many requests, after all retries
+    │   ├── AuthenticationError          the key is missing, wrong or not allowed to do this
+    │   ├── RequestRefusedError          the server does not take the request as it is
+    │   └── ServerAnswerError            an answer with a wrong count, width, number or form
+    │       └── BrokenAnswerError        an answer that breaks off, after all retries
     └── LedgerError
         ├── UnknownChunkError            a text whose parent is not known (strict only)
         ├── AmbiguousChunkError          a text that several parents explain (strict only)
@@ -36,6 +44,8 @@ from __future__ import annotations
 __all__ = [
     "AlignmentError",
     "AmbiguousChunkError",
+    "AuthenticationError",
+    "BrokenAnswerError",
     "ChunkNotFoundError",
     "ChunkWithoutTokenError",
     "ContractError",
@@ -48,13 +58,19 @@ __all__ = [
     "LateChunkError",
     "LedgerError",
     "MismatchedPairError",
+    "MismatchedQueriesError",
     "MissingExtraError",
     "ModelError",
     "ModelLoadError",
     "OffsetsError",
     "OptionError",
     "ParentTooLongError",
+    "RateLimitError",
     "RemoteCodeError",
+    "RequestRefusedError",
+    "ServerAnswerError",
+    "ServerError",
+    "ServerUnavailableError",
     "SpanError",
     "TextKeyedCacheError",
     "UnknownChunkError",
@@ -172,6 +188,10 @@ class ContractError(ModelError):
     """The model's modules are not ones that late chunking can honour."""
 
 
+class MismatchedQueriesError(ModelError):
+    """An encoder of queries that gives vectors in another space than the index has."""
+
+
 class MissingExtraError(LateChunkError, ImportError):
     """An optional dependency is not installed.
 
@@ -187,6 +207,62 @@ class MissingExtraError(LateChunkError, ImportError):
         )
         self.module = module
         self.extra = extra
+
+
+class ServerError(LateChunkError):
+    """A model server or API did not give what was asked of it.
+
+    Args:
+        message: What is wrong and what to do about it.
+        parent_id: The parent whose text was asked about, where there is one.
+        request_id: The service's own id of the request, else ours (``X-Request-ID``).
+        row: Which of the texts or windows of the call it was, where several were given.
+        retry_after_seconds: How long the server asks to wait, where it does.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        parent_id: str | None = None,
+        request_id: str | None = None,
+        row: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message, parent_id=parent_id)
+        self.request_id = request_id
+        self.row = row
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        """The message, then parent and request."""
+        where = [("parent", self.parent_id), ("request", self.request_id)]
+        known = ", ".join(f"{name} {value!r}" for name, value in where if value is not None)
+        return super().__str__() + (f" ({known})" if known else "")
+
+
+class ServerUnavailableError(ServerError):
+    """No answer after all retries: no connection, a time-out, a failure inside the server."""
+
+
+class RateLimitError(ServerError):
+    """The server still refused, after all retries, because of too many requests."""
+
+
+class AuthenticationError(ServerError):
+    """The key is missing or wrong, or is not allowed to do this."""
+
+
+class RequestRefusedError(ServerError):
+    """The server does not take the request as it is; sending it again would not help."""
+
+
+class ServerAnswerError(ServerError):
+    """An answer with a wrong count, a wrong width, no number, or not in the documented form."""
+
+
+class BrokenAnswerError(ServerAnswerError):
+    """An answer that breaks off or is no JSON, after all retries."""
 
 
 class LedgerError(LateChunkError):

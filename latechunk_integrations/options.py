@@ -5,22 +5,42 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["DType", "Fallback", "LateChunkOptions", "PoolingChoice"]
+__all__ = [
+    "TRANSPORT_OPTIONS",
+    "DType",
+    "EncoderChoice",
+    "Fallback",
+    "LateChunkOptions",
+    "PoolingChoice",
+]
 
 DType: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 PoolingChoice: TypeAlias = Literal["auto", "mean", "last", "cls", "weighted"]
 Fallback: TypeAlias = Literal["window", "standard", "skip", "error"]
+EncoderChoice: TypeAlias = Literal[
+    "local", "tei", "vllm", "llama.cpp", "jina", "voyage", "perplexity"
+]
+
+# How a server is reached: no vector depends on it.
+TRANSPORT_OPTIONS = ("base_url", "timeout_seconds", "max_retries", "max_concurrency")
 
 # What users of an older plugin have in their files; it held no other keys.
 _NESTED_KEYS = ("retrieval", "late_chunking")
 
 _MIN_WINDOW = 8
+_STRINGS = (
+    *("model", "device", "revision", "document_prompt", "query_prompt"),
+    *("document_adapter", "query_adapter", "base_url"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +71,19 @@ class LateChunkOptions:
         normalize: Give vectors unit length.
         document_prompt: Prefix of every window; ``None``: the model's own, ``""``: none.
         query_prompt: Prefix of every query; ``None``: the model's own, ``""``: none.
+        document_adapter: Task adapter that documents go through (extra ``peft``).
+        query_adapter: Task adapter that queries go through.
         batch_tokens: Padded tokens of one forward pass; ``None``: what suits the device.
         strict: Turn everything that could not be done late into a typed error.
         enabled: ``False`` is ``context_weight=0``: early chunking, for ablation.
+        encoder: Where the model runs: ``"local"``, in this process; else the server or API,
+            and ``model`` is the name that it knows the model by.
+        base_url: Address of the server; ``None``: the service's own.
+        api_key: Key of the server, a ``SecretStr`` (a str is wrapped); ``None``: from the
+            environment. It stays in this process: not in `to_dict`, not in a pickle.
+        timeout_seconds: Longest wait for one attempt at a request.
+        max_retries: Further attempts where a failure may pass.
+        max_concurrency: Most requests in flight.
 
     Raises:
         OptionError: A value is outside its range.
@@ -76,13 +106,21 @@ class LateChunkOptions:
     normalize: bool = True
     document_prompt: str | None = None
     query_prompt: str | None = None
+    document_adapter: str | None = None
+    query_adapter: str | None = None
     batch_tokens: int | None = None
     strict: bool = False
     enabled: bool = True
+    encoder: EncoderChoice = "local"
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    timeout_seconds: float = 120.0
+    max_retries: int = 5
+    max_concurrency: int = 8
 
     def __post_init__(self) -> None:
         """Check types and ranges; `enabled` becomes a context weight, so one path exists."""
-        for name in ("model", "device", "revision", "document_prompt", "query_prompt"):
+        for name in _STRINGS:
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise OptionError(f"{name} must be a string, not {getattr(self, name)!r}")
         if not self.model:
@@ -101,8 +139,36 @@ class LateChunkOptions:
         _check_count("preamble_tokens", self.preamble_tokens, least=0, optional=False)
         _check_weight("context_weight", self.context_weight, most=1.0)
         _check_weight("header_weight", self.header_weight, most=math.inf)
+        self._check_server()
         if not self.enabled:
             object.__setattr__(self, "context_weight", 0.0)
+
+    def _check_server(self) -> None:
+        _check_choice("encoder", self.encoder, get_args(EncoderChoice))
+        _check_count("max_retries", self.max_retries, least=0, optional=False)
+        _check_count("max_concurrency", self.max_concurrency, least=1, optional=False)
+        _check_weight("timeout_seconds", self.timeout_seconds, most=math.inf)
+        if not self.timeout_seconds:
+            raise OptionError("timeout_seconds must be more than 0")
+        if self.encoder == "local" and (self.base_url is not None or self.api_key is not None):
+            raise OptionError("base_url and api_key are for a server: say which with encoder=")
+        if self.base_url is not None:
+            _check_url("base_url", self.base_url)
+        key: object = self.api_key  # a file or an untyped caller gives a str
+        if isinstance(key, str):
+            object.__setattr__(self, "api_key", SecretStr(key))
+        elif not isinstance(key, (SecretStr, type(None))):
+            raise OptionError("api_key must be a SecretStr or a str")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the key behind: a pickle is read in other places than it was written."""
+        return {**vars(self), "api_key": None}
+
+    def __copy__(self) -> LateChunkOptions:
+        return replace(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LateChunkOptions:
+        return replace(self)
 
     @property
     def late(self) -> bool:
@@ -115,8 +181,8 @@ class LateChunkOptions:
         return self.context_weight < 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as plain values, which `from_config` reads back."""
-        return asdict(self)
+        """The options as plain values, which `from_config` reads back; without the key."""
+        return {name: value for name, value in asdict(self).items() if name != "api_key"}
 
     @classmethod
     def from_config(cls, source: str | Path | Mapping[str, Any]) -> LateChunkOptions:
@@ -200,3 +266,17 @@ def _check_weight(name: str, value: object, *, most: float) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not (number and math.isfinite(value) and 0.0 <= value <= most):  # type: ignore[arg-type, operator]  # a number by then
         raise OptionError(f"{name} must be a number from 0 to {most}, not {value!r}")
+
+
+def _check_url(name: str, url: str) -> None:
+    """An address without what must not be written down, or would be lost."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise OptionError(f"{name} is no address: {error}") from None
+    # The address stands in messages and files; whatever it holds beside the host may be secret.
+    if parts.username is not None or parts.password is not None:
+        raise OptionError(f"{name} must not hold a user or password; use api_key")
+    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+        raise OptionError(f"{name} must look like http://host:port/path, without ? and #")

@@ -273,7 +273,7 @@ class Planner:
                     first_row=n_done,
                 )
                 plan = plan_windows(tokens.n_tokens, budget)
-                yield from passage_windows(passage, plan, self._encoder.pooling)
+                yield from passage_windows(passage, plan, self._alone_pooling)
                 n_done += 1
 
     def _passage(

@@ -30,7 +30,7 @@ _LAYERS: dict[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
 }
-_CORPUS = [
+CORPUS = [
     "The supplier delivers every part within thirty days, unless Section 1.3 says otherwise.",
     "Berlin is the capital of Germany; its 3.85 million inhabitants are proud of the café.",
     "naïve façade Ångström ﬁne ½ 日本語 東京タワー 한국어 emoji 🎉🚀 don't stop-at (all)",
@@ -48,7 +48,7 @@ def wordpiece_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=special)
-    tokenizer.train_from_iterator(_CORPUS, trainer)
+    tokenizer.train_from_iterator(CORPUS, trainer)
     pair = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=pair
@@ -71,7 +71,7 @@ def _byte_bpe() -> PreTrainedTokenizerFast:
         special_tokens=["[PAD]", "[CLS]", "[SEP]"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
-    tokenizer.train_from_iterator(_CORPUS, trainer)
+    tokenizer.train_from_iterator(CORPUS, trainer)
     # RobertaProcessing trims offsets, so that a lone space becomes a token without text.
     tokenizer.post_processor = processors.RobertaProcessing(
         sep=("[SEP]", 2),
@@ -93,7 +93,7 @@ def _unigram() -> PreTrainedTokenizerFast:
     trainer = trainers.UnigramTrainer(
         vocab_size=250, special_tokens=["<s>", "<pad>", "</s>", "<unk>"], unk_token="<unk>"
     )
-    tokenizer.train_from_iterator(_CORPUS, trainer)
+    tokenizer.train_from_iterator(CORPUS, trainer)
     pair = [(name, tokenizer.token_to_id(name)) for name in ("<s>", "</s>")]
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=pair

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from latechunk_integrations.core.pooling import PoolingMode
+from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["QueryEncoder", "TokenEncoder", "TokenizedText"]
+__all__ = ["QueryEncoder", "QueryPartner", "TokenEncoder", "TokenizedText"]
 
 
 @dataclass(frozen=True)
@@ -110,4 +111,16 @@ class QueryEncoder(Protocol):
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Standalone passage vectors, shape ``(n, dimensions)``."""
+        ...
+
+
+class QueryPartner(QueryEncoder, Protocol):
+    """Another way to the same vectors, for plain texts of an index that is there already."""
+
+    def check_index(self, encoder: TokenEncoder, options: LateChunkOptions) -> None:
+        """See that an engine's chunks and our vectors are in one space.
+
+        Raises:
+            MismatchedQueriesError: They are not.
+        """
         ...

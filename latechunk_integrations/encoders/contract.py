@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from sentence_transformers.base.modules import Dense, Normalize
+from sentence_transformers.sentence_transformer.modules import (
+    Dropout,
+    Pooling,
+    Transformer,
+    WeightedLayerPooling,
+)
 
 from latechunk_integrations.core.pooling import PoolingMode
+from latechunk_integrations.encoders.families import ModelCard
 from latechunk_integrations.errors import ContractError, OptionError
 from latechunk_integrations.options import PoolingChoice
 
-__all__ = ["ModelContract", "read_contract", "resolve_pooling"]
+__all__ = [
+    "HeadContract",
+    "ModelContract",
+    "check_dimensions",
+    "own_pooling",
+    "read_contract",
+    "resolve_pooling",
+    "warn_once",
+]
 
 logger = logging.getLogger(__name__)
 
-# The order in which sentence-transformers looks for a prompt, `encode_document`.
+# `encode_document` looks for these names, in this order.
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _QUERY_PROMPTS = ("query",)
 
@@ -27,8 +44,34 @@ _MODES: dict[str, PoolingMode] = {
     "cls": "cls",
     "weightedmean": "weighted",
 }
+_MODES_WITHOUT_COUNTERPART = ("mean_sqrt_len_tokens", "max")
+# Modules between transformer and pooling that see one token at a time.
+_TOKEN_MODULES = (Transformer, Dense, Normalize, Dropout, WeightedLayerPooling)
 # Tokenizers without a limit of their own report a number of this kind.
 _NO_LIMIT = 10**9
+
+_warned: set[tuple[str, str]] = set()
+_warned_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class HeadContract:
+    """A module after pooling.
+
+    Args:
+        name: Its class, such as ``Dense``.
+        in_features: Width of what it reads.
+        out_features: Width of what it gives.
+    """
+
+    name: str
+    in_features: int
+    out_features: int
+
+    def __str__(self) -> str:
+        if self.in_features == self.out_features:
+            return f"{self.name} {self.out_features}"
+        return f"{self.name} {self.in_features} to {self.out_features}"
 
 
 @dataclass(frozen=True)
@@ -37,80 +80,122 @@ class ModelContract:
 
     Args:
         architecture: ``model_type`` of the transformer.
+        causal: Whether a token sees only what stands before it.
         max_seq_length: Window length that the model declares; None if it declares none.
         max_positions: Positions that the transformer can count; None if there is no limit.
+        padding_side: Side on which the tokenizer pads.
         pooling_mode: Pooling mode as sentence-transformers names it.
         prompt_pooled: Whether the prompt is pooled.
         document_prompt: Prefix of passages.
         query_prompt: Prefix of queries.
-        heads: Class names of the modules after pooling, in order.
+        prompt_source: Where the prompts stand: ``files``, ``model card`` (`families`), ``none``.
+        heads: The modules after pooling, in order.
         dimensions: Width of a vector before truncation.
+        matryoshka: Widths that the vectors were trained to be cut to; empty: not known.
+        least_dimensions: Any width from here on was trained; None: no such statement.
+        truncation_layer_norm: A vector that is cut goes through a layer norm before.
         similarity: Similarity that the model was trained for.
+        adapters: Names of its task adapters.
     """
 
     architecture: str
+    causal: bool
     max_seq_length: int | None
     max_positions: int | None
+    padding_side: str
     pooling_mode: str
     prompt_pooled: bool
     document_prompt: str
     query_prompt: str
-    heads: tuple[str, ...]
+    prompt_source: str
+    heads: tuple[HeadContract, ...]
     dimensions: int
+    matryoshka: tuple[int, ...]
+    least_dimensions: int | None
+    truncation_layer_norm: bool
     similarity: str
+    adapters: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The contract as plain values."""
         return asdict(self)
 
 
-def read_contract(model: SentenceTransformer) -> ModelContract:
+def read_contract(
+    model: SentenceTransformer,
+    card: ModelCard | None = None,
+    *,
+    adapters: tuple[str, ...] = (),
+    document_adapter: str | None = None,
+    query_adapter: str | None = None,
+) -> ModelContract:
     """Read the contract of a loaded model.
 
+    Args:
+        model: The model.
+        card: What its card says where the files are silent.
+        adapters: Names of its task adapters.
+        document_adapter: The adapter that documents go through; prompts may belong to it.
+        query_adapter: The one that queries go through.
+
     Raises:
-        ContractError: The model is not a transformer followed by one pooling module.
+        ContractError: The model is not a transformer followed by one pooling module, or reads
+            texts in another way than token by token.
     """
     modules = list(model)
-    pooling_at = [i for i, module in enumerate(modules) if isinstance(module, Pooling)]
-    if not isinstance(modules[0], Transformer) or len(pooling_at) != 1:
-        names = ", ".join(type(module).__name__ for module in modules)
-        raise ContractError(
-            f"late chunking needs a transformer followed by one Pooling module; this model has "
-            f"{names}"
-        )
-    pooling = next(module for module in modules if isinstance(module, Pooling))
-    if not isinstance(pooling.pooling_mode, str) or pooling.pooling_mode not in (
-        *_MODES,
-        "mean_sqrt_len_tokens",
-        "max",
-    ):
-        raise ContractError(f"pooling mode {pooling.pooling_mode!r} cannot be done per chunk")
+    transformer, pooling, at = _transformer_and_pooling(modules)
+    width, heads = pooling.get_embedding_dimension(), []
+    for module in modules[at + 1 :]:
+        before, width = width, getattr(module, "out_features", width)
+        heads.append(HeadContract(type(module).__name__, before, width))
+    documents, queries, source = _prompts(model, card, document_adapter, query_adapter)
+    limit = _position_limit(transformer)
+    trained = _trained_dimensions(transformer, card)
     return ModelContract(
-        architecture=str(modules[0].config.model_type),
-        max_seq_length=_declared_length(model),
-        max_positions=_position_limit(modules[0]),
-        pooling_mode=pooling.pooling_mode,
+        architecture=str(transformer.config.model_type),
+        causal=_is_causal(transformer),
+        max_seq_length=_declared_length(model, transformer, limit),
+        max_positions=limit,
+        padding_side=str(model.tokenizer.padding_side),
+        pooling_mode=str(pooling.pooling_mode),
         prompt_pooled=bool(pooling.include_prompt),
-        document_prompt=_prompt(model, _DOCUMENT_PROMPTS),
-        query_prompt=_prompt(model, _QUERY_PROMPTS),
-        heads=tuple(type(module).__name__ for module in modules[pooling_at[0] + 1 :]),
-        dimensions=model.get_embedding_dimension() or pooling.get_embedding_dimension(),
+        document_prompt=documents,
+        query_prompt=queries,
+        prompt_source=source,
+        heads=tuple(heads),
+        dimensions=model.get_embedding_dimension() or width,
+        matryoshka=trained,
+        least_dimensions=card.least_dimensions if card else None,
+        truncation_layer_norm=_norm_before_truncation(transformer, heads, card),
         similarity=str(model.similarity_fn_name),
+        adapters=adapters,
     )
 
 
-def resolve_pooling(choice: PoolingChoice, contract: ModelContract) -> PoolingMode:
-    """The pooling mode to use, with a warning where late chunking breaks the contract.
+def own_pooling(contract: ModelContract) -> PoolingMode | None:
+    """The model's own pooling mode; None where it has no counterpart for a chunk."""
+    return _MODES.get(contract.pooling_mode)
+
+
+def resolve_pooling(choice: PoolingChoice, contract: ModelContract, model: str) -> PoolingMode:
+    """The pooling mode of chunks, with a warning where late chunking breaks the contract.
+
+    Args:
+        choice: What was asked for.
+        contract: The model's contract.
+        model: Names the model in the warning, which comes once for each.
 
     Raises:
         OptionError: ``auto`` and the model pools in a way that has no counterpart per chunk.
     """
-    own = _MODES.get(contract.pooling_mode)
+    own = own_pooling(contract)
+    if choice == "cls":
+        warn_once(
+            model,
+            f"pooling='cls' of {model!r}: all chunks of one window share a vector; use it for "
+            "ablation only",
+        )
     if choice != "auto":
-        if choice == "cls":
-            logger.warning(
-                "pooling='cls': all chunks of one window share a vector; use it for ablation only"
-            )
         return choice
     if own is None:
         raise OptionError(
@@ -118,18 +203,85 @@ def resolve_pooling(choice: PoolingChoice, contract: ModelContract) -> PoolingMo
             "chunk; choose pooling='mean' to accept the difference"
         )
     if own == "cls":
-        logger.warning(
-            "this model was trained with CLS pooling: late chunking pools the mean of a chunk's "
-            "tokens, off its training. Accept it with pooling='mean', lower context_weight, or "
-            "choose a model with mean pooling"
+        warn_once(
+            model,
+            f"{model!r} was trained with CLS pooling, and late chunking mean-pools it off its "
+            "training. Accept that with pooling='mean', lower context_weight (the standalone side "
+            "keeps the model's CLS pooling), or choose another model, trained with mean pooling",
         )
         return "mean"
     return own
 
 
-def _declared_length(model: SentenceTransformer) -> int | None:
+def check_dimensions(asked: int | None, contract: ModelContract) -> None:
+    """Refuse a width that the vectors were not trained to be cut to.
+
+    Raises:
+        OptionError: With the valid widths.
+    """
+    if asked is None or asked == contract.dimensions:
+        return
+    if asked > contract.dimensions:
+        raise OptionError(f"dimensions={asked} is more than the {contract.dimensions} of the model")
+    least = contract.least_dimensions
+    if least is not None and asked < least:
+        raise OptionError(
+            f"dimensions={asked}: this model was trained for {least} to {contract.dimensions}"
+        )
+    if least is None and contract.matryoshka and asked not in contract.matryoshka:
+        valid = sorted({*contract.matryoshka, contract.dimensions})
+        widths = ", ".join(str(width) for width in valid if width <= contract.dimensions)
+        raise OptionError(f"dimensions={asked}: this model was trained for {widths}")
+
+
+def warn_once(model: str, message: str) -> None:
+    """Log a warning once for a model in this process."""
+    with _warned_lock:
+        if (model, message) in _warned:
+            return
+        _warned.add((model, message))
+    logger.warning(message)
+
+
+def _transformer_and_pooling(modules: list[torch.nn.Module]) -> tuple[Transformer, Pooling, int]:
+    names = ", ".join(type(module).__name__ for module in modules)
+    found = [(i, module) for i, module in enumerate(modules) if isinstance(module, Pooling)]
+    transformer = modules[0]
+    if not isinstance(transformer, Transformer) or len(found) != 1:
+        raise ContractError(
+            f"late chunking needs a transformer followed by one Pooling module; this model has "
+            f"{names}"
+        )
+    ((at, pooling),) = found
+    if not all(isinstance(module, _TOKEN_MODULES) for module in modules[:at]):
+        raise ContractError(
+            f"a module before pooling looks at more than one token of a text at a time; this "
+            f"model has {names}"
+        )
+    if "message" in transformer.modality_config:
+        raise ContractError(
+            "this model reads texts through a chat template, whose tokens belong to no text; "
+            "late chunking needs a model that reads plain text"
+        )
+    if pooling.pooling_mode not in (*_MODES, *_MODES_WITHOUT_COUNTERPART):
+        raise ContractError(f"pooling mode {pooling.pooling_mode!r} cannot be done per chunk")
+    return transformer, pooling, at
+
+
+def _is_causal(transformer: Transformer) -> bool:
+    flags = (getattr(module, "is_causal", False) for module in transformer.model.modules())
+    return any(flag is True for flag in flags)
+
+
+def _declared_length(
+    model: SentenceTransformer, transformer: Transformer, limit: int | None
+) -> int | None:
     length = model.max_seq_length
-    return None if length is None or length > _NO_LIMIT else int(length)
+    if length is None or length > _NO_LIMIT:
+        return None
+    # Behind the end of a position table the model would not cut a text but break.
+    has_end = _position_table(transformer) is not None or _is_dynamic(transformer.config)
+    return min(int(length), limit) if limit is not None and has_end else int(length)
 
 
 def _position_limit(transformer: Transformer) -> int | None:
@@ -138,18 +290,83 @@ def _position_limit(transformer: Transformer) -> int | None:
     limit = getattr(config, "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:
         return None
-    for module in transformer.model.modules():
-        # RoBERTa and its kin count positions from behind the padding index.
-        padding = getattr(module, "padding_idx", None)
-        table = getattr(module, "position_embeddings", None)
-        if isinstance(padding, int) and getattr(table, "padding_idx", None) == padding:
-            return limit - padding - 1
+    owner = _position_table(transformer)
+    if owner is None:
+        return limit
+    # RoBERTa and its kin count positions from behind the padding index.
+    padding = getattr(owner, "padding_idx", None)
+    own_padding = owner.position_embeddings.padding_idx  # type: ignore[union-attr]  # an Embedding
+    if isinstance(padding, int) and own_padding == padding:
+        return limit - padding - 1
     return limit
 
 
-def _prompt(model: SentenceTransformer, names: tuple[str, ...]) -> str:
+def _position_table(transformer: Transformer) -> torch.nn.Module | None:
+    """The module that owns a table of learned positions; None where there is none."""
+    for module in transformer.model.modules():
+        if isinstance(getattr(module, "position_embeddings", None), torch.nn.Embedding):
+            return module
+    return None
+
+
+def _is_dynamic(config: Any) -> bool:
+    """Whether longer texts stretch the rotary range.
+
+    By the longest text of a batch, and for those that follow: a vector would depend on others,
+    so that the model is kept within the range where nothing is stretched.
+    """
+    parameters = getattr(config, "rope_parameters", None) or {}
+    parameters = parameters.get("full_attention") or parameters
+    return bool(parameters.get("rope_type") == "dynamic")
+
+
+def _trained_dimensions(transformer: Transformer, card: ModelCard | None) -> tuple[int, ...]:
+    stated = getattr(transformer.config, "matryoshka_dimensions", None)
+    if isinstance(stated, list) and all(isinstance(width, int) for width in stated):
+        return tuple(stated)
+    return card.dimensions if card else ()
+
+
+def _norm_before_truncation(
+    transformer: Transformer, heads: list[HeadContract], card: ModelCard | None
+) -> bool:
+    """nomic-embed-text-v1.5 wants a layer norm before truncation, and its files do not say it."""
+    if any(head.name == "LayerNorm" for head in heads):
+        return False
+    if card is not None:
+        return card.layer_norm
+    return bool(transformer.config.model_type == "nomic_bert")
+
+
+def _prompts(
+    model: SentenceTransformer,
+    card: ModelCard | None,
+    document_adapter: str | None,
+    query_adapter: str | None,
+) -> tuple[str, str, str]:
+    """Prompts of documents and of queries, and where they stand."""
+    documents = _stated(model, (*_adapter_prompts(document_adapter), *_DOCUMENT_PROMPTS))
+    queries = _stated(model, (*_adapter_prompts(query_adapter), *_QUERY_PROMPTS))
+    if documents or queries:
+        return documents, queries, "files"
+    if card is not None:
+        by_adapter = dict(card.adapter_prompts)
+        documents = by_adapter.get(document_adapter or "", card.document_prompt or "")
+        queries = by_adapter.get(query_adapter or "", card.query_prompt)
+        if documents or queries:
+            return documents, queries, "model card"
+    return "", "", "none"
+
+
+def _adapter_prompts(adapter: str | None) -> tuple[str, ...]:
+    """Names under which an adapter's prompt may stand (``retrieval.query`` in jina's files)."""
+    return (adapter, adapter.replace("_", ".")) if adapter else ()
+
+
+def _stated(model: SentenceTransformer, names: tuple[str, ...]) -> str:
+    # sentence-transformers itself puts an empty "document" beside a "passage" that is not.
     for name in names:
-        if name in model.prompts:
-            return str(model.prompts[name] or "")
+        if model.prompts.get(name):
+            return str(model.prompts[name])
     default = model.default_prompt_name
     return str(model.prompts.get(default) or "") if default else ""

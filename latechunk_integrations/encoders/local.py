@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import logging
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,38 +16,34 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
 from latechunk_integrations.core.transfer import to_device
+from latechunk_integrations.encoders.adapters import check_adapters
 from latechunk_integrations.encoders.base import TokenizedText
 from latechunk_integrations.encoders.contract import (
     ModelContract,
+    check_dimensions,
+    own_pooling,
     read_contract,
     resolve_pooling,
+    warn_once,
 )
-from latechunk_integrations.encoders.precision import bfloat16_is_fast
+from latechunk_integrations.encoders.families import find_card
+from latechunk_integrations.encoders.loading import load_model, wanted_adapters
 from latechunk_integrations.encoders.tokenization import OffsetTokenizer
 from latechunk_integrations.encoders.unpadded import (
     allow_unpadded,
     flat_features,
     takes_unpadded,
 )
-from latechunk_integrations.errors import (
-    ModelLoadError,
-    OptionError,
-    RemoteCodeError,
-    WindowBudgetError,
-)
+from latechunk_integrations.errors import OptionError, WindowBudgetError
 from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["LocalEncoder"]
-
-logger = logging.getLogger(__name__)
 
 # About 2,000 tokens were the fastest on a CPU; an accelerator wants more in flight.
 _BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192}
 _BATCH_TOKENS_ACCELERATOR = 32_768
 _HEADER_SEPARATOR = "\n\n"
 _HEADER_CACHE = 1_024
-# Weight files are hashed at both ends only: reading gigabytes would outlast the loading.
-_HASHED_END_BYTES = 1 << 20
 
 
 class LocalEncoder:
@@ -59,6 +53,8 @@ class LocalEncoder:
         model: The loaded model; it is switched to evaluation mode.
         options: What the engine was asked for.
         identity: What names the weights in the fingerprint.
+        query_model: The model that queries go through; None: the same.
+        adapters: Names of the model's task adapters.
 
     Raises:
         ContractError: The model's modules cannot be late-chunked.
@@ -68,15 +64,30 @@ class LocalEncoder:
     """
 
     def __init__(
-        self, model: SentenceTransformer, options: LateChunkOptions, *, identity: str
+        self,
+        model: SentenceTransformer,
+        options: LateChunkOptions,
+        *,
+        identity: str,
+        query_model: SentenceTransformer | None = None,
+        adapters: tuple[str, ...] = (),
     ) -> None:
         self.model = model.eval()
+        self.query_model = self.model if query_model is None else query_model.eval()
         self.options = options
-        self.contract: ModelContract = read_contract(model)
-        self.pooling = resolve_pooling(options.pooling, self.contract)
+        wanted = wanted_adapters(options)
+        check_adapters(wanted, adapters, options.model)
+        self.contract: ModelContract = read_contract(
+            model, find_card(options.model), adapters=adapters, **wanted
+        )
+        self.pooling = resolve_pooling(options.pooling, self.contract, options.model)
+        # A chunk alone is pooled as the model does it, like `encode_documents` and every query.
+        self.standalone_pooling = own_pooling(self.contract) or self.pooling
         self.prompt_pooled = self.contract.prompt_pooled
         self.device = model.device
         allow_unpadded(model)
+        self.dtype = model.dtype
+        _report_silence(self.contract, options)
         self._tokenizer = OffsetTokenizer(model.tokenizer)
         self.lead, self.tail = self._tokenizer.lead, self._tokenizer.tail
         pad_id = getattr(model.tokenizer, "pad_token_id", None)
@@ -86,7 +97,10 @@ class LocalEncoder:
         self.max_tokens = self._window_length()
         # Plain texts go through the model as it is, whatever the windows are.
         self.plain_tokens = self.contract.max_seq_length
-        self.dimensions = self._vector_width()
+        if self.plain_tokens is not None:
+            model.max_seq_length = self.query_model.max_seq_length = self.plain_tokens
+        check_dimensions(options.dimensions, self.contract)
+        self.dimensions = options.dimensions or self.contract.dimensions
         self.batch_tokens = options.batch_tokens or _BATCH_TOKENS.get(
             self.device.type, _BATCH_TOKENS_ACCELERATOR
         )
@@ -104,26 +118,15 @@ class LocalEncoder:
 
     @classmethod
     def load(cls, options: LateChunkOptions) -> LocalEncoder:
-        """Load the model that the options name.
-
-        Raises:
-            ModelLoadError: The model cannot be found or read.
-            RemoteCodeError: It needs ``trust_remote_code=True``.
-        """
-        device = torch.device(options.device or _best_device())
-        dtype = _resolve_dtype(options.dtype, device)
-        try:
-            model = SentenceTransformer(
-                options.model,
-                device=str(device),
-                revision=options.revision,
-                trust_remote_code=options.trust_remote_code,
-                model_kwargs={"dtype": dtype, "use_safetensors": True},
-            )
-        except Exception as error:
-            raise _load_error(options, error) from error
-        # Some modules are loaded in float32 whatever was asked for.
-        return cls(model.to(dtype=dtype), options, identity=_identity(options.model, model))
+        """Load the model that the options name; see `load_model` for the errors."""
+        loaded = load_model(options)
+        return cls(
+            loaded.model,
+            options,
+            identity=loaded.identity,
+            query_model=loaded.query_model,
+            adapters=loaded.adapters,
+        )
 
     def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
         """See `OffsetTokenizer.tokenize`."""
@@ -177,11 +180,11 @@ class LocalEncoder:
             for head in self._heads:
                 features = head(features)
             vectors = features["sentence_embedding"].float().cpu().numpy()
-        return vectors[:, : self.dimensions]
+        return self._cut(vectors)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors as the model's ``encode_query`` gives them, ``(n, dimensions)``."""
-        return self._encode(self.model.encode_query, texts, self.query_prompt)
+        return self._encode(self.query_model.encode_query, texts, self.query_prompt)
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Passage vectors as the model's ``encode_document`` gives them, ``(n, dimensions)``."""
@@ -196,11 +199,19 @@ class LocalEncoder:
                 list(texts),
                 prompt=prompt,
                 show_progress_bar=False,
-                truncate_dim=self.options.dimensions,
+                truncate_dim=self.contract.dimensions,
                 convert_to_tensor=True,
             )
-        result: NDArray[np.float32] = vectors.float().cpu().numpy()
-        return result
+        return self._cut(vectors.float().cpu().numpy())
+
+    def _cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Matryoshka truncation as the model was trained for it."""
+        if self.dimensions == vectors.shape[1]:
+            return vectors
+        if self.contract.truncation_layer_norm:
+            rows = torch.from_numpy(vectors)
+            vectors = torch.nn.functional.layer_norm(rows, rows.shape[1:]).numpy()
+        return vectors[:, : self.dimensions]
 
     def _window_length(self) -> int:
         contract, asked = self.contract, self.options.max_tokens
@@ -227,68 +238,33 @@ class LocalEncoder:
             )
         return length
 
-    def _vector_width(self) -> int:
-        asked = self.options.dimensions
-        if asked is not None and asked > self.contract.dimensions:
-            raise OptionError(
-                f"dimensions={asked} is more than the {self.contract.dimensions} of the model"
-            )
-        return asked or self.contract.dimensions
-
 
 def _own(asked: str | None, own: str) -> str:
     return own if asked is None else asked
 
 
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _resolve_dtype(asked: str, device: torch.device) -> torch.dtype:
-    """The dtype to compute in; ``auto`` takes bfloat16 only where hardware has it."""
-    if asked != "auto":
-        dtype: torch.dtype = getattr(torch, asked)
-        return dtype
-    return torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
-
-
-def _load_error(options: LateChunkOptions, error: Exception) -> Exception:
-    text = str(error)
-    if "trust_remote_code" in text and not options.trust_remote_code:
-        return RemoteCodeError(
-            f"{options.model!r} runs code from its own repository. Read that code, then pass "
-            f"trust_remote_code=True together with revision=<commit>, so that it cannot change "
-            f"behind you. ({text})"
+def _report_silence(contract: ModelContract, options: LateChunkOptions) -> None:
+    """Say what is done, or left, because the model's files and the options are silent."""
+    if contract.adapters and not any(wanted_adapters(options).values()):
+        warn_once(
+            options.model,
+            f"{options.model!r} has task adapters ({', '.join(contract.adapters)}) and none is "
+            "used; choose document_adapter and query_adapter",
         )
-    local = Path(options.model).exists()
-    hint = (
-        "check that the folder holds a complete model with safetensors weights"
-        if local
-        else "without network, point model= at a local folder that holds it "
-        "(`hf download NAME --local-dir FOLDER` on a machine that has network)"
-    )
-    return ModelLoadError(f"cannot load the model {options.model!r}: {hint}. ({text})")
-
-
-def _identity(name: str, model: SentenceTransformer) -> str:
-    """What names the weights: the commit of a hub model, the content of a local folder."""
-    folder = Path(name)
-    if not folder.is_dir():
-        commit = getattr(model[0].config, "_commit_hash", None)
-        return f"{name}@{commit}"
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix not in {".json", ".safetensors", ".txt", ".model"} or not path.is_file():
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_HASHED_END_BYTES))
-            file.seek(max(0, size - _HASHED_END_BYTES))
-            digest.update(file.read(_HASHED_END_BYTES))
-    return digest.hexdigest()
+    normal = any(head.name == "Normalize" for head in contract.heads)
+    if contract.similarity == "dot" and options.normalize and not normal:
+        warn_once(
+            options.model,
+            f"{options.model!r} was trained for the dot product, which the length of its vectors "
+            "is part of; normalize=False keeps it",
+        )
+    cut = options.dimensions is not None and options.dimensions < contract.dimensions
+    if cut and contract.truncation_layer_norm and not contract.matryoshka:
+        warn_once(
+            options.model,
+            f"{options.model!r} is cut to {options.dimensions} dimensions behind a layer norm, as "
+            "nomic-embed-text-v1.5 asks for it: the files of this model do not say",
+        )
 
 
 def _digest(parts: Sequence[str]) -> str:

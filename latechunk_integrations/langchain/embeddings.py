@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
 from latechunk_integrations.engine import LateChunkEngine, shared_engine
 from latechunk_integrations.errors import (
@@ -30,7 +30,7 @@ from latechunk_integrations.langchain.chunk_text import ChunkText
 from latechunk_integrations.langchain.delivery import deliver
 from latechunk_integrations.langchain.ledger import Ledger, Place
 from latechunk_integrations.langchain.split_documents import Parents, places_of
-from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
 from latechunk_integrations.schema import Mode, Parent
 from latechunk_integrations.stats import EngineStats
 
@@ -42,7 +42,7 @@ _COUNTERS = ("text", "bound", "ledger", "standalone", "ambiguous", "probe", "evi
 # QdrantVectorStore embeds this text to learn the width of a vector.
 _PROBES = frozenset({"dummy_text"})
 # Options that choose how the work is done, or what is said about it, but not the vectors.
-_NEUTRAL = ("device", "batch_tokens", "strict", "trust_remote_code")
+_NEUTRAL = ("device", "batch_tokens", "strict", "trust_remote_code", *TRANSPORT_OPTIONS)
 
 
 class _Resolution(NamedTuple):
@@ -80,6 +80,8 @@ class LateChunkEmbeddings(BaseModel, Embeddings):
     options: dict[str, Any] = Field(default_factory=dict)
     ledger_bytes: int = _LEDGER_BYTES
     _engine: LateChunkEngine | None = PrivateAttr(default=None)
+    # Apart from `options`, which are serialised.
+    _api_key: SecretStr | None = PrivateAttr(default=None)
     _ledger: Ledger = PrivateAttr()
     _stats: EngineStats = PrivateAttr(default_factory=EngineStats)
     _pair_key: str = PrivateAttr()
@@ -99,6 +101,7 @@ class LateChunkEmbeddings(BaseModel, Embeddings):
             model_name=checked.model, options=checked.to_dict(), ledger_bytes=ledger_bytes
         )
         self._engine = engine
+        self._api_key = checked.api_key
         self._ledger = Ledger(self.ledger_bytes, self._stats)
         named = {name: value for name, value in self.options.items() if name not in _NEUTRAL}
         self._pair_key = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
@@ -115,7 +118,8 @@ class LateChunkEmbeddings(BaseModel, Embeddings):
         """The engine; loaded on first use, once for a process and its options."""
         if self._engine is None:
             with self._embedding:  # threads that come at once must not load it several times
-                self._engine = shared_engine(LateChunkOptions.from_mapping(self.options))
+                options = {**self.options, "api_key": self._api_key}
+                self._engine = shared_engine(LateChunkOptions.from_mapping(options))
         return self._engine
 
     @property

@@ -13,6 +13,7 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
 from llama_index.core.schema import BaseNode, MetadataMode
 from llama_index_instrumentation import get_dispatcher
+from pydantic import SecretStr
 from tqdm.auto import tqdm
 
 from latechunk_integrations.engine import LateChunkEngine, shared_engine
@@ -68,6 +69,8 @@ class LateChunkEmbedding(BaseEmbedding):
         default=False, exclude=True, description="Show a progress bar over parents."
     )
     _engine: LateChunkEngine | None = PrivateAttr(default=None)
+    # Apart from `options`, which are serialised.
+    _api_key: SecretStr | None = PrivateAttr(default=None)
     _cache: VectorCache | None = PrivateAttr(default=None)
     _stats: EngineStats = PrivateAttr(default_factory=EngineStats)
 
@@ -91,6 +94,7 @@ class LateChunkEmbedding(BaseEmbedding):
         store = kwargs.pop("embeddings_cache", None)
         super().__init__(model_name=checked.model, options=checked.to_dict(), **kwargs)  # type: ignore[call-arg]  # the plugin does not see our own fields
         self._engine = engine
+        self._api_key = checked.api_key
         self.embeddings_cache = store
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -109,7 +113,8 @@ class LateChunkEmbedding(BaseEmbedding):
     def engine(self) -> LateChunkEngine:
         """The engine; loaded on first use, once for a process and its options."""
         if self._engine is None:
-            self._engine = shared_engine(LateChunkOptions.from_mapping(self.options))
+            options = {**self.options, "api_key": self._api_key}
+            self._engine = shared_engine(LateChunkOptions.from_mapping(options))
         return self._engine
 
     @property

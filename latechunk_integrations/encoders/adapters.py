@@ -1,0 +1,90 @@
+"""Task adapters (PEFT): documents through one, queries through another, without switching."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+
+from latechunk_integrations.encoders.published import PublishedFiles
+from latechunk_integrations.errors import MissingExtraError, ModelLoadError, OptionError
+
+__all__ = ["adapter_names", "check_adapters", "load_adapter", "twin_for_queries"]
+
+_CONFIG = "adapter_config.json"
+_WEIGHTS = "adapter_model.safetensors"
+
+
+def adapter_names(files: PublishedFiles) -> tuple[str, ...]:
+    """The task adapters that stand in folders beside a model's weights, sorted."""
+    found = (name.partition("/") for name in files.names)
+    return tuple(sorted(folder for folder, _, name in found if name == _CONFIG))
+
+
+def check_adapters(wanted: dict[str, str | None], names: tuple[str, ...], model: str) -> None:
+    """Refuse an adapter that the model does not have.
+
+    Args:
+        wanted: Adapter names by the option that asks for them.
+        names: The adapters that there are.
+        model: How to name the model.
+
+    Raises:
+        OptionError: With the valid names.
+    """
+    for option, name in wanted.items():
+        if name is None or name in names:
+            continue
+        valid = (
+            f"its adapters are {', '.join(map(repr, names))}"
+            if names
+            else "this model has no adapters"
+        )
+        raise OptionError(f"{option}={name!r}: {model!r} has no such adapter; {valid}")
+
+
+def load_adapter(model: SentenceTransformer, files: PublishedFiles, name: str) -> None:
+    """Load an adapter into a model that has none, and let the model run with it.
+
+    One adapter for each tree of modules: transformers 5 gives an adapter that is there already
+    random weights when it loads another one into the same model.
+
+    Raises:
+        MissingExtraError: PEFT is not installed.
+        ModelLoadError: The adapter's weights are not there as safetensors.
+    """
+    try:
+        import peft  # noqa: F401, PLC0415  # transformers imports it in load_adapter
+    except ImportError as error:
+        raise MissingExtraError("peft", extra="peft") from error
+    if f"{name}/{_WEIGHTS}" not in files.names:
+        raise ModelLoadError(
+            f"the adapter {name!r} of {files.model!r} has no {_WEIGHTS}; weights are read from "
+            "safetensors only"
+        )
+    transformer: Any = model.transformers_model
+    transformer.load_adapter(
+        files.repository,
+        adapter_name=name,
+        adapter_kwargs={
+            "subfolder": name,
+            "revision": files.revision,
+            "cache_dir": files.cache_folder,
+        },
+        use_safetensors=True,
+    )
+    transformer.set_adapter(name)
+
+
+def twin_for_queries(model: SentenceTransformer) -> SentenceTransformer:
+    """A second tree of modules over the same weights.
+
+    Which adapter runs is state of the modules. Two trees have one each, so that nothing is ever
+    switched while a thread is in the middle of a forward pass. Weights, buffers and tokenizer
+    are shared: the twin takes next to no memory.
+    """
+    shared = itertools.chain(model.parameters(), model.buffers(), [model.tokenizer])
+    twin: SentenceTransformer = copy.deepcopy(model, {id(part): part for part in shared})
+    return twin

@@ -1,0 +1,187 @@
+"""What an engine does with its model: the contract, and what the options made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from latechunk_integrations.encoders.base import TokenEncoder
+from latechunk_integrations.encoders.contract import ModelContract
+from latechunk_integrations.options import LateChunkOptions
+
+__all__ = ["ModelDescription", "ModelUse", "describe"]
+
+_COLUMNS = ("", "the model's own", "used here")
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """What the options made of a model.
+
+    Args:
+        max_tokens: Window length, special tokens included.
+        pooling: How chunks are pooled.
+        standalone_pooling: How chunks that are embedded alone are pooled.
+        document_prompt: Prefix of every window.
+        query_prompt: Prefix of queries; None: the encoder embeds none.
+        document_adapter: Adapter that documents go through.
+        query_adapter: Adapter that queries go through.
+        dimensions: Width of a vector.
+        normalize: Whether vectors have unit length.
+        context_weight: Share of the late vector; the rest is the standalone one's.
+        dtype: Number format of the forward pass; None: not known.
+        device: Where it runs; None: not known.
+    """
+
+    max_tokens: int
+    pooling: str
+    standalone_pooling: str
+    document_prompt: str
+    query_prompt: str | None
+    document_adapter: str | None
+    query_adapter: str | None
+    dimensions: int
+    normalize: bool
+    context_weight: float
+    dtype: str | None
+    device: str | None
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """A model's contract beside its use; ``print`` shows a table.
+
+    Args:
+        model: Hub name or local path.
+        contract: What the model's files say; None where they are not at hand.
+        use: What the options made of it.
+        fingerprint: Hash of everything that a vector depends on.
+    """
+
+    model: str
+    contract: ModelContract | None
+    use: ModelUse
+    fingerprint: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The description as plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        rows = [_COLUMNS, *_rows(self.contract, self.use)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        return "\n".join([self.model, *lines, f"fingerprint {self.fingerprint}"])
+
+
+def describe(
+    encoder: TokenEncoder, options: LateChunkOptions, *, fingerprint: str
+) -> ModelDescription:
+    """The description of an engine's model.
+
+    Args:
+        encoder: The encoder; what it does not know of itself is None.
+        options: What the engine was asked for.
+        fingerprint: The engine's fingerprint.
+    """
+    contract = getattr(encoder, "contract", None)
+    use = ModelUse(
+        max_tokens=encoder.max_tokens,
+        pooling=encoder.pooling,
+        standalone_pooling=getattr(encoder, "standalone_pooling", encoder.pooling),
+        document_prompt=encoder.document_prompt,
+        query_prompt=getattr(encoder, "query_prompt", None),
+        document_adapter=options.document_adapter,
+        query_adapter=options.query_adapter,
+        dimensions=encoder.dimensions,
+        normalize=options.normalize,
+        context_weight=options.context_weight,
+        dtype=_text(getattr(encoder, "dtype", None)),
+        device=_text(getattr(encoder, "device", None)),
+    )
+    known = contract if isinstance(contract, ModelContract) else None
+    return ModelDescription(options.model, known, use, fingerprint)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value).removeprefix("torch.")
+
+
+def _rows(contract: ModelContract | None, use: ModelUse) -> list[tuple[str, str, str]]:
+    own = _own(contract) if contract is not None else {}
+    used = {
+        "architecture": " on ".join(part for part in (use.dtype, use.device) if part),
+        "window": f"{use.max_tokens} tokens",
+        "pooling": _used_pooling(use),
+        "document prompt": repr(use.document_prompt),
+        "query prompt": "" if use.query_prompt is None else repr(use.query_prompt),
+        "dimensions": str(use.dimensions),
+        "similarity": "unit length" if use.normalize else "length as the model gives it",
+        "adapters": _used_adapters(use),
+    }
+    names = {**used, **own}
+    order = [name for name in _ORDER if name in names]
+    return [(name, own.get(name, ""), used.get(name, "")) for name in order]
+
+
+_ORDER = (
+    "architecture",
+    "window",
+    "padding",
+    "pooling",
+    "document prompt",
+    "query prompt",
+    "heads",
+    "dimensions",
+    "similarity",
+    "adapters",
+)
+
+
+def _own(contract: ModelContract) -> Mapping[str, str]:
+    length = "not declared" if contract.max_seq_length is None else str(contract.max_seq_length)
+    positions = "" if contract.max_positions is None else f", {contract.max_positions} positions"
+    prompt_end = "" if contract.prompt_pooled else ", prompt left out"
+    source = f" ({contract.prompt_source})" if contract.prompt_source != "none" else ""
+    return {
+        "architecture": f"{contract.architecture}, {_direction(contract)}",
+        "window": length + positions,
+        "padding": contract.padding_side,
+        "pooling": contract.pooling_mode + prompt_end,
+        "document prompt": repr(contract.document_prompt) + source,
+        "query prompt": repr(contract.query_prompt) + source,
+        "heads": ", ".join(map(str, contract.heads)) or "none",
+        "dimensions": str(contract.dimensions) + _trained(contract),
+        "similarity": contract.similarity,
+        "adapters": ", ".join(contract.adapters) or "none",
+    }
+
+
+def _direction(contract: ModelContract) -> str:
+    return "causal" if contract.causal else "bidirectional"
+
+
+def _trained(contract: ModelContract) -> str:
+    norm = ", layer norm before cutting" if contract.truncation_layer_norm else ""
+    if contract.least_dimensions is not None:
+        return f" (from {contract.least_dimensions} on{norm})"
+    if contract.matryoshka:
+        return f" (trained: {', '.join(map(str, contract.matryoshka))}{norm})"
+    return f" ({norm.removeprefix(', ')})" if norm else ""
+
+
+def _used_pooling(use: ModelUse) -> str:
+    if use.standalone_pooling == use.pooling:
+        return use.pooling
+    return f"{use.pooling}, standalone {use.standalone_pooling}"
+
+
+def _used_adapters(use: ModelUse) -> str:
+    if use.document_adapter is None and use.query_adapter is None:
+        return "none"
+    return f"documents {use.document_adapter or 'none'}, queries {use.query_adapter or 'none'}"

@@ -1,0 +1,76 @@
+"""What a model's card asks for and its files do not say: prompts and trained dimensions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["ModelCard", "find_card"]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The part of a model's contract that stands in its card alone.
+
+    Args:
+        pattern: Regular expression of the model's name, without its owner.
+        document_prompt: Prefix of passages; None: the card names no prompts.
+        query_prompt: Prefix of queries.
+        dimensions: Widths that the vectors were trained to be cut to; empty: not known.
+        least_dimensions: Any width from here on was trained; None: only those listed.
+        layer_norm: A vector that is cut goes through a layer norm without weights before.
+        adapter_prompts: Prompts that go with a task adapter, by its name.
+    """
+
+    pattern: str
+    document_prompt: str | None = None
+    query_prompt: str = ""
+    dimensions: tuple[int, ...] = ()
+    least_dimensions: int | None = None
+    layer_norm: bool = False
+    adapter_prompts: tuple[tuple[str, str], ...] = ()
+
+
+_NOMIC = ("search_document: ", "search_query: ")
+_E5 = ("passage: ", "query: ")
+
+# The first pattern that fits counts. docs/models.md lists the same models.
+_CARDS = (
+    ModelCard(
+        r"nomic-embed-text-v1\.5", *_NOMIC, dimensions=(64, 128, 256, 512, 768), layer_norm=True
+    ),
+    ModelCard(r"nomic-embed-text-v1", *_NOMIC, dimensions=(768,)),
+    ModelCard(r"modernbert-embed-base", *_NOMIC, dimensions=(256, 768)),
+    ModelCard(r"modernbert-embed-large", *_NOMIC, dimensions=(256, 1024)),
+    ModelCard(r"(multilingual-)?e5-small(-v2)?", *_E5, dimensions=(384,)),
+    ModelCard(r"(multilingual-)?e5-base(-v2)?", *_E5, dimensions=(768,)),
+    ModelCard(r"(multilingual-)?e5-large(-v2)?", *_E5, dimensions=(1024,)),
+    ModelCard(r"embeddinggemma-300m", dimensions=(128, 256, 512, 768)),
+    ModelCard(r"Qwen3-Embedding-.*", least_dimensions=32),
+    ModelCard(r"snowflake-arctic-embed-m-v1\.5", dimensions=(256, 768)),
+    ModelCard(r"snowflake-arctic-embed-m-v2\.0", dimensions=(256, 768)),
+    ModelCard(r"snowflake-arctic-embed-l-v2\.0", dimensions=(256, 1024)),
+    ModelCard(
+        r"jina-embeddings-v3(-hf)?",
+        dimensions=(32, 64, 128, 256, 512, 768, 1024),
+        adapter_prompts=(
+            ("retrieval_query", "Represent the query for retrieving evidence documents: "),
+            ("retrieval_passage", "Represent the document for retrieval: "),
+        ),
+    ),
+)
+
+
+def find_card(model: str) -> ModelCard | None:
+    """The card of a model, by its name.
+
+    Args:
+        model: Hub name or local path. A folder that is called as the model counts, and so does
+            a snapshot in the hub's own cache (``models--OWNER--NAME/snapshots/COMMIT``).
+    """
+    names = [part.rpartition("--")[2] for part in re.split(r"[/\\]", model.rstrip("/\\"))]
+    near = names[-3:] if names[-2:-1] == ["snapshots"] else names[-1:]
+    for card in _CARDS:
+        if any(re.fullmatch(card.pattern, name, re.IGNORECASE) for name in near):
+            return card
+    return None

@@ -1,0 +1,481 @@
+"""The HTTP client of all server encoders: retries, limits and typed errors in one place."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+import os
+import threading
+import uuid
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any, Generic, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from latechunk_integrations.errors import (
+    AuthenticationError,
+    BrokenAnswerError,
+    MissingExtraError,
+    OptionError,
+    RateLimitError,
+    RequestRefusedError,
+    ServerAnswerError,
+    ServerError,
+    ServerUnavailableError,
+)
+from latechunk_integrations.options import LateChunkOptions
+
+try:
+    import httpx
+    import tenacity
+except ImportError as error:
+    raise MissingExtraError(str(error.name), extra="servers") from error
+
+__all__ = ["Call", "HttpClient", "HttpSettings", "JsonReceiver", "Receiver", "json_call"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+_CONNECT_SECONDS = 10.0
+_CLOSE_SECONDS = 5.0
+_LONGEST_WAIT_SECONDS = 60.0
+# What a service calls its own id of a request.
+_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid")
+_REFUSED_KEY = (401, 403)
+# 424: Text Embeddings Inference says so when its backend fails.
+_MAY_PASS = (408, 424, 425)
+_TOO_MANY = 429
+_SERVER_FAILED = 500
+_DETAIL_CHARS = 300
+
+
+class Receiver(Protocol[T_co]):
+    """Takes in the body of one answer, part by part."""
+
+    def feed(self, part: bytes) -> None:
+        """Take in the next bytes."""
+        ...
+
+    def close(self) -> T_co:
+        """What the answer says, once it is complete.
+
+        Raises:
+            BrokenAnswerError: It breaks off; the request is sent again.
+            ServerAnswerError: It is complete and wrong.
+        """
+        ...
+
+
+class JsonReceiver(Generic[T]):
+    """A JSON body that is read whole.
+
+    Args:
+        check: Makes the result of the parsed body, or raises `ServerAnswerError`. A missing
+            key or a value of another type in it is a `ServerAnswerError` too.
+    """
+
+    def __init__(self, check: Callable[[Any], T]) -> None:
+        self._check = check
+        self._parts: list[bytes] = []
+
+    def feed(self, part: bytes) -> None:
+        """Take in the next bytes."""
+        self._parts.append(part)
+
+    def close(self) -> T:
+        """The checked body."""
+        body = b"".join(self._parts)
+        try:
+            parsed = json.loads(body)
+        except ValueError as error:
+            raise BrokenAnswerError(f"the answer of {len(body)} bytes is no JSON") from error
+        try:
+            return self._check(parsed)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            if isinstance(error, ServerError):
+                raise
+            raise ServerAnswerError(
+                f"the answer is not in the documented form: {type(error).__name__} {error}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request and how its answer is read.
+
+    Args:
+        path: Behind the base URL.
+        body: JSON body of a POST; None: a GET.
+        receive: Makes a receiver for the answer; called for each attempt.
+        parent_id: The parent whose text is asked about, for errors.
+        row: Which of several texts or windows it is, for errors.
+    """
+
+    path: str
+    body: Mapping[str, Any] | None
+    receive: Callable[[], Receiver[T]]
+    parent_id: str | None = None
+    row: int | None = None
+
+
+def json_call(
+    path: str,
+    body: Mapping[str, Any] | None,
+    check: Callable[[Any], T],
+    *,
+    parent_id: str | None = None,
+    row: int | None = None,
+) -> Call[T]:
+    """A call whose answer is JSON that is read whole; see `JsonReceiver` for ``check``."""
+    return Call(path, body, lambda: JsonReceiver(check), parent_id, row)
+
+
+@dataclass(frozen=True)
+class HttpSettings:
+    """How a server is reached.
+
+    Args:
+        base_url: Its address; a path in it stays in front of every call's path.
+        key_variable: Environment variable that holds the key where no key is given.
+        api_key: The key; it is left out of pickles.
+        timeout_seconds: Longest wait for one attempt, from its start to the answer's last byte.
+        max_retries: Further attempts where a failure may pass.
+        max_concurrency: Most requests in flight.
+        first_wait_seconds: Upper bound of the random wait before the second attempt; it
+            doubles with each further one, up to a minute.
+    """
+
+    base_url: str
+    key_variable: str
+    api_key: SecretStr | None = None
+    timeout_seconds: float = 120.0
+    max_retries: int = 5
+    max_concurrency: int = 8
+    first_wait_seconds: float = 0.5
+
+    @classmethod
+    def from_options(
+        cls, options: LateChunkOptions, *, base_url: str | None, key_variable: str
+    ) -> HttpSettings:
+        """The settings that options ask for.
+
+        Args:
+            options: What the engine was asked for.
+            base_url: The service's own address; None: there is none.
+            key_variable: Environment variable that may hold the key.
+
+        Raises:
+            OptionError: There is no address.
+        """
+        address = options.base_url or base_url
+        if address is None:
+            raise OptionError(
+                f"encoder={options.encoder!r} needs base_url, the address of the server, such as "
+                "http://localhost:8080"
+            )
+        return cls(
+            base_url=address.rstrip("/"),
+            key_variable=key_variable,
+            api_key=options.api_key,
+            timeout_seconds=options.timeout_seconds,
+            max_retries=options.max_retries,
+            max_concurrency=options.max_concurrency,
+        )
+
+    def key(self) -> SecretStr | None:
+        """The key that was given, else the one in the environment, else None."""
+        if self.api_key is not None:
+            return self.api_key
+        value = os.environ.get(self.key_variable)
+        return SecretStr(value) if value else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the key behind: what reads a pickle takes it from its own environment."""
+        return {**vars(self), "api_key": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HttpSettings:
+        return replace(self)
+
+
+class HttpClient:
+    """Sends calls from any thread over one pool of connections, and gives typed results.
+
+    A background thread with an event loop does the work. It starts with the first call, ends
+    with `close` or with the client, and is not taken into forked or unpickled copies, which
+    start their own. Not sent again: what the server refuses for good, and complete but wrong
+    answers. Everything else is, ``max_retries`` times, with growing random waits, or as
+    long as ``Retry-After`` asks (a minute at most).
+
+    Args:
+        settings: How the server is reached.
+        key_needed: The service answers nobody without a key.
+
+    Raises:
+        AuthenticationError: A key is needed, and neither given nor in the environment.
+    """
+
+    def __init__(self, settings: HttpSettings, *, key_needed: bool = False) -> None:
+        self.settings = settings
+        self._key_needed = key_needed
+        self._guard = threading.Lock()
+        self._session: _Session | None = None
+        key = settings.key()
+        if key is None and key_needed:
+            raise AuthenticationError(
+                f"{settings.base_url} wants a key: pass api_key= or set {settings.key_variable}"
+            )
+        if key is not None and not _is_private(settings.base_url):
+            logger.warning(
+                "the key goes to %s without encryption; use an https address", settings.base_url
+            )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self.settings, self._key_needed)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HttpClient:
+        return HttpClient(self.settings, key_needed=self._key_needed)
+
+    def run(self, call: Call[T]) -> T:
+        """The result of one call.
+
+        Raises:
+            ServerError: What went wrong, with the ids of parent and request.
+        """
+        future = self._open().submit(call)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
+
+    def run_all(self, calls: Iterable[Call[T]]) -> Iterator[T]:
+        """The results of calls, in their order, whatever order the answers come in.
+
+        No more than ``max_concurrency`` calls are in flight or wait to be taken.
+
+        Raises:
+            ServerError: The first that went wrong; calls behind it are cancelled.
+        """
+        session = self._open()
+        waiting: deque[Future[T]] = deque()
+        try:
+            for call in calls:
+                if len(waiting) == self.settings.max_concurrency:
+                    yield waiting[0].result()
+                    waiting.popleft()
+                waiting.append(session.submit(call))
+            while waiting:
+                yield waiting[0].result()
+                waiting.popleft()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def close(self) -> None:
+        """Close the connections and end the thread; a later call starts anew."""
+        with self._guard:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _open(self) -> _Session:
+        session = self._session
+        if session is not None and session.pid != os.getpid():
+            # A fork copies neither thread nor loop, and perhaps a lock that is held.
+            self._guard, self._session = threading.Lock(), None
+        with self._guard:
+            if self._session is None:
+                self._session = _Session(self.settings)
+                weakref.finalize(self, self._session.close)
+            return self._session
+
+
+class _Session:
+    """An event loop in a thread, with its connections; belongs to one process."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self.pid = os.getpid()
+        self._settings = settings
+        self._key = settings.key()
+        http_headers = {"Content-Type": "application/json"}
+        if self._key is not None:
+            http_headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
+        seconds = settings.timeout_seconds
+        self._client = httpx.AsyncClient(
+            base_url=settings.base_url,
+            headers=http_headers,
+            timeout=httpx.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds)),
+            limits=httpx.Limits(
+                max_connections=settings.max_concurrency,
+                max_keepalive_connections=settings.max_concurrency,
+            ),
+        )
+        self._slots = asyncio.Semaphore(settings.max_concurrency)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=_serve, args=(self._loop,), name="latechunk-http", daemon=True
+        )
+        self._thread.start()
+
+    def submit(self, call: Call[T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(self._send(call), self._loop)
+
+    def close(self) -> None:
+        if self.pid != os.getpid() or self._loop.is_closed():
+            return
+        asyncio.run_coroutine_threadsafe(self._shut(), self._loop)
+        # The garbage collector may run this in the very thread that is to end.
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_CLOSE_SECONDS)
+
+    async def _shut(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._client.aclose()
+        self._loop.stop()
+
+    async def _send(self, call: Call[T]) -> T:
+        request_id = uuid.uuid4().hex
+        attempts = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(self._settings.max_retries + 1),
+            retry=tenacity.retry_if_exception(_may_pass),
+            wait=self._wait,
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        # A call keeps its slot while it waits: in a storm of 429 nobody else should push.
+        async with self._slots:
+            async for attempt in attempts:
+                with attempt:
+                    return await self._try(call, request_id)
+        raise AssertionError("tenacity returns or raises")
+
+    async def _try(self, call: Call[T], request_id: str) -> T:
+        seconds = self._settings.timeout_seconds
+        try:
+            return await asyncio.wait_for(self._exchange(call, request_id), seconds)
+        except (asyncio.TimeoutError, httpx.TimeoutException) as error:
+            problem: ServerError = ServerUnavailableError(
+                f"{self._settings.base_url} gave no complete answer to {call.path} in time "
+                f"(timeout_seconds={seconds:g})"
+            )
+            cause: Exception = error
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            problem = ServerUnavailableError(
+                f"the connection to {self._settings.base_url} failed at {call.path}: "
+                f"{type(error).__name__} {error}"
+            )
+            cause = error
+        problem.parent_id, problem.row = call.parent_id, call.row
+        problem.request_id = request_id
+        raise problem from cause
+
+    async def _exchange(self, call: Call[T], request_id: str) -> T:
+        http_headers = {"X-Request-ID": request_id}
+        method = "GET" if call.body is None else "POST"
+        content = None if call.body is None else json.dumps(call.body).encode()
+        # A path beginning with "/" goes behind the path of the base URL.
+        async with self._client.stream(
+            method, call.path, content=content, headers=http_headers
+        ) as response:
+            given = (response.headers.get(name) for name in _ID_HEADERS)
+            request_id = next((one for one in given if one), request_id)
+            try:
+                if not response.is_success:
+                    raise self._refusal(response, await response.aread())
+                receiver = call.receive()
+                async for part in response.aiter_bytes():
+                    receiver.feed(part)
+                return receiver.close()
+            except ServerError as error:
+                error.parent_id, error.row = call.parent_id, call.row
+                error.request_id = request_id
+                raise
+
+    def _refusal(self, response: httpx.Response, body: bytes) -> ServerError:
+        detail = body.decode(errors="replace").strip()
+        if self._key is not None:  # some services repeat the key that they refuse
+            detail = detail.replace(self._key.get_secret_value(), str(self._key))
+        status = response.status_code
+        said = f"{response.request.url} answered {status}: {detail[:_DETAIL_CHARS]}"
+        if status in _REFUSED_KEY:
+            hint = f"check api_key or {self._settings.key_variable}"
+            return AuthenticationError(f"{said}; {hint}")
+        wait = _retry_after(response.headers.get("retry-after"))
+        if status == _TOO_MANY:
+            return RateLimitError(
+                f"{said}; lower max_concurrency or raise max_retries", retry_after_seconds=wait
+            )
+        if status in _MAY_PASS or status >= _SERVER_FAILED:
+            return ServerUnavailableError(said, retry_after_seconds=wait)
+        return RequestRefusedError(said)
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        wait = tenacity.wait_random_exponential(
+            multiplier=self._settings.first_wait_seconds, max=_LONGEST_WAIT_SECONDS
+        )(state)
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after_seconds if isinstance(error, ServerError) else None
+        return wait if asked is None else min(asked, _LONGEST_WAIT_SECONDS)
+
+
+def _rebuild(settings: HttpSettings, key_needed: bool) -> HttpClient:  # noqa: FBT001  # for pickle
+    return HttpClient(settings, key_needed=key_needed)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, (ServerUnavailableError, RateLimitError, BrokenAnswerError))
+
+
+def _log_retry(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    seconds = state.next_action.sleep if state.next_action else 0.0
+    logger.info("attempt %d, next in %.1f s: %s", state.attempt_number, seconds, error)
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds of a Retry-After, which is a number or a date; None where it is neither."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=timezone.utc)
+    return max(0.0, (when - datetime.now(timezone.utc)).total_seconds())
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way can read what goes to this address."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or parts.hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False

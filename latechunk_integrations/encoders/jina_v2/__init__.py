@@ -1,0 +1,1 @@
+"""jina-embeddings-v2 (JinaBERT) without the code of its repository."""

@@ -1,0 +1,178 @@
+"""A model of this machine or of a hub, loaded with nothing run that was not allowed to."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from latechunk_integrations.encoders.adapters import (
+    adapter_names,
+    check_adapters,
+    load_adapter,
+    twin_for_queries,
+)
+from latechunk_integrations.encoders.jina_v2.checkpoint import load_jina_v2
+from latechunk_integrations.encoders.precision import bfloat16_is_fast
+from latechunk_integrations.encoders.published import (
+    PublishedFiles,
+    check_safetensors,
+    refuse_remote_code,
+    remote_code_error,
+)
+from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
+from latechunk_integrations.options import LateChunkOptions
+
+__all__ = ["LoadedModel", "load_model", "wanted_adapters"]
+
+# Weight files are hashed at both ends only: reading gigabytes would outlast the loading.
+_HASHED_END_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with its weights.
+
+    Args:
+        model: The model that documents go through.
+        query_model: The one that queries go through: the same, or a twin with another adapter.
+        adapters: Names of the task adapters that it has.
+        identity: What names the weights in the fingerprint.
+    """
+
+    model: SentenceTransformer
+    query_model: SentenceTransformer
+    adapters: tuple[str, ...]
+    identity: str
+
+
+def load_model(options: LateChunkOptions) -> LoadedModel:
+    """Load the model that the options name.
+
+    Raises:
+        MissingExtraError: An adapter is wanted and PEFT is not installed.
+        ModelLoadError: The model cannot be found or read.
+        OptionError: An adapter is wanted that the model does not have.
+        RemoteCodeError: It needs ``trust_remote_code=True``.
+    """
+    files = PublishedFiles(options.model, options.revision)
+    device = torch.device(options.device or _best_device())
+    dtype = _resolve_dtype(options.dtype, device)
+    own = load_jina_v2(files, device=device, dtype=dtype)
+    if own is None:
+        if not options.trust_remote_code:
+            refuse_remote_code(files)
+        check_safetensors(files)
+    adapters = adapter_names(files)
+    check_adapters(wanted_adapters(options), adapters, options.model)
+    try:
+        model = own or SentenceTransformer(
+            options.model,
+            device=str(device),
+            revision=options.revision,
+            trust_remote_code=options.trust_remote_code,
+            model_kwargs={"dtype": dtype, "use_safetensors": True},
+        )
+    except Exception as error:
+        raise _load_error(options, error) from error
+    _check_weights(options, model, files)
+    # Some modules are loaded in float32 whatever was asked for.
+    model = model.to(dtype=dtype)
+    twin = _load_adapters(model, files, options)
+    return LoadedModel(model, twin, adapters, _identity(options.model, model))
+
+
+def wanted_adapters(options: LateChunkOptions) -> dict[str, str | None]:
+    """The adapters that were asked for, by option."""
+    return {
+        "document_adapter": options.document_adapter,
+        "query_adapter": options.query_adapter,
+    }
+
+
+def _load_adapters(
+    model: SentenceTransformer, files: PublishedFiles, options: LateChunkOptions
+) -> SentenceTransformer:
+    """Load the wanted adapters; returns the model that queries go through."""
+    documents, queries = options.document_adapter, options.query_adapter
+    twin = model if documents == queries else twin_for_queries(model)
+    trees = {id(model): (model, documents), id(twin): (twin, queries)}
+    for tree, name in trees.values():
+        if name is not None:
+            load_adapter(tree, files, name)
+            tree.to(dtype=model.dtype)
+    return twin
+
+
+def _check_weights(
+    options: LateChunkOptions, model: SentenceTransformer, files: PublishedFiles
+) -> None:
+    """Refuse a model whose files lack weights: transformers puts random ones in their place."""
+    transformer = model.transformers_model
+    loaded = {} if transformer is None else dict(transformer.named_parameters())
+    # The mark of transformers; the pooler is not read here.
+    marks = {name: getattr(p, "_is_hf_initialized", False) for name, p in loaded.items()}
+    lacking = [name for name, mark in marks.items() if not mark and "pooler" not in name]
+    if not lacking or not any(marks.values()):
+        return
+    # Another architecture by the same name, such as nomic's mixture of experts.
+    if files.own_classes and not options.trust_remote_code:
+        raise remote_code_error(files, [("config.json", name) for name in files.own_classes])
+    raise ModelLoadError(
+        f"the files of {options.model!r} do not hold all weights of its architecture: "
+        f"{', '.join(lacking[:3])} ({len(lacking)} are missing)"
+    )
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _resolve_dtype(asked: str, device: torch.device) -> torch.dtype:
+    """The dtype to compute in; ``auto`` takes bfloat16 only where hardware has it."""
+    if asked != "auto":
+        dtype: torch.dtype = getattr(torch, asked)
+        return dtype
+    return torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
+
+
+def _load_error(options: LateChunkOptions, error: Exception) -> Exception:
+    text = str(error)
+    if "trust_remote_code" in text and not options.trust_remote_code:
+        return RemoteCodeError(
+            f"{options.model!r} runs code from its own repository. Read that code, then pass "
+            f"trust_remote_code=True together with revision=<commit>, so that it cannot change "
+            f"behind you. ({text})"
+        )
+    local = Path(options.model).exists()
+    hint = (
+        "check that the folder holds a complete model with safetensors weights"
+        if local
+        else "without network, point model= at a local folder that holds it "
+        "(`hf download NAME --local-dir FOLDER` on a machine that has network)"
+    )
+    return ModelLoadError(f"cannot load the model {options.model!r}: {hint}. ({text})")
+
+
+def _identity(name: str, model: SentenceTransformer) -> str:
+    """What names the weights: the commit of a hub model, the content of a local folder."""
+    folder = Path(name)
+    if not folder.is_dir():
+        commit = getattr(model[0].config, "_commit_hash", None)
+        return f"{name}@{commit}"
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix not in {".json", ".safetensors", ".txt", ".model"} or not path.is_file():
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_HASHED_END_BYTES))
+            file.seek(max(0, size - _HASHED_END_BYTES))
+            digest.update(file.read(_HASHED_END_BYTES))
+    return digest.hexdigest()

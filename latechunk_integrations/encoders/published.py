@@ -1,0 +1,220 @@
+"""A model's published files, read before anything of the model is imported."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import transformers
+from huggingface_hub import HfApi
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import load_file_path
+from transformers import CONFIG_MAPPING
+
+from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
+
+__all__ = ["PublishedFiles", "check_safetensors", "refuse_remote_code", "remote_code_error"]
+
+_OWN_MODULES = "sentence_transformers."
+_SAFE = ("model.safetensors", "model.safetensors.index.json")
+# Pickles, and what must stand beside them to be read instead.
+_PICKLES = {
+    "pytorch_model.bin": _SAFE,
+    "pytorch_model.bin.index.json": _SAFE,
+    "adapter_model.bin": ("adapter_model.safetensors",),
+}
+
+
+@dataclass(frozen=True)
+class PublishedFiles:
+    """The files of a local folder or of a hub repository.
+
+    Args:
+        model: Hub name or local path.
+        revision: Branch, tag or commit of a hub model.
+    """
+
+    model: str
+    revision: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the model is a folder of this machine."""
+        return Path(self.model).is_dir()
+
+    @cached_property
+    def repository(self) -> str:
+        """The name that sentence-transformers looks up: its own owner stands before a bare one."""
+        bare = not self.is_local and "/" not in self.model
+        owner = SentenceTransformer.default_huggingface_organization
+        return f"{owner}/{self.model}" if bare else self.model
+
+    @property
+    def cache_folder(self) -> str | None:
+        """The folder that sentence-transformers keeps hub models in; None: the hub's own."""
+        return os.getenv("SENTENCE_TRANSFORMERS_HOME")
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Its files, folders in front of them; empty if they cannot be listed."""
+        if self.is_local:
+            return _files_below(Path(self.model))
+        try:
+            return frozenset(HfApi().list_repo_files(self.repository, revision=self.revision))
+        # Without network: what an earlier download has left. Loading says what is wrong.
+        except Exception:  # noqa: BLE001
+            config = self.path("config.json")
+            return frozenset() if config is None else _files_below(config.parent)
+
+    def path(self, name: str, subfolder: str = "") -> Path | None:
+        """Where a file lies on this machine; None if the model has none or cannot be reached."""
+        try:
+            found = load_file_path(
+                self.repository,
+                name,
+                subfolder,
+                cache_folder=self.cache_folder,
+                revision=self.revision,
+            )
+        # What keeps it from being read, from no network to no permission, comes up again with
+        # its own message when the model is loaded.
+        except Exception:  # noqa: BLE001
+            return None
+        return None if found is None else Path(found)
+
+    def json(self, name: str, subfolder: str = "") -> Any:
+        """The content of a JSON file; None if there is none that can be read."""
+        path = self.path(name, subfolder)
+        if path is None:
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """``config.json``, empty if there is none."""
+        return _mapping(self.json("config.json", self.transformer_folder))
+
+    @cached_property
+    def modules(self) -> list[dict[str, Any]]:
+        """``modules.json``, empty if there is none."""
+        content = self.json("modules.json")
+        return [_mapping(entry) for entry in content] if isinstance(content, list) else []
+
+    @property
+    def own_classes(self) -> tuple[str, ...]:
+        """The classes that ``config.json`` names of the model's own code."""
+        auto_map = _mapping(self.config.get("auto_map"))
+        # Other entries, such as those of classifiers, are never looked up here.
+        named = [name for name in auto_map if name in ("AutoConfig", "AutoModel")]
+        return tuple(str(auto_map[name]) for name in named)
+
+    @property
+    def transformer_folder(self) -> str:
+        """The folder of the first module, below the model's own."""
+        return str(self.modules[0].get("path", "")) if self.modules else ""
+
+
+def refuse_remote_code(files: PublishedFiles) -> None:
+    """Refuse a model that does not work without code of its own.
+
+    Raises:
+        RemoteCodeError: It would run code; the message names it and how to pin it.
+    """
+    found = [*_custom_classes(files), *_custom_modules(files)]
+    if found:
+        raise remote_code_error(files, found)
+
+
+def remote_code_error(files: PublishedFiles, found: list[tuple[str, str]]) -> RemoteCodeError:
+    """The error that says what would run, and how to pin it.
+
+    Args:
+        files: The model's files.
+        found: Pairs of the file that names code and what it names.
+    """
+    lines = "; ".join(f"{source} names {reference}" for source, reference in found)
+    others = sorted({ref.partition("--")[0] for _, ref in found if "--" in ref})
+    pin = "pass trust_remote_code=True together with revision=<commit>"
+    if others:
+        pin += (
+            f". revision= does not pin the code that stands in {', '.join(others)}: copy it into "
+            "a local folder of the model and drop the part up to '--' in its auto_map"
+        )
+    return RemoteCodeError(
+        f"{files.model!r} runs code of its own, which is not allowed to run: {lines}. Read that "
+        f"code, then {pin}"
+    )
+
+
+def check_safetensors(files: PublishedFiles) -> None:
+    """Refuse weights that are there only as pickles, which can run code when they are read.
+
+    Raises:
+        ModelLoadError: A folder of the model holds a pickle and no safetensors.
+    """
+    folders = {"", *(str(entry.get("path", "")) for entry in files.modules)}
+    for folder, (pickle, safe) in itertools.product(sorted(folders), _PICKLES.items()):
+        # Of a hub model, transformers looks for the safetensors that the hub's converter wrote.
+        if safe is _SAFE and not folder and not files.is_local:
+            continue
+        front = f"{folder}/" if folder else ""
+        if front + pickle in files.names and not any(front + name in files.names for name in safe):
+            raise ModelLoadError(
+                f"the model {files.model!r} has its weights only as a pickle, {front}{pickle}, and "
+                "a pickle can run code when it is read; use a revision with safetensors, or write "
+                "them where you trust the file: load it with sentence-transformers and call "
+                "save_pretrained"
+            )
+
+
+def _custom_classes(files: PublishedFiles) -> Iterator[tuple[str, str]]:
+    """Classes of ``auto_map`` that transformers has no counterpart for."""
+    if not _is_native(files.config):
+        for reference in files.own_classes:
+            yield "config.json", reference
+    tokenizer = _mapping(files.json("tokenizer_config.json", files.transformer_folder))
+    classes = _mapping(tokenizer.get("auto_map")).get("AutoTokenizer")
+    if classes and not hasattr(transformers, str(tokenizer.get("tokenizer_class"))):
+        # A pair of a slow and a fast class, either of which may be missing.
+        pair = classes if isinstance(classes, list) else [classes]
+        yield "tokenizer_config.json", " and ".join(str(name) for name in pair if name)
+
+
+def _is_native(config: dict[str, Any]) -> bool:
+    """Whether transformers has the architecture, and not only the name of its config."""
+    architectures = config.get("architectures") or []
+    return config.get("model_type") in CONFIG_MAPPING and all(
+        hasattr(transformers, str(name)) for name in architectures
+    )
+
+
+def _custom_modules(files: PublishedFiles) -> Iterator[tuple[str, str]]:
+    """Classes of ``modules.json`` and of its modules that are not sentence-transformers'."""
+    for entry in files.modules:
+        kind = str(entry.get("type", ""))
+        if not kind.startswith(_OWN_MODULES):
+            yield "modules.json", f"the class {kind}"
+        elif kind.endswith(".Dense"):
+            folder = str(entry.get("path", ""))
+            function = _mapping(files.json("config.json", folder)).get("activation_function")
+            # sentence-transformers would put Tanh in its place.
+            if function and not str(function).startswith("torch."):
+                yield f"{folder}/config.json", f"the activation function {function}"
+
+
+def _files_below(folder: Path) -> frozenset[str]:
+    found = (path for pattern in ("*", "*/*") for path in folder.glob(pattern))
+    return frozenset(path.relative_to(folder).as_posix() for path in found if path.is_file())
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

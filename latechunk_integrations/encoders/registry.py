@@ -1,0 +1,31 @@
+"""Which encoder an option names; each is imported when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from latechunk_integrations.encoders.base import TokenEncoder
+from latechunk_integrations.options import EncoderChoice, LateChunkOptions
+
+__all__ = ["load_encoder"]
+
+# Module and class; the class has `load(options)`.
+_ENCODERS: dict[EncoderChoice, tuple[str, str]] = {
+    "local": ("latechunk_integrations.encoders.local", "LocalEncoder"),
+    "tei": ("latechunk_integrations.encoders.tei", "TeiEncoder"),
+    "vllm": ("latechunk_integrations.encoders.vllm", "VllmEncoder"),
+    "llama.cpp": ("latechunk_integrations.encoders.llama_cpp", "LlamaCppEncoder"),
+}
+
+
+def load_encoder(options: LateChunkOptions) -> TokenEncoder:
+    """The encoder that the options name, ready to work.
+
+    Raises:
+        MissingExtraError: What it needs is not installed.
+        ModelError: The model cannot be loaded, or cannot be late-chunked.
+        ServerError: The server does not answer, or not as documented.
+    """
+    module, name = _ENCODERS[options.encoder]
+    return cast("TokenEncoder", getattr(import_module(module), name).load(options))

@@ -1,0 +1,253 @@
+"""Published folders, loaded by the public call: same numbers, no remote code, typed errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from latechunk_integrations import LateChunkEngine, Parent, Span
+from latechunk_integrations.errors import ContractError, ModelLoadError
+from tests.encoders.jina_v2.published import (
+    published_config,
+    random_weights,
+    save_checkpoint,
+)
+from tests.encoders.jina_v2.reference import Reference
+
+TEXT = (
+    "Berlin is the capital of Germany. Its 3.85 million inhabitants are proud of the café. "
+    "The supplier delivers every part within thirty days, unless Section 1.3 says otherwise. "
+) * 3
+
+
+def engine_of(folder: Path | str, **options: Any) -> LateChunkEngine:
+    options = {"dtype": "float32", "device": "cpu", "strict": True} | options
+    return LateChunkEngine.from_pretrained(str(folder), **options)
+
+
+def assert_same(vector: Any, expected: Any) -> None:
+    expected = expected / np.linalg.norm(expected)
+    assert float(vector @ expected) >= 0.99999
+    np.testing.assert_allclose(vector, expected, atol=1e-5)
+
+
+def ids_of(engine: LateChunkEngine, text: str) -> list[int]:
+    (tokens,) = engine.encoder.tokenize([text], "")
+    return [*engine.encoder.lead, *tokens.ids, *engine.encoder.tail]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = published_config()
+    return save_checkpoint(tmp_path_factory.mktemp("jina"), config, random_weights(config))
+
+
+@pytest.fixture(scope="module")
+def engine(checkpoint: Path) -> LateChunkEngine:
+    return engine_of(checkpoint)
+
+
+@pytest.mark.parametrize("qk_norm", [False, True], ids=["v2", "code"])
+@pytest.mark.parametrize("prefix", ["", "bert."])
+@pytest.mark.parametrize("n_heads", [4, 6, 12])
+def test_one_chunk_over_the_parent_is_what_the_reference_gives(
+    tmp_path: Path, n_heads: int, prefix: str, qk_norm: bool
+) -> None:
+    """Rule 3."""
+    config = published_config(num_attention_heads=n_heads)
+    weights = random_weights(config, qk_norm=qk_norm, seed=n_heads)
+    engine = engine_of(save_checkpoint(tmp_path, config, weights, prefix=prefix))
+    tokens = Reference(config, weights, qk_norm=qk_norm).encode(ids_of(engine, TEXT))
+    (result,) = engine.embed([Parent(TEXT, [Span(0, len(TEXT))])])
+    assert_same(result.vectors[0], tokens.mean(axis=0))
+    assert_same(engine.embed_texts([TEXT])[0], tokens.mean(axis=0))
+    assert_same(engine.embed_query(TEXT), tokens.mean(axis=0))
+
+
+def test_inner_chunks_pool_their_own_tokens(checkpoint: Path, engine: LateChunkEngine) -> None:
+    config = published_config()
+    weights = load_file(checkpoint / "model.safetensors")
+    tokens = Reference(config, weights).encode(ids_of(engine, TEXT))
+    (texts,) = engine.encoder.tokenize([TEXT], "")
+    span = Span(TEXT.index("Its"), TEXT.index("The supplier"))
+    inside = (texts.offsets[:, 1] > span.start) & (texts.offsets[:, 0] < span.end)
+    (result,) = engine.embed([Parent(TEXT, [span])])
+    assert_same(result.vectors[0], tokens[1:-1][inside].mean(axis=0))
+
+
+def test_no_vector_depends_on_padding_or_batch_mates(engine: LateChunkEngine) -> None:
+    parents = [Parent(TEXT[:n], [Span(0, n // 2), Span(n // 2, n)]) for n in (40, 400, 33, 90, 41)]
+    together = engine.embed(parents)
+    for parent, result in zip(parents, together, strict=True):
+        (alone,) = engine.embed([parent])
+        np.testing.assert_allclose(result.vectors, alone.vectors, atol=1e-5)
+
+
+def test_a_window_longer_than_every_block_is_computed_like_a_short_one(tmp_path: Path) -> None:
+    """Neither blocks of the feed-forward layer (256 tokens) nor of the kernel leave seams."""
+    config = published_config(num_hidden_layers=1)
+    weights = random_weights(config)
+    engine = engine_of(save_checkpoint(tmp_path, config, weights))
+    text = (TEXT * 12)[:3_200]
+    ids = ids_of(engine, text)
+    assert len(ids) > 600
+    (result,) = engine.embed([Parent(text, [Span(0, len(text))])])
+    assert_same(result.vectors[0], Reference(config, weights).encode(ids).mean(axis=0))
+
+
+def test_shards_and_a_folder_without_modules_json_load_alike(
+    checkpoint: Path, engine: LateChunkEngine, tmp_path: Path
+) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(
+        tmp_path, published_config(), weights, n_shards=3, sentence_transformers=False
+    )
+    other = engine_of(folder)
+    assert other.encoder.max_tokens == 8_192
+    assert engine.encoder.max_tokens == 1_024
+    np.testing.assert_allclose(other.embed_query(TEXT), engine.embed_query(TEXT), atol=1e-6)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_the_code_that_auto_map_names_never_runs(checkpoint: Path, trust: bool) -> None:
+    engine_of(checkpoint, trust_remote_code=trust).embed_query("Berlin")
+    assert not (checkpoint / "ran").exists()
+
+
+def test_a_hub_name_resolves_to_the_cached_snapshot_of_its_revision(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offline, as the hub's client keeps it: blobs by commit, a branch name for one of them."""
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path))
+    repository = tmp_path / "models--jinaai--jina-embeddings-v2-base-en"
+    weights = load_file(checkpoint / "model.safetensors")
+    doubled = {name: value * 2 for name, value in weights.items()}
+    for commit, tensors in (("a" * 40, weights), ("b" * 40, doubled)):
+        save_checkpoint(repository / "snapshots" / commit, published_config(), tensors)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("b" * 40)
+    name = "jinaai/jina-embeddings-v2-base-en"
+    pinned, newest = engine_of(name, revision="a" * 40), engine_of(name)
+    expected = engine_of(checkpoint).embed_query(TEXT)
+    np.testing.assert_allclose(pinned.embed_query(TEXT), expected, atol=1e-6)
+    assert not np.allclose(newest.embed_query(TEXT), expected, atol=1e-3)
+    assert pinned.fingerprint != newest.fingerprint
+
+
+def test_missing_and_unexpected_weights_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    del weights["encoder.layer.1.mlp.wo.bias"]
+    weights["encoder.layer.0.adapter.weight"] = np.zeros(3, np.float32)
+    weights["embeddings.LayerNorm.bias"] = np.zeros(3, np.float32)
+    folder = save_checkpoint(tmp_path, published_config(), weights)
+    with pytest.raises(ModelLoadError) as caught:
+        engine_of(folder)
+    message = str(caught.value)
+    assert "missing: encoder.layer.1.mlp.wo.bias;" in message
+    assert "unexpected: encoder.layer.0.adapter.weight;" in message
+    assert "embeddings.LayerNorm.bias (3,) instead of (48,)" in message
+
+
+def test_weights_that_are_no_safetensors_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(tmp_path, published_config(), weights)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelLoadError, match="Only safetensors weights are loaded"):
+        engine_of(folder)
+
+
+def test_a_folder_without_its_tokenizer_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    """transformers would make one that knows no word."""
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(tmp_path, published_config(), weights)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelLoadError, match=r"has no tokenizer: none of tokenizer\.json"):
+        engine_of(folder)
+
+
+def test_files_that_sentence_transformers_cannot_read_are_a_typed_error(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(tmp_path, published_config(), weights)
+    (folder / "1_Pooling" / "config.json").write_text("{")
+    with pytest.raises(ModelLoadError, match="cannot load the jina-embeddings-v2 model in"):
+        engine_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"feed_forward_type": "reglu"}, "'reglu' of config.json is not supported"),
+        ({"num_attention_heads": 7}, "48 is no multiple of num_attention_heads 7"),
+    ],
+)
+def test_another_kind_of_jina_bert_is_refused(
+    tmp_path: Path, changes: dict[str, Any], problem: str
+) -> None:
+    folder = save_checkpoint(
+        tmp_path, published_config(**changes), random_weights(published_config())
+    )
+    with pytest.raises(ModelLoadError, match=problem):
+        engine_of(folder)
+
+
+def test_an_incomplete_config_names_what_it_lacks(checkpoint: Path, tmp_path: Path) -> None:
+    config = published_config()
+    del config["intermediate_size"]
+    folder = save_checkpoint(tmp_path, config, load_file(checkpoint / "model.safetensors"))
+    with pytest.raises(ModelLoadError, match=r"config\.json lacks intermediate_size"):
+        engine_of(folder)
+
+
+def test_a_module_of_another_package_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(tmp_path, published_config(), weights)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 2, "name": "2", "path": "2_Own", "type": "custom_st.Own"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ContractError, match=r"'custom_st\.Own'"):
+        engine_of(folder)
+
+
+def test_prompts_and_heads_beside_the_model_are_honoured(checkpoint: Path, tmp_path: Path) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(tmp_path, published_config(), weights)
+    (folder / "config_sentence_transformers.json").write_text(
+        json.dumps({"prompts": {"query": "query: ", "document": "passage: "}})
+    )
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append(
+        {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    )
+    (folder / "modules.json").write_text(json.dumps(modules))
+    head = np.random.default_rng(1).normal(size=(16, 48)).astype(np.float32)
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "config.json").write_text(
+        json.dumps({"in_features": 48, "out_features": 16, "bias": False})
+    )
+    save_file({"linear.weight": head}, folder / "2_Dense" / "model.safetensors")
+    engine = engine_of(folder)
+    tokens = Reference(published_config(), weights).encode(ids_of(engine, "passage: " + TEXT))
+    (result,) = engine.embed([Parent(TEXT, [Span(0, len(TEXT))])])
+    assert_same(result.vectors[0], np.tanh(tokens.mean(axis=0) @ head.T.astype(np.float64)))
+    assert engine.encoder.document_prompt == "passage: "
+    plain = engine_of(checkpoint).embed_query("query: Berlin")
+    assert engine.embed_query("Berlin").shape == (16,)
+    assert plain.shape == (48,)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_stays_close_to_float32(
+    checkpoint: Path, engine: LateChunkEngine, dtype: str
+) -> None:
+    fast = engine_of(checkpoint, dtype=dtype)
+    tokens = fast.encoder.forward(np.zeros((1, 3), np.int64), np.array([3]))
+    assert tokens.dtype == getattr(torch, dtype)
+    assert float(fast.embed_query(TEXT) @ engine.embed_query(TEXT)) > 0.999

@@ -1,0 +1,163 @@
+"""Each architecture in its published layout: the model's own vectors, whatever stands beside."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModel
+
+from latechunk_integrations import LateChunkEngine, Parent
+from tests import strategies
+from tests.architectures import LAYOUTS, Layout
+
+TEXTS = [
+    "Berlin is the capital of Germany.",
+    "naïve café 東京 🎉",
+    "Section 1.3 of the part",
+    " leading space",
+    "the supplier delivers every part within 30 days",
+]
+# Models that cut vectors, and a width that they were trained for.
+MATRYOSHKA = {
+    "nomic-embed-text-v1.5": 64,
+    "embeddinggemma-300m": 128,
+    "Qwen3-Embedding-0.6B": 33,
+    "jina-embeddings-v3-hf": 32,
+}
+_TOO_SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+def _engine(path: Path, **options: Any) -> LateChunkEngine:
+    return LateChunkEngine.from_pretrained(str(path), dtype="float32", device="cpu", **options)
+
+
+def _own_model(path: Path, adapter: str | None = None) -> SentenceTransformer:
+    """The model as sentence-transformers loads it, with an adapter as its card shows it."""
+    model = SentenceTransformer(str(path), device="cpu")
+    if adapter:
+        loaded = AutoModel.from_pretrained(str(path))
+        loaded.load_adapter(str(path), adapter_name=adapter, adapter_kwargs={"subfolder": adapter})
+        loaded.set_adapter(adapter)
+        model[0].model = loaded.eval()
+    return model
+
+
+def _own(
+    model: SentenceTransformer, texts: list[str], prompt: str, width: int | None, *, norm: bool
+) -> NDArray[np.float64]:
+    """Vectors by the model's card: float64 after the model itself."""
+    encoded = model.encode(texts, prompt=prompt, show_progress_bar=False)
+    full: NDArray[np.float64] = encoded.astype(np.float64)
+    if norm:
+        full = full - full.mean(axis=1, keepdims=True)
+        full /= full.std(axis=1, keepdims=True)
+    return full[:, :width]
+
+
+def _adapters(layout: Layout) -> dict[str, Any]:
+    if not layout.adapters:
+        return {}
+    return {"document_adapter": "retrieval_passage", "query_adapter": "retrieval_query"}
+
+
+def _least_cosine(left: NDArray[Any], right: NDArray[Any]) -> float:
+    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    return float(((left * right).sum(axis=1) / norms).min())
+
+
+@pytest.mark.rule(3)
+@pytest.mark.parametrize(
+    ("name", "width"), [*((name, None) for name in LAYOUTS), *MATRYOSHKA.items()]
+)
+def test_one_chunk_over_the_parent_is_the_models_own_vector(
+    published: dict[str, Path], name: str, width: int | None
+) -> None:
+    """With prompts, heads, Matryoshka and adapters on; CLS models with their own CLS pooling."""
+    layout = LAYOUTS[name]
+    pooling = "cls" if layout.pooling == "cls" else "auto"
+    engine = _engine(published[name], pooling=pooling, dimensions=width, **_adapters(layout))
+    document_prompt, query_prompt = layout.asked
+    norm = width is not None and name == "nomic-embed-text-v1.5"
+    own = _own_model(published[name], engine.options.document_adapter)
+    documents = _own(own, TEXTS, document_prompt, width, norm=norm)
+    own = _own_model(published[name], engine.options.query_adapter)
+    queries = _own(own, TEXTS, query_prompt, width, norm=norm)
+
+    results = engine.embed([Parent(text) for text in TEXTS])
+    assert {mode for result in results for mode in result.modes} == {"late"}
+    late = np.concatenate([result.vectors for result in results])
+    assert late.shape[1] == (width or own.get_embedding_dimension())
+    assert _least_cosine(late, documents) >= 0.99999
+    assert _least_cosine(engine.embed_texts(TEXTS), documents) >= 0.99999
+    assert _least_cosine(engine.embed_queries(TEXTS), queries) >= 0.99999
+
+
+@pytest.fixture(scope="module")
+def engines(published: dict[str, Path]) -> dict[str, LateChunkEngine]:
+    """An engine over each model, as a user would make it."""
+    return {name: _engine(published[name], **_adapters(layout)) for name, layout in LAYOUTS.items()}
+
+
+@pytest.mark.rule(6)
+@pytest.mark.parametrize("name", LAYOUTS)
+@settings(max_examples=15 if os.environ.get("CI") else 8, suppress_health_check=_TOO_SLOW)
+@given(data=st.data())
+def test_padding_batch_mates_and_order_change_no_vector(
+    engines: dict[str, LateChunkEngine], name: str, data: st.DataObject
+) -> None:
+    """Every architecture's own positions and masks: rotary, tables, local and causal attention."""
+    parents = []
+    for _ in range(data.draw(st.integers(2, 5))):
+        text = data.draw(strategies.texts())
+        spans = data.draw(strategies.spans_of(text))
+        parents.append(Parent(text, spans, header=data.draw(strategies.headers)))
+    order = data.draw(st.permutations(range(len(parents))))
+    engine = engines[name]
+    one_row = LateChunkEngine(engine.encoder, replace(engine.options, batch_tokens=1))
+    alone = [one_row.embed([parent])[0].vectors for parent in parents]
+    batch_tokens = data.draw(st.sampled_from([100, 300, 2_000]))
+    packed = LateChunkEngine(engine.encoder, replace(engine.options, batch_tokens=batch_tokens))
+    for at, result in zip(order, packed.embed([parents[i] for i in order]), strict=True):
+        np.testing.assert_allclose(result.vectors, alone[at], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_chunk_sees_the_whole_parent_unless_the_model_is_causal(
+    engines: dict[str, LateChunkEngine], name: str
+) -> None:
+    """What `describe` says of the model is what the model does."""
+    engine = engines[name]
+    first, others = "Berlin is the capital", (" of Germany", " of the Union")
+    left, right = (
+        engine.embed([Parent(first + other, [(0, len(first))])])[0].vectors for other in others
+    )
+    contract = engine.describe().contract
+    assert contract is not None
+    assert contract.causal == LAYOUTS[name].causal
+    assert (np.abs(left - right).max() < 1e-6) == contract.causal
+
+
+def test_documents_and_queries_go_through_their_own_adapters(published: dict[str, Path]) -> None:
+    path = published["jina-embeddings-v3-hf"]
+    texts = TEXTS[:2]
+    prompts = {"document_prompt": "", "query_prompt": ""}
+    none = _engine(path, **prompts)
+    both = _engine(path, **prompts, **_adapters(LAYOUTS[path.name]))
+    only_queries = _engine(path, **prompts, query_adapter="retrieval_query")
+    np.testing.assert_allclose(only_queries.embed_texts(texts), none.embed_texts(texts), atol=1e-6)
+    np.testing.assert_allclose(
+        only_queries.embed_queries(texts), both.embed_queries(texts), atol=1e-6
+    )
+    vectors = [none.embed_texts(texts), both.embed_texts(texts), both.embed_queries(texts)]
+    for left, right in zip(vectors, vectors[1:] + vectors[:1], strict=True):
+        assert _least_cosine(left, right) < 0.99
+    assert len({none.fingerprint, both.fingerprint, only_queries.fingerprint}) == 3

@@ -1,0 +1,1 @@
+"""Servers on loopback that speak the documented wire formats."""
