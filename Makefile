@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-models build clean
+.PHONY: help demo test lint format bench bench-models bench-quality build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -40,13 +40,22 @@ format: $(INSTALLED) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format
 
 bench: $(INSTALLED) ## Measure throughput and memory against named peers
+	$(PIP) install --quiet -c constraints.txt --group peers
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.cost_model
+	$(BIN)/python -m benchmarks.corpus_cost
 	$(BIN)/python -m benchmarks.langchain_index
 	$(BIN)/python -m benchmarks.llama_index_loop
 
 bench-models: $(INSTALLED) ## Measure jina-v2, nomic and ModernBERT by window length (minutes)
 	$(BIN)/python -m benchmarks.models $(ARGS)
+
+# The golden sets are no part of the project; without them it says so and does nothing.
+bench-quality: $(INSTALLED) ## Measure retrieval quality: early, late, blends, over golden sets
+	$(BIN)/python -m benchmarks.quality $(ARGS)
 
 # Tried in an environment of its own, without extras: what a user gets who installs only the wheel.
 build: $(INSTALLED) ## Build the wheel and try it in a fresh environment without extras

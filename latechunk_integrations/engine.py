@@ -2,10 +2,11 @@
 
 The steps, one function in one file each; none looks back:
 
-    parents -> jobs, jobs -> windows        planning.py, which calls
+    parents -> jobs, jobs -> windows        planning.py, one block ahead, which calls
     text -> token ids, offsets              encoders
     character spans -> token spans          core/alignment.py
     tokens -> windows                       core/windows.py
+    windows -> batches -> chunk sums        running.py, which calls
     windows -> batches                      core/batching.py
     batch -> token embeddings               encoders
     token embeddings -> chunk sums          core/pooling.py
@@ -24,14 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from latechunk_integrations.chunk_flow.flow import ChunkFlow
-from latechunk_integrations.core.batching import pack
-from latechunk_integrations.core.passages import SumTable, Window
-from latechunk_integrations.core.pooling import join_bags, sum_bags
+from latechunk_integrations.core.passages import SumTable
 from latechunk_integrations.encoders.base import (
     ChunkEncoder,
     QueryEncoder,
@@ -40,14 +38,10 @@ from latechunk_integrations.encoders.base import (
 )
 from latechunk_integrations.encoders.description import ModelDescription, describe
 from latechunk_integrations.encoders.registry import load_encoder
-from latechunk_integrations.errors import (
-    InputTypeError,
-    OptionError,
-    ParentTooLongError,
-    naming,
-)
+from latechunk_integrations.errors import InputTypeError, OptionError, ParentTooLongError
 from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
 from latechunk_integrations.planning import Job, Planner
+from latechunk_integrations.running import WindowRunner
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent, check_characters
 from latechunk_integrations.stats import EngineStats
 
@@ -56,8 +50,8 @@ __all__ = ["LateChunkEngine", "shared_engine"]
 # Raise this when the same input and options give other vectors than before.
 ALGORITHM_VERSION = 1
 
-# Windows wait until this many batches are full, so that sorting by length pays.
-_BUFFER_BATCHES = 16
+# Windows of about this many batches are planned at once, so that sorting by length pays.
+_BLOCK_BATCHES = 16
 # Rows that pass through the heads at once.
 _FINISH_ROWS = 1_024
 # Options that change how the work is done but not its result.
@@ -85,8 +79,10 @@ class LateChunkEngine:
             self._chunk_flow = ChunkFlow(encoder, options, self._stats)
         else:
             self._token_encoder = encoder
-            self._batch_tokens = options.batch_tokens or encoder.batch_tokens
             self._planner = Planner(encoder, options, self._stats)
+            self._runner = WindowRunner(
+                encoder, options.batch_tokens or encoder.batch_tokens, self._stats
+            )
 
     @classmethod
     def from_pretrained(cls, model: str, **options: Any) -> LateChunkEngine:
@@ -206,19 +202,11 @@ class LateChunkEngine:
             yield from self._chunk_flow.parents(_check_parents(parents))
             return
         waiting: deque[Job] = deque()
-        windows: list[Window] = []
-        n_buffered = 0
-        for job in self._planner.jobs(_check_parents(parents)):
-            waiting.append(job)
-            for window in self._planner.windows(job):
-                windows.append(window)
-                n_buffered += window.length
-                if n_buffered >= _BUFFER_BATCHES * self._batch_tokens:
-                    self._run(windows)
-                    windows, n_buffered = [], 0
-                    yield from self._finished(waiting)
-        self._run(windows)
-        yield from self._finished(waiting)
+        n_tokens = _BLOCK_BATCHES * self._runner.batch_tokens
+        for block in self._planner.blocks(_check_parents(parents), n_tokens):
+            waiting.extend(block.jobs)
+            self._runner.run(block.windows)
+            yield from self._finished(waiting)
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """The vector of one query, float32, shape ``(dimensions,)``: never late-chunked."""
@@ -261,43 +249,6 @@ class LateChunkEngine:
         self._check_truncation(texts, self.encoder.document_prompt)
         self._stats.count("plain_texts", len(texts))
         return self._scaled(encoder.encode_documents(texts))
-
-    def _run(self, windows: list[Window]) -> None:
-        """Encode windows in batches; when memory runs out, halve the batches and go on."""
-        lengths = np.array([window.length for window in windows], dtype=np.int64)
-        batches = deque(pack(lengths, self._batch_tokens))
-        while batches:
-            batch = batches[0]
-            try:
-                self._run_batch([windows[i] for i in batch])
-                batches.popleft()
-            except torch.OutOfMemoryError:
-                if len(batch) == 1:
-                    raise
-                self._batch_tokens = int(lengths[batch].max()) * len(batch) // 2
-                self._stats.report(
-                    "out_of_memory",
-                    f"out of memory: batches are cut to {self._batch_tokens} tokens from here on",
-                )
-                left = np.concatenate(list(batches))
-                batches = deque(left[b] for b in pack(lengths[left], self._batch_tokens))
-        self._stats.count("windows", len(windows))
-        self._stats.count("tokens", int(lengths.sum()))
-
-    def _run_batch(self, windows: Sequence[Window]) -> None:
-        lengths = np.array([window.length for window in windows], dtype=np.int64)
-        ids = np.full((len(windows), int(lengths.max())), self.encoder.pad_id, np.int64)
-        for row, window in zip(ids, windows, strict=True):
-            row[: window.length] = window.ids
-        bags = join_bags([window.bags for window in windows], ids.shape[1])
-        with naming([window.table.parent_id for window in windows]):
-            embeddings = self.encoder.forward(ids, lengths)
-        device_sums, weights = sum_bags(embeddings, bags)
-        sums: NDArray[np.float32] = device_sums.cpu().numpy()
-        end = 0
-        for window in windows:
-            start, end = end, end + len(window.bags.chunks)
-            window.table.add(window.rows, sums[start:end], weights[start:end])
 
     def _finished(self, waiting: deque[Job]) -> Iterator[ChunkVectors]:
         while waiting and waiting[0].done:

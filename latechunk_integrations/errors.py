@@ -22,6 +22,10 @@ The tree::
     │   ├── RemoteCodeError              the model asks for code that was not allowed to run
     │   ├── ContractError                the model's modules cannot be late-chunked
     │   └── MismatchedQueriesError       an encoder of queries in another space than the index
+    ├── BulkError
+    │   ├── CheckpointError              a checkpoint of another run, or a damaged one
+    │   ├── WorkerError                  a worker process died again and again
+    │   └── WriterError                  the target does not answer, or does not take the rows
     ├── MissingExtraError (ImportError)  an optional dependency is not installed
     ├── ServerError                      a model server or API; names parent and request
     │   ├── ServerUnavailableError       no answer after all retries
@@ -49,6 +53,8 @@ __all__ = [
     "AmbiguousChunkError",
     "AuthenticationError",
     "BrokenAnswerError",
+    "BulkError",
+    "CheckpointError",
     "ChunkNotFoundError",
     "ChunkWithoutTokenError",
     "ContractError",
@@ -80,6 +86,8 @@ __all__ = [
     "UnsupportedStoreError",
     "WindowBudgetError",
     "WindowError",
+    "WorkerError",
+    "WriterError",
     "naming",
 ]
 
@@ -194,6 +202,22 @@ class ContractError(ModelError):
 
 class MismatchedQueriesError(ModelError):
     """An encoder of queries that gives vectors in another space than the index has."""
+
+
+class BulkError(LateChunkError):
+    """A bulk run cannot go on; started again, it continues where it stopped."""
+
+
+class CheckpointError(BulkError):
+    """A checkpoint belongs to another run, is damaged or in use."""
+
+
+class WorkerError(BulkError):
+    """A worker process died again and again."""
+
+
+class WriterError(BulkError):
+    """A target does not answer, or does not take the rows."""
 
 
 class MissingExtraError(LateChunkError, ImportError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -17,6 +18,7 @@ from latechunk_integrations.core.passages import (
     Window,
     passage_windows,
 )
+from latechunk_integrations.core.pooling import PoolingMode
 from latechunk_integrations.core.windows import (
     WindowBudget,
     WindowPlan,
@@ -29,13 +31,17 @@ from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent, TokenSpans
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["Job", "Planner"]
+__all__ = ["Block", "Job", "Planner"]
 
 # Texts are handed to the tokenizer in groups of this size, which it spreads over threads.
 _GROUP_TEXTS = 64
 _GROUP_CHARS = 1 << 18
 # Longer texts are tokenized piece by piece, in bounded memory.
 _LONG_TEXT_CHARS = 1 << 17
+# Less than most texts hold, so that the parents drawn together rarely make a second block.
+_CHARS_PER_TOKEN = 3
+# What a parent costs besides its characters, so that the number of tiny ones is bounded too.
+_PARENT_CHARS = 32
 
 
 @dataclass
@@ -69,8 +75,26 @@ class Job:
     @property
     def done(self) -> bool:
         """Whether every sum is complete."""
+        # In this order: until all is planned, another thread may still be adding tables.
+        if not self.planned:
+            return False
         tables = (self.late, self.alone, self.header)
-        return self.planned and all(table is None or table.n_open == 0 for table in tables)
+        return all(table is None or table.n_open == 0 for table in tables)
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is encoded together.
+
+    Args:
+        jobs: Jobs that begin in this block, in the order of their parents.
+        windows: Windows of these jobs and of the last one before them.
+        is_last: No block of the same parents follows.
+    """
+
+    jobs: list[Job]
+    windows: list[Window]
+    is_last: bool
 
 
 class Planner:
@@ -91,6 +115,49 @@ class Planner:
         # An encoder may pool a text that stands alone as its model does it, and chunks otherwise.
         self._alone_pooling = getattr(encoder, "standalone_pooling", encoder.pooling)
 
+    def blocks(self, parents: Iterable[Parent], n_tokens: int) -> Iterator[Block]:
+        """Blocks of windows, each planned by another thread while the caller encodes one.
+
+        Parents are drawn in the caller's thread: a database cursor or a context variable behind
+        them may belong to it.
+
+        Args:
+            parents: Any number of parents.
+            n_tokens: About as many tokens make a block.
+
+        Raises:
+            ParentTooLongError: A parent is too long for the options.
+            ChunkWithoutTokenError: ``strict`` and no token overlaps a chunk.
+        """
+        planned: Block | None = None
+        # Leaving this, also when the caller closes the stream, waits for the block in hand.
+        with ThreadPoolExecutor(1, thread_name_prefix="latechunk-plan") as thread:
+            for group in _groups(parents, n_tokens * _CHARS_PER_TOKEN, None):
+                blocks = self._blocks(group, n_tokens)
+                is_last = False
+                while not is_last:
+                    following = thread.submit(next, blocks)
+                    if planned is not None:
+                        yield planned
+                    planned = following.result()
+                    is_last = planned.is_last
+        if planned is not None:
+            yield planned
+
+    def _blocks(self, parents: Iterable[Parent], n_tokens: int) -> Iterator[Block]:
+        jobs: list[Job] = []
+        windows: list[Window] = []
+        n_planned = 0
+        for job in self.jobs(parents):
+            jobs.append(job)
+            for window in self.windows(job):
+                windows.append(window)
+                n_planned += window.length
+                if n_planned >= n_tokens:
+                    yield Block(jobs, windows, is_last=False)
+                    jobs, windows, n_planned = [], [], 0
+        yield Block(jobs, windows, is_last=True)
+
     def jobs(self, parents: Iterable[Parent]) -> Iterator[Job]:
         """Tokenize parents in groups, and decide what is done with each.
 
@@ -99,7 +166,7 @@ class Planner:
             ChunkWithoutTokenError: ``strict`` and no token overlaps a chunk.
         """
         prompt = self._encoder.document_prompt
-        for group in _grouped(parents):
+        for group in _groups(parents, _GROUP_CHARS, _GROUP_TEXTS):
             if not self._options.late:
                 yield from map(_standalone_job, group)
                 continue
@@ -171,11 +238,22 @@ class Planner:
         table = self._table(len(spans), parent)
         return Job(
             parent,
-            passage=self._passage(tokens, prompt, budget, parent.header, spans, table),
+            passage=self._passage(
+                tokens, prompt, budget, parent.header, spans, table, self._encoder.pooling
+            ),
             plan=plan,
             late=table,
-            alone_rows=np.arange(len(spans)) if self._options.standalone else without,
+            alone_rows=self._blended(parent, spans) if self._options.standalone else without,
         )
+
+    def _blended(self, parent: Parent, spans: TokenSpans) -> NDArray[np.int64]:
+        """The chunks whose standalone vector is another than their late one.
+
+        A chunk over the whole text goes through the same windows alone as with its parent.
+        """
+        whole = (parent.spans.starts == 0) & (parent.spans.ends == len(parent.text))
+        same = whole & (spans.lengths > 0) & (self._alone_pooling == self._encoder.pooling)
+        return np.flatnonzero(~same)
 
     def _long_job(self, parent: Parent, n_tokens: int, room: int) -> Job:
         reason = (
@@ -206,6 +284,7 @@ class Planner:
                     header,
                     TokenSpans([(0, tokens.n_tokens)]),
                     table,
+                    self._alone_pooling,
                     first_row=n_done,
                 )
                 plan = plan_windows(tokens.n_tokens, budget, text.edges)
@@ -220,21 +299,27 @@ class Planner:
         header: str,
         spans: TokenSpans,
         table: SumTable,
+        pooling: PoolingMode,
         *,
         first_row: int = 0,
     ) -> Passage:
         lead = np.concatenate([self._encoder.lead, prompt])
+        # Pooled in any case where a special token is all that there is, or what the model reads.
+        edges = (
+            self._options.pool_edges or not tokens.n_tokens or pooling not in ("mean", "weighted")
+        )
         unpooled = len(prompt) and not self._encoder.prompt_pooled
         return Passage(
             lead=lead,
             # sentence-transformers leaves out what stands before the prompt along with it.
-            lead_pooled=len(lead) if unpooled else 0,
+            lead_pooled=len(lead) if unpooled or not edges else 0,
             header=self._encoder.tokenize_header(header)[: budget.header],
             tokens=tokens,
             tail=self._encoder.tail,
             spans=spans,
             first_row=first_row,
             table=table,
+            tail_pooled=edges,
         )
 
     def _table(self, n_rows: int, parent: Parent) -> SumTable:
@@ -278,13 +363,15 @@ def _is_long(parent: Parent) -> bool:
     return len(parent.text) > _LONG_TEXT_CHARS
 
 
-def _grouped(parents: Iterable[Parent]) -> Iterator[list[Parent]]:
+def _groups(
+    parents: Iterable[Parent], max_chars: int, max_parents: int | None
+) -> Iterator[list[Parent]]:
     group: list[Parent] = []
     n_chars = 0
     for parent in parents:
         group.append(parent)
-        n_chars += len(parent.text)
-        if len(group) == _GROUP_TEXTS or n_chars >= _GROUP_CHARS:
+        n_chars += len(parent.text) + _PARENT_CHARS
+        if len(group) == max_parents or n_chars >= max_chars:
             yield group
             group, n_chars = [], 0
     if group:

@@ -30,7 +30,18 @@ class SumTable:
         # np.zeros maps pages lazily: rows of a huge parent cost memory once they are filled.
         self.sums: NDArray[np.float32] = np.zeros((n_chunks, dim), np.float32)
         self.weights: NDArray[np.float32] = np.zeros(n_chunks, np.float32)
-        self.n_open = 0
+        # Windows are given out by one thread and added by another, so each has its own counter.
+        self._n_given = 0
+        self._n_added = 0
+
+    @property
+    def n_open(self) -> int:
+        """Windows given out whose sums are not added yet."""
+        return self._n_given - self._n_added
+
+    def expect(self) -> None:
+        """Count a window whose sums will be added."""
+        self._n_given += 1
 
     def add(
         self,
@@ -41,7 +52,7 @@ class SumTable:
         """Add the sums of one window, in which no row stands twice."""
         self.sums[rows] += sums
         self.weights[rows] += weights
-        self.n_open -= 1
+        self._n_added += 1
 
     def means(self) -> NDArray[np.float32]:
         """The weighted means, in place: the sums are gone afterwards."""
@@ -52,12 +63,15 @@ class SumTable:
 class TokenBuffer:
     """The token ids of a text, which are let go as windows pass over them.
 
+    Ids below 65,536 are kept in two bytes each: they are all of a huge parent's tokens that
+    outlives the tokenizer.
+
     Args:
         pieces: Token ids in text order, int32.
     """
 
     def __init__(self, pieces: Iterable[NDArray[np.int32]]) -> None:
-        self._pieces = deque(piece for piece in pieces if len(piece))
+        self._pieces = deque(_narrow(piece) for piece in pieces if len(piece))
         self._start = 0
         self.n_tokens = sum(len(piece) for piece in self._pieces)
 
@@ -71,7 +85,7 @@ class TokenBuffer:
                 break
             parts.append(piece[max(0, start - at) : end - at])
             at += len(piece)
-        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+        return np.concatenate(parts, dtype=np.int32) if parts else np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,7 @@ class Passage:
         spans: Token ranges of the chunks.
         first_row: Row of the first chunk in the table; the others follow.
         table: Where the sums go.
+        tail_pooled: The chunk that holds the text's last token pools the tail too.
     """
 
     lead: NDArray[np.int32]
@@ -97,6 +112,7 @@ class Passage:
     spans: TokenSpans
     first_row: int
     table: SumTable
+    tail_pooled: bool = True
 
 
 @dataclass(frozen=True)
@@ -141,11 +157,17 @@ def passage_windows(passage: Passage, plan: WindowPlan, mode: PoolingMode) -> It
             tail=len(passage.tail),
             is_first=start == 0,
             is_last=end == n_tokens,
+            tail_pooled=passage.tail_pooled,
         )
         bags = chunk_bags(passage.spans, n_tokens, layout, mode)
         if not len(bags.chunks):
             continue
         run = passage.tokens.take(start, end)
         parts = (passage.lead, passage.header, first_ids[:preamble], run, passage.tail)
-        passage.table.n_open += 1
+        passage.table.expect()
         yield Window(np.concatenate(parts), bags, bags.chunks + passage.first_row, passage.table)
+
+
+def _narrow(ids: NDArray[np.int32]) -> NDArray[np.integer]:
+    """A copy in as few bytes as the ids need, so that no larger array stays behind a view."""
+    return ids.astype(np.uint16 if ids.max() <= np.iinfo(np.uint16).max else np.int32)

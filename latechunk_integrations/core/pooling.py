@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -9,9 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from latechunk_integrations.core.transfer import to_device
 from latechunk_integrations.schema import TokenSpans
 
-__all__ = ["Bags", "PoolingMode", "WindowLayout", "chunk_bags", "join_bags", "sum_bags"]
+__all__ = [
+    "Bags",
+    "PoolingMode",
+    "WindowLayout",
+    "chunk_bags",
+    "join_bags",
+    "row_starts",
+    "sum_bags",
+]
 
 PoolingMode: TypeAlias = Literal["mean", "last", "cls", "weighted"]
 
@@ -31,6 +41,7 @@ class WindowLayout:
         tail: Special tokens behind the run.
         is_first: The run holds the parent's first token.
         is_last: The run holds the parent's last token.
+        tail_pooled: The chunk that holds the parent's last token pools the tail too.
     """
 
     lead: int
@@ -40,6 +51,7 @@ class WindowLayout:
     tail: int
     is_first: bool
     is_last: bool
+    tail_pooled: bool = True
 
     @property
     def length(self) -> int:
@@ -88,7 +100,7 @@ def chunk_bags(spans: TokenSpans, n_tokens: int, layout: WindowLayout, mode: Poo
     chunks = np.flatnonzero(inside | (n_tokens == 0))
     starts, ends = spans.starts[chunks], spans.ends[chunks]
     first = (starts == 0) & layout.is_first
-    last = (ends == n_tokens) & layout.is_last
+    last = (ends == n_tokens) & layout.is_last & layout.tail_pooled
     lead = np.where(first, layout.lead - layout.lead_pooled, 0)
     inner = np.minimum(ends, run_end) - np.maximum(starts, run_start)
     tail = np.where(last, layout.tail, 0)
@@ -120,12 +132,12 @@ def chunk_bags(spans: TokenSpans, n_tokens: int, layout: WindowLayout, mode: Poo
     return _one_each(chunks, np.full(len(chunks), layout.lead_pooled))
 
 
-def join_bags(parts: list[Bags], row_length: int) -> Bags:
+def join_bags(parts: Sequence[Bags], row_starts: NDArray[np.int64]) -> Bags:
     """The bags of a batch, positions counted through its rows.
 
     Args:
         parts: The bags of each row.
-        row_length: Padded length of a row.
+        row_starts: First position of each row, int64, shape ``(n_rows,)``.
     """
     counts = np.concatenate([[0], np.cumsum([len(part.positions) for part in parts])])
     return Bags(
@@ -134,9 +146,28 @@ def join_bags(parts: list[Bags], row_length: int) -> Bags:
             [part.bounds[:-1] + count for part, count in zip(parts, counts[:-1], strict=True)]
             + [counts[-1:]]
         ),
-        np.concatenate([part.positions + row * row_length for row, part in enumerate(parts)]),
+        np.concatenate(
+            [part.positions + start for part, start in zip(parts, row_starts, strict=True)]
+        ),
         np.concatenate([part.weights for part in parts]),
     )
+
+
+def row_starts(lengths: NDArray[np.int64], shape: Sequence[int]) -> NDArray[np.int64]:
+    """Where each row of a batch begins in its token embeddings, all rows counted as one.
+
+    Args:
+        lengths: Tokens of each row, int64, shape ``(n_rows,)``.
+        shape: Of the embeddings: ``(n_rows, row_length, dim)``, or ``(1, n_tokens, dim)`` where
+            the rows stand one behind the other without padding.
+
+    Returns:
+        Int64, shape ``(n_rows,)``.
+    """
+    if shape[0] == len(lengths):
+        return np.arange(len(lengths), dtype=np.int64) * shape[1]
+    ends: NDArray[np.int64] = np.cumsum(lengths)
+    return ends - lengths
 
 
 def sum_bags(embeddings: torch.Tensor, bags: Bags) -> tuple[torch.Tensor, NDArray[np.float32]]:
@@ -153,11 +184,11 @@ def sum_bags(embeddings: torch.Tensor, bags: Bags) -> tuple[torch.Tensor, NDArra
     device = embeddings.device
     flat = embeddings.reshape(-1, embeddings.shape[-1]).float()
     sums = torch.nn.functional.embedding_bag(
-        torch.from_numpy(bags.positions).to(device, non_blocking=True),
+        to_device(bags.positions, device),
         flat,
-        torch.from_numpy(bags.bounds[:-1]).to(device, non_blocking=True),
+        to_device(bags.bounds[:-1], device),
         mode="sum",
-        per_sample_weights=torch.from_numpy(bags.weights).to(device, non_blocking=True),
+        per_sample_weights=to_device(bags.weights, device),
     )
     totals = np.add.reduceat(bags.weights, bags.bounds[:-1]) if len(bags.chunks) else bags.weights
     return sums, totals

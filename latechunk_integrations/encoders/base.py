@@ -88,12 +88,16 @@ class TokenEncoder(Protocol):
         ...
 
     def forward(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> torch.Tensor:
-        """Token embeddings of a padded batch, shape ``(n_rows, row_length, dim)``.
+        """Token embeddings of a padded batch.
 
         Args:
             ids: Token ids, shape ``(n_rows, row_length)``; what stands behind a row's
                 length is ignored.
             lengths: Tokens of each row, shape ``(n_rows,)``.
+
+        Returns:
+            Shape ``(n_rows, row_length, dim)``; or ``(1, lengths.sum(), dim)`` from an encoder
+            that leaves padding out, the rows one behind the other.
         """
         ...
 

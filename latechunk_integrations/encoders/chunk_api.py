@@ -31,7 +31,7 @@ __all__ = ["ApiModel", "ApiService", "ChunkApiEncoder", "in_order", "unpacked"]
 # What a service does itself, or does not offer. An option that would be ignored is refused.
 _MEANINGLESS = (
     *("device", "dtype", "revision", "trust_remote_code", "pooling"),
-    *("document_prompt", "query_prompt", "batch_tokens"),
+    *("document_prompt", "query_prompt", "pool_edges", "batch_tokens"),
 )
 _TOO_LONG = re.compile(
     r"answered 413|tokens?\b.*\b(exceed|too many|lower|limit|max)|"

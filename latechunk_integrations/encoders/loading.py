@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -17,6 +16,7 @@ from latechunk_integrations.encoders.adapters import (
     twin_for_queries,
 )
 from latechunk_integrations.encoders.jina_v2.checkpoint import load_jina_v2
+from latechunk_integrations.encoders.precision import bfloat16_is_fast
 from latechunk_integrations.encoders.published import (
     PublishedFiles,
     check_safetensors,
@@ -138,14 +138,7 @@ def _resolve_dtype(asked: str, device: torch.device) -> torch.dtype:
     if asked != "auto":
         dtype: torch.dtype = getattr(torch, asked)
         return dtype
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu":
-        has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        fast = bool(has.get("amx_bf16") or has.get("avx512_bf16"))
-    else:
-        fast = False
-    return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
 
 
 def _load_error(options: LateChunkOptions, error: Exception) -> Exception:

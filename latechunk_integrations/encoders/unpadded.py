@@ -1,0 +1,87 @@
+"""Batches without padding on a GPU: the variable-length kernels of flash attention.
+
+sentence-transformers decides whether a model can take such batches (its Transformer module's
+``can_flatten_inputs``) and defines what they look like. Its own batches come from lists of
+Python numbers; ours are built from arrays.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from transformers.utils.import_utils import is_flash_attn_2_available
+
+from latechunk_integrations.core.transfer import to_device
+
+__all__ = ["allow_unpadded", "flat_features", "takes_unpadded"]
+
+logger = logging.getLogger(__name__)
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def allow_unpadded(model: SentenceTransformer) -> None:
+    """Switch a model to flash attention where device, dtype, package and architecture allow it.
+
+    Otherwise the model stays as it is: PyTorch's scaled dot product attention, with padding.
+    """
+    transformer: Any = model[0]
+    fits = model.device.type == "cuda" and model.dtype in _HALF and is_flash_attn_2_available()
+    if not fits or not getattr(transformer.model, "_supports_flash_attn", False):
+        return
+    try:
+        transformer.model.set_attn_implementation("flash_attention_2")
+    except (ImportError, ValueError) as error:
+        logger.info("flash attention is not used: %s", error)
+        return
+    # None: sentence-transformers looks again whether batches can do without padding.
+    transformer.unpad_inputs = None
+
+
+def takes_unpadded(transformer: Any) -> bool:
+    """Whether a first module takes batches without padding."""
+    return bool(getattr(transformer, "can_flatten_inputs", False))
+
+
+def flat_features(
+    transformer: Any, ids: NDArray[np.int64], lengths: NDArray[np.int64], device: torch.device
+) -> dict[str, Any]:
+    """A padded batch as one row without padding, with the bounds of its windows.
+
+    Args:
+        transformer: The first module.
+        ids: Token ids, int64, shape ``(n_rows, row_length)``.
+        lengths: Tokens of each row, int64, shape ``(n_rows,)``.
+        device: Where the features go.
+
+    Returns:
+        What the module's ``forward`` wants. It gives token embeddings of shape
+        ``(1, lengths.sum(), dim)``.
+    """
+    inside = np.arange(ids.shape[1]) < lengths[:, None]
+    positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)[inside]
+    bounds = to_device(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), device)
+    longest = int(lengths.max())
+    return {
+        "input_ids": to_device(ids[inside][None], device),
+        "position_ids": to_device(positions[None] + _first_position(transformer.model), device),
+        "cu_seq_lens_q": bounds,
+        "cu_seq_lens_k": bounds,
+        "max_length_q": longest,
+        "max_length_k": longest,
+    }
+
+
+def _first_position(model: torch.nn.Module) -> int:
+    """RoBERTa and its kin count positions from behind the padding index, others from 0."""
+    for module in model.modules():
+        padding = getattr(module, "padding_idx", None)
+        table = getattr(module, "position_embeddings", None)
+        if isinstance(padding, int) and isinstance(table, torch.nn.Embedding):
+            return padding + 1
+    return 0
