@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-models build clean
+.PHONY: help demo test lint format bench bench-models bench-quality build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,10 @@ bench: $(INSTALLED) ## Measure throughput and memory against named peers
 
 bench-models: $(INSTALLED) ## Measure jina-v2, nomic and ModernBERT by window length (minutes)
 	$(BIN)/python -m benchmarks.models $(ARGS)
+
+# The golden sets are no part of the project; without them it says so and does nothing.
+bench-quality: $(INSTALLED) ## Measure retrieval quality: early, late, blends, over golden sets
+	$(BIN)/python -m benchmarks.quality $(ARGS)
 
 # Tried in an environment of its own, without extras: what a user gets who installs only the wheel.
 build: $(INSTALLED) ## Build the wheel and try it in a fresh environment without extras

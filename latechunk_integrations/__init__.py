@@ -2,10 +2,12 @@
 
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import LateChunkError
-from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.options import FRUGAL, RECOMMENDED, LateChunkOptions
 from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent, Span
 
 __all__ = [
+    "FRUGAL",
+    "RECOMMENDED",
     "CharSpans",
     "ChunkVectors",
     "LateChunkEngine",

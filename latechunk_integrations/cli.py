@@ -2,19 +2,290 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
+import yaml
+from transformers.utils.logging import disable_progress_bar
+from typer.core import TyperGroup
+
+from latechunk_integrations.bulk.command import index_command
+from latechunk_integrations.engine import LateChunkEngine
+from latechunk_integrations.errors import LateChunkError, OptionError
+from latechunk_integrations.evaluation import terminal
+from latechunk_integrations.evaluation.compare import compare
+from latechunk_integrations.evaluation.configurations import DEFAULT, RECOMMENDED
+from latechunk_integrations.evaluation.dataset import GoldenSet, read_documents
+from latechunk_integrations.evaluation.diagnostics import diagnose
+from latechunk_integrations.evaluation.inspection import inspect_parent
+from latechunk_integrations.evaluation.plots import save_plots
+from latechunk_integrations.evaluation.report import (
+    similarities_of,
+    write_inspection,
+    write_report,
+)
+from latechunk_integrations.evaluation.results import Configuration
+from latechunk_integrations.evaluation.splitters import split_text
+from latechunk_integrations.evaluation.tune import Choices, tune, write_options
+from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.schema import Parent
 
 __all__ = ["app"]
 
+_FAILED = 2
+_CHUNK_TOKENS = 128
+_QUICK = (Configuration(name="late", context_weight=1.0), RECOMMENDED)  # and early, always
+_HELP = "Measure, tune, inspect and index with late chunking."
+
+
+class _PlainErrors(TyperGroup):
+    """Ends in one line and exit code 2 where the user can mend what went wrong."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except (LateChunkError, OSError) as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(_FAILED) from None
+
+
 app = typer.Typer(
     name="latechunk",
-    help="Measure, tune, inspect and index with late chunking.",
+    cls=_PlainErrors,
+    help=_HELP,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,  # a local may hold a text or a key
 )
 
+_Data = Annotated[
+    Path,
+    typer.Argument(
+        help="A golden set: a folder (JSON lines or BEIR), or a .csv or .jsonl file of rows with "
+        "query, document and quote."
+    ),
+]
+_Documents = Annotated[
+    Path | None,
+    typer.Option(
+        help="With a file of rows: the folder of text files, or the .jsonl file, that holds the "
+        "documents. Without it: the folder of the rows."
+    ),
+]
+_Variant = Annotated[str, typer.Option(help="Read documents.VARIANT.jsonl and its siblings.")]
+_Model = Annotated[str | None, typer.Option(help="Hub name or local path of the model.")]
+_Config = Annotated[
+    Path | None, typer.Option(help="YAML file with the engine's options, such as latechunk.yaml.")
+]
+_Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", "-o", metavar="NAME=VALUE", help="An engine option; can be given repeatedly."
+    ),
+]
+_Splitter = Annotated[
+    str,
+    typer.Option(
+        help="recursive, sentences, native (chunks of the golden set) or module:name of your own."
+    ),
+]
+_Sizes = Annotated[
+    list[int] | None,
+    typer.Option("--chunk-size", min=1, help="Tokens of a chunk at most; can be repeated."),
+]
+_Cache = Annotated[
+    Path | None, typer.Option(help="Folder that keeps vectors: a stopped run goes on from there.")
+]
+_Report = Annotated[Path | None, typer.Option(help="Write an HTML page that needs nothing else.")]
+_Plots = Annotated[Path | None, typer.Option(help="Write the plots as PNG files to this folder.")]
+_Json = Annotated[Path | None, typer.Option("--json", help="Write every figure to a JSON file.")]
+_Title = Annotated[str, typer.Option(help="Title that the whole document attends to.")]
+
 
 @app.callback()
 def _main() -> None:
     """Measure, tune, inspect and index with late chunking."""
+
+
+@app.command("compare")
+def compare_command(  # noqa: PLR0913  # a command's parameters are its options
+    data: _Data,
+    *,
+    model: _Model = None,
+    config: _Config = None,
+    options: _Options = None,
+    documents: _Documents = None,
+    variant: _Variant = "",
+    splitter: _Splitter = "recursive",
+    chunk_sizes: _Sizes = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only early, late and the recommended configuration.")
+    ] = False,
+    cache: _Cache = None,
+    report: _Report = None,
+    plots: _Plots = None,
+    json_file: _Json = None,
+) -> None:
+    """Compare early chunking, late chunking and blends of both on your own queries."""
+    golden = GoldenSet.read(data, documents, variant)
+    engine = _engine(model, config, options)
+    comparison = compare(
+        engine,
+        golden,
+        _QUICK if quick else DEFAULT,
+        splitter=splitter,
+        chunk_sizes=chunk_sizes or _sizes(splitter, [_CHUNK_TOKENS]),
+        cache=cache,
+        show_progress=True,
+    )
+    terminal.show_comparison(comparison)
+    if json_file is not None:
+        comparison.to_json(json_file)
+    if report is not None:
+        similarities = similarities_of(engine, comparison, golden, splitter=splitter)
+        write_report(comparison, golden, report, similarities=similarities)
+    if plots is not None:
+        save_plots(comparison, plots)
+    terminal.show_files(json_file, report, plots)
+
+
+@app.command("tune")
+def tune_command(  # noqa: PLR0913  # a command's parameters are its options
+    data: _Data,
+    *,
+    model: _Model = None,
+    config: _Config = None,
+    options: _Options = None,
+    documents: _Documents = None,
+    variant: _Variant = "",
+    splitter: _Splitter = "recursive",
+    chunk_sizes: _Sizes = None,
+    context_weights: Annotated[
+        list[float] | None, typer.Option("--context-weight", min=0.0, max=1.0, help="To try.")
+    ] = None,
+    overlaps: Annotated[
+        list[int] | None, typer.Option("--overlap", min=0, help="Overlaps in tokens to try.")
+    ] = None,
+    measure: Annotated[str, typer.Option(help="What to maximise.")] = "nDCG@10",
+    seed: Annotated[int, typer.Option(help="Of the two halves of the queries.")] = 0,
+    cache: _Cache = None,
+    report: _Report = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Write the winning options to this YAML file, which --config reads."),
+    ] = None,
+) -> None:
+    """Choose options on one half of your queries, and report them on the other half."""
+    golden = GoldenSet.read(data, documents, variant)
+    default = Choices()
+    choices = Choices(
+        context_weights=context_weights or default.context_weights,
+        chunk_sizes=chunk_sizes or _sizes(splitter, default.chunk_sizes),
+        overlaps=overlaps or default.overlaps,
+    )
+    tuned = tune(
+        _engine(model, config, options),
+        golden,
+        choices,
+        splitter=splitter,
+        measure=measure,
+        seed=seed,
+        cache=cache,
+        show_progress=True,
+    )
+    terminal.show_tuning(tuned)
+    if output is not None:
+        write_options(tuned, output)
+    if report is not None:
+        write_report(tuned.held_out, golden, report, tuned=tuned)
+    terminal.show_files(output, report)
+
+
+@app.command("inspect")
+def inspect_command(  # noqa: PLR0913  # a command's parameters are its options
+    file: Annotated[Path, typer.Argument(help="A text file.")],
+    *,
+    query: Annotated[str, typer.Option(help="Compared with each chunk, early and late.")] = "",
+    title: _Title = "",
+    model: _Model = None,
+    config: _Config = None,
+    options: _Options = None,
+    splitter: _Splitter = "recursive",
+    chunk_size: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of a chunk at most.")
+    ] = None,
+    report: _Report = None,
+) -> None:
+    """Show a document as the engine sees it: windows, chunks, tokens, modes, similarities."""
+    (document,) = read_documents(file)
+    engine = _engine(model, config, options)
+    (size,) = [chunk_size] if chunk_size else _sizes(splitter, [_CHUNK_TOKENS])
+    spans, _ = split_text(document.text, splitter, size, engine.encoder)
+    parent = Parent(document.text, spans, header=title, id=document.doc_id)
+    inspection = inspect_parent(engine, parent, query)
+    terminal.show_inspection(inspection)
+    if report is not None:
+        write_inspection(inspection, report)
+    terminal.show_files(report)
+
+
+@app.command("diagnose")
+def diagnose_command(
+    data: Annotated[
+        Path,
+        typer.Argument(help="A text file, a folder of them, a .jsonl file or a golden set."),
+    ],
+    *,
+    model: _Model = None,
+    config: _Config = None,
+    options: _Options = None,
+    splitter: _Splitter = "recursive",
+    chunk_size: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of a chunk at most.")
+    ] = None,
+) -> None:
+    """Look at late vectors without any query: do chunks collapse, what was not done late?"""
+    documents = read_documents(data)
+    engine = _engine(model, config, options)
+    (size,) = [chunk_size] if chunk_size else _sizes(splitter, [_CHUNK_TOKENS])
+    parents = [
+        Parent(each.text, split_text(each.text, splitter, size, engine.encoder)[0], id=each.doc_id)
+        for each in documents
+    ]
+    terminal.show_diagnosis(diagnose(engine, parents, show_progress=True))
+
+
+def _engine(model: str | None, config: Path | None, options: list[str] | None) -> LateChunkEngine:
+    """The engine of a file, changed by what the command line says."""
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of weights, loaded in a second
+    values: dict[str, Any] = {}
+    if config is not None:
+        values = LateChunkOptions.from_config(config).to_dict()
+    if model is not None:
+        values["model"] = model
+    for option in options or ():
+        name, equals, text = option.partition("=")
+        if not equals:
+            raise OptionError(f"--option wants NAME=VALUE, not {option!r}")
+        values[name.strip()] = _value(text)
+    if "model" not in values:
+        raise OptionError("no model: give --model NAME or --config latechunk.yaml")
+    return LateChunkEngine.from_config(values)
+
+
+def _value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text  # a prompt may hold what YAML takes for its own signs
+
+
+def _sizes(splitter: str, default: Sequence[int | None]) -> list[int | None]:
+    """Only the splitter that we size ourselves has a size by default."""
+    return list(default) if splitter == "recursive" else [None]
+
+
+app.command("index")(index_command)

@@ -28,8 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from latechunk_integrations.chunk_flow.flow import ChunkFlow
 from latechunk_integrations.core.passages import SumTable
-from latechunk_integrations.encoders.base import QueryEncoder, QueryPartner, TokenEncoder
+from latechunk_integrations.encoders.base import (
+    ChunkEncoder,
+    QueryEncoder,
+    QueryPartner,
+    TokenEncoder,
+)
 from latechunk_integrations.encoders.description import ModelDescription, describe
 from latechunk_integrations.encoders.registry import load_encoder
 from latechunk_integrations.errors import InputTypeError, OptionError, ParentTooLongError
@@ -59,19 +65,24 @@ class LateChunkEngine:
     """Embeds chunks with the context of their parent.
 
     Args:
-        encoder: What turns text into token embeddings.
+        encoder: What turns text into token embeddings, or chunks into vectors.
         options: See `LateChunkOptions`.
     """
 
-    def __init__(self, encoder: TokenEncoder, options: LateChunkOptions) -> None:
-        self.encoder = encoder
+    def __init__(self, encoder: TokenEncoder | ChunkEncoder, options: LateChunkOptions) -> None:
+        self._encoder = encoder
         self.options = options
         self._stats = EngineStats()
         self._partner: QueryPartner | None = None
-        self._planner = Planner(encoder, options, self._stats)
-        self._runner = WindowRunner(
-            encoder, options.batch_tokens or encoder.batch_tokens, self._stats
-        )
+        self._chunk_flow: ChunkFlow | None = None
+        if isinstance(encoder, ChunkEncoder):
+            self._chunk_flow = ChunkFlow(encoder, options, self._stats)
+        else:
+            self._token_encoder = encoder
+            self._planner = Planner(encoder, options, self._stats)
+            self._runner = WindowRunner(
+                encoder, options.batch_tokens or encoder.batch_tokens, self._stats
+            )
 
     @classmethod
     def from_pretrained(cls, model: str, **options: Any) -> LateChunkEngine:
@@ -115,9 +126,24 @@ class LateChunkEngine:
         return engine
 
     @property
+    def encoder(self) -> TokenEncoder:
+        """The encoder, for what needs tokens and their embeddings.
+
+        Raises:
+            OptionError: The encoder gives chunk vectors only.
+        """
+        if self._chunk_flow is not None:
+            raise OptionError(
+                f"encoder={self.options.encoder!r} gives vectors of chunks, no tokens: what was "
+                "asked for needs an encoder that gives tokens (local, tei, vllm), or a size in "
+                "characters where that can be chosen"
+            )
+        return self._token_encoder
+
+    @property
     def dimensions(self) -> int:
         """Width of a vector."""
-        return self.encoder.dimensions
+        return self._encoder.dimensions
 
     @property
     def fingerprint(self) -> str:
@@ -127,7 +153,7 @@ class LateChunkEngine:
             for name, value in self.options.to_dict().items()
             if name not in _NEUTRAL_OPTIONS
         }
-        parts = [str(ALGORITHM_VERSION), self.encoder.fingerprint, json.dumps(options)]
+        parts = [str(ALGORITHM_VERSION), self._encoder.fingerprint, json.dumps(options)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
     def describe(self) -> ModelDescription:
@@ -136,8 +162,18 @@ class LateChunkEngine:
 
     @property
     def stats(self) -> dict[str, int]:
-        """Counts since the engine was built: parents, chunks, windows, tokens, fallbacks."""
-        return self._stats.to_dict()
+        """Counts since the engine was built: parents, chunks, windows, tokens, fallbacks.
+
+        Of an API: ``requests`` and billed ``tokens`` since its encoder was built.
+        """
+        used = {} if self._chunk_flow is None else self._chunk_flow.usage
+        return {**used, **self._stats.to_dict()}
+
+    def close(self) -> None:
+        """Close what the encoder holds open, such as connections; a later call opens it anew."""
+        close = getattr(self._encoder, "close", None)
+        if close is not None:
+            close()
 
     def embed(
         self, parents: Sequence[Parent], *, show_progress: bool = False
@@ -162,6 +198,9 @@ class LateChunkEngine:
 
         See `embed` for the errors.
         """
+        if self._chunk_flow is not None:
+            yield from self._chunk_flow.parents(_check_parents(parents))
+            return
         waiting: deque[Job] = deque()
         n_tokens = _BLOCK_BATCHES * self._runner.batch_tokens
         for block in self._planner.blocks(_check_parents(parents), n_tokens):
@@ -182,6 +221,8 @@ class LateChunkEngine:
         What holds for a text that is too long for the model holds here too: see `embed_texts`.
         """
         _check_texts(texts)
+        if self._chunk_flow is not None:
+            return self._chunk_flow.queries(texts)
         encoder = self._plain_encoder()
         self._check_truncation(texts, encoder.query_prompt)
         return self._scaled(encoder.encode_queries(texts))
@@ -202,6 +243,8 @@ class LateChunkEngine:
             ParentTooLongError: ``strict`` and a text would be cut.
         """
         _check_texts(texts)
+        if self._chunk_flow is not None:
+            return self._chunk_flow.texts(texts)
         encoder = self._plain_encoder()
         self._check_truncation(texts, self.encoder.document_prompt)
         self._stats.count("plain_texts", len(texts))

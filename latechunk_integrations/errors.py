@@ -22,6 +22,10 @@ The tree::
     │   ├── RemoteCodeError              the model asks for code that was not allowed to run
     │   ├── ContractError                the model's modules cannot be late-chunked
     │   └── MismatchedQueriesError       an encoder of queries in another space than the index
+    ├── BulkError
+    │   ├── CheckpointError              a checkpoint of another run, or a damaged one
+    │   ├── WorkerError                  a worker process died again and again
+    │   └── WriterError                  the target does not answer, or does not take the rows
     ├── MissingExtraError (ImportError)  an optional dependency is not installed
     ├── ServerError                      a model server or API; names parent and request
     │   ├── ServerUnavailableError       no answer after all retries
@@ -41,11 +45,16 @@ The tree::
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 __all__ = [
     "AlignmentError",
     "AmbiguousChunkError",
     "AuthenticationError",
     "BrokenAnswerError",
+    "BulkError",
+    "CheckpointError",
     "ChunkNotFoundError",
     "ChunkWithoutTokenError",
     "ContractError",
@@ -77,6 +86,9 @@ __all__ = [
     "UnsupportedStoreError",
     "WindowBudgetError",
     "WindowError",
+    "WorkerError",
+    "WriterError",
+    "naming",
 ]
 
 
@@ -192,6 +204,22 @@ class MismatchedQueriesError(ModelError):
     """An encoder of queries that gives vectors in another space than the index has."""
 
 
+class BulkError(LateChunkError):
+    """A bulk run cannot go on; started again, it continues where it stopped."""
+
+
+class CheckpointError(BulkError):
+    """A checkpoint belongs to another run, is damaged or in use."""
+
+
+class WorkerError(BulkError):
+    """A worker process died again and again."""
+
+
+class WriterError(BulkError):
+    """A target does not answer, or does not take the rows."""
+
+
 class MissingExtraError(LateChunkError, ImportError):
     """An optional dependency is not installed.
 
@@ -291,3 +319,18 @@ class TextKeyedCacheError(LedgerError):
 
 class UnsupportedStoreError(LedgerError):
     """A vector store offers no way to write vectors that were computed elsewhere."""
+
+
+@contextmanager
+def naming(parent_ids: Sequence[str]) -> Iterator[None]:
+    """Let a server error that knows its row in a call name the parent of that row.
+
+    Args:
+        parent_ids: The parent of each row.
+    """
+    try:
+        yield
+    except ServerError as error:
+        if error.parent_id is None and error.row is not None:
+            error.parent_id = parent_ids[error.row]
+        raise

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
@@ -15,6 +16,8 @@ from pydantic import SecretStr
 from latechunk_integrations.errors import OptionError
 
 __all__ = [
+    "FRUGAL",
+    "RECOMMENDED",
     "TRANSPORT_OPTIONS",
     "DType",
     "EncoderChoice",
@@ -33,13 +36,27 @@ EncoderChoice: TypeAlias = Literal[
 # How a server is reached: no vector depends on it.
 TRANSPORT_OPTIONS = ("base_url", "timeout_seconds", "max_retries", "max_concurrency")
 
+RECOMMENDED: Mapping[str, Any] = MappingProxyType({"context_weight": 0.7, "pool_edges": False})
+"""The options to start with: ``LateChunkEngine.from_pretrained(model, **RECOMMENDED)``.
+
+A blend of both passes with the title as header, which lost on no set that it was measured on; see
+docs/quality.md. The defaults of `LateChunkOptions` are the textbook's plain late chunking.
+Services that pool by themselves (``encoder="jina"`` and its like) take the context weight alone.
+"""
+
+FRUGAL: Mapping[str, Any] = MappingProxyType({"context_weight": 0.0, "pool_edges": False})
+"""The best that costs less than 1.3 times what early chunking does; see docs/quality.md.
+
+No late pass: each chunk is embedded alone and attends to its title, which is not pooled.
+"""
+
 # What users of an older plugin have in their files; it held no other keys.
 _NESTED_KEYS = ("retrieval", "late_chunking")
 
 _MIN_WINDOW = 8
 _STRINGS = (
     *("model", "device", "revision", "document_prompt", "query_prompt"),
-    *("document_adapter", "query_adapter", "base_url"),
+    *("document_adapter", "query_adapter", "base_url", "tokenizer"),
 )
 
 
@@ -67,6 +84,9 @@ class LateChunkOptions:
             standalone pass runs too; at 0 it runs alone.
         preamble_tokens: First tokens of a long parent that its later windows attend to.
         header_weight: Adds this much of the header's own vector to each chunk's.
+        pool_edges: Pool special tokens and prompt with the chunks that hold the parent's first
+            or last token, as the model's own pooling does; ``False``: they are attended only.
+            Models that read one token (``last``, ``cls``) need theirs: there it does nothing.
         dimensions: Matryoshka truncation of the vectors; ``None``: all dimensions.
         normalize: Give vectors unit length.
         document_prompt: Prefix of every window; ``None``: the model's own, ``""``: none.
@@ -84,6 +104,9 @@ class LateChunkOptions:
         timeout_seconds: Longest wait for one attempt at a request.
         max_retries: Further attempts where a failure may pass.
         max_concurrency: Most requests in flight.
+        tokenizer: Where the tokenizer and the configuration of a served model stand, a hub name
+            or a local folder; ``None``: ``model``. For servers that take token ids. By an API's
+            tokenizer tokens are counted before they are sent; ``None``: they are estimated.
 
     Raises:
         OptionError: A value is outside its range.
@@ -102,6 +125,7 @@ class LateChunkOptions:
     context_weight: float = 1.0
     preamble_tokens: int = 48
     header_weight: float = 0.0
+    pool_edges: bool = True
     dimensions: int | None = None
     normalize: bool = True
     document_prompt: str | None = None
@@ -117,6 +141,7 @@ class LateChunkOptions:
     timeout_seconds: float = 120.0
     max_retries: int = 5
     max_concurrency: int = 8
+    tokenizer: str | None = None
 
     def __post_init__(self) -> None:
         """Check types and ranges; `enabled` becomes a context weight, so one path exists."""
@@ -125,7 +150,7 @@ class LateChunkOptions:
                 raise OptionError(f"{name} must be a string, not {getattr(self, name)!r}")
         if not self.model:
             raise OptionError("model must be a hub name or a local path")
-        for name in ("trust_remote_code", "normalize", "strict", "enabled"):
+        for name in ("trust_remote_code", "pool_edges", "normalize", "strict", "enabled"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be true or false, not {getattr(self, name)!r}")
         _check_choice("dtype", self.dtype, get_args(DType))

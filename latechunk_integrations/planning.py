@@ -18,6 +18,7 @@ from latechunk_integrations.core.passages import (
     Window,
     passage_windows,
 )
+from latechunk_integrations.core.pooling import PoolingMode
 from latechunk_integrations.core.windows import (
     WindowBudget,
     WindowPlan,
@@ -25,7 +26,7 @@ from latechunk_integrations.core.windows import (
     plan_windows,
 )
 from latechunk_integrations.encoders.base import TokenEncoder, TokenizedText
-from latechunk_integrations.errors import ChunkWithoutTokenError, ParentTooLongError
+from latechunk_integrations.errors import ChunkWithoutTokenError, ParentTooLongError, naming
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent, TokenSpans
 from latechunk_integrations.stats import EngineStats
@@ -170,7 +171,8 @@ class Planner:
                 yield from map(_standalone_job, group)
                 continue
             short = [parent.text for parent in group if not _is_long(parent)]
-            tokens = iter(self._encoder.tokenize(short, prompt))
+            with naming([parent.id for parent in group if not _is_long(parent)]):
+                tokens = iter(self._encoder.tokenize(short, prompt))
             for parent in group:
                 if _is_long(parent):
                     yield self._job(parent, self._encoder.tokenize_pieces(parent.text, prompt))
@@ -186,11 +188,11 @@ class Planner:
             job.passage = None
         header = job.parent.header
         if len(job.alone_rows):
-            job.alone = self._table(len(job.alone_rows))
+            job.alone = self._table(len(job.alone_rows), job.parent)
             texts = (job.parent.chunk_text(int(row)) for row in job.alone_rows)
             yield from self._text_windows(texts, header, job.alone)
         if self._options.header_weight and header.strip() and not job.skipped:
-            job.header = self._table(1)
+            job.header = self._table(1, job.parent)
             yield from self._text_windows([header], "", job.header)
         job.planned = True
 
@@ -198,10 +200,16 @@ class Planner:
         aligner = Aligner(parent.spans)
         ids: list[NDArray[np.int32]] = []
         prompts: list[NDArray[np.int32]] = []
-        for piece in pieces:
-            aligner.add(piece.offsets)
-            ids.append(piece.ids)
-            prompts.append(piece.prompt)
+        edges: list[NDArray[np.int64]] = []
+        with naming([parent.id]):
+            for piece in pieces:
+                if piece.edges is not None:
+                    edges.append(piece.edges + aligner.n_tokens)
+                aligner.add(piece.offsets)
+                ids.append(piece.ids)
+                prompts.append(piece.prompt)
+            # A server is asked here, where its errors can name the parent.
+            self._encoder.tokenize_header(parent.header)
         tokens, prompt = TokenBuffer(ids), np.concatenate(prompts)
         if tokens.n_tokens < self._options.min_parent_tokens:
             self._stats.count("short_parents")
@@ -210,7 +218,8 @@ class Planner:
         self._report_cut(parent, budget)
         if tokens.n_tokens > budget.room and self._options.fallback != "window":
             return self._long_job(parent, tokens.n_tokens, budget.room)
-        return self._late_job(parent, tokens, prompt, budget, aligner.token_spans())
+        plan = plan_windows(tokens.n_tokens, budget, np.concatenate(edges) if edges else None)
+        return self._late_job(parent, tokens, prompt, budget, plan, aligner.token_spans())
 
     def _late_job(
         self,
@@ -218,6 +227,7 @@ class Planner:
         tokens: TokenBuffer,
         prompt: NDArray[np.int32],
         budget: WindowBudget,
+        plan: WindowPlan,
         spans: TokenSpans,
     ) -> Job:
         without = np.flatnonzero(spans.lengths == 0)
@@ -225,11 +235,13 @@ class Planner:
             self._report_without_token(parent, without)
         if len(without) == len(spans):
             return _standalone_job(parent)
-        table = self._table(len(spans))
+        table = self._table(len(spans), parent)
         return Job(
             parent,
-            passage=self._passage(tokens, prompt, budget, parent.header, spans, table),
-            plan=plan_windows(tokens.n_tokens, budget),
+            passage=self._passage(
+                tokens, prompt, budget, parent.header, spans, table, self._encoder.pooling
+            ),
+            plan=plan,
             late=table,
             alone_rows=self._blended(parent, spans) if self._options.standalone else without,
         )
@@ -260,7 +272,9 @@ class Planner:
         """The windows of texts embedded alone, each one chunk: a row of the table."""
         n_done = 0
         for group in _grouped_texts(texts):
-            for text in self._encoder.tokenize(group, self._encoder.document_prompt):
+            with naming([table.parent_id] * len(group)):
+                tokenized = self._encoder.tokenize(group, self._encoder.document_prompt)
+            for text in tokenized:
                 tokens = TokenBuffer([text.ids])
                 budget = self._share(tokens, text.prompt, header)
                 passage = self._passage(
@@ -270,9 +284,10 @@ class Planner:
                     header,
                     TokenSpans([(0, tokens.n_tokens)]),
                     table,
+                    self._alone_pooling,
                     first_row=n_done,
                 )
-                plan = plan_windows(tokens.n_tokens, budget)
+                plan = plan_windows(tokens.n_tokens, budget, text.edges)
                 yield from passage_windows(passage, plan, self._alone_pooling)
                 n_done += 1
 
@@ -284,25 +299,31 @@ class Planner:
         header: str,
         spans: TokenSpans,
         table: SumTable,
+        pooling: PoolingMode,
         *,
         first_row: int = 0,
     ) -> Passage:
         lead = np.concatenate([self._encoder.lead, prompt])
+        # Pooled in any case where a special token is all that there is, or what the model reads.
+        edges = (
+            self._options.pool_edges or not tokens.n_tokens or pooling not in ("mean", "weighted")
+        )
         unpooled = len(prompt) and not self._encoder.prompt_pooled
         return Passage(
             lead=lead,
             # sentence-transformers leaves out what stands before the prompt along with it.
-            lead_pooled=len(lead) if unpooled else 0,
+            lead_pooled=len(lead) if unpooled or not edges else 0,
             header=self._encoder.tokenize_header(header)[: budget.header],
             tokens=tokens,
             tail=self._encoder.tail,
             spans=spans,
             first_row=first_row,
             table=table,
+            tail_pooled=edges,
         )
 
-    def _table(self, n_rows: int) -> SumTable:
-        return SumTable(n_rows, self._encoder.token_dim)
+    def _table(self, n_rows: int, parent: Parent) -> SumTable:
+        return SumTable(n_rows, self._encoder.token_dim, parent.id)
 
     def _share(self, tokens: TokenBuffer, prompt: NDArray[np.int32], header: str) -> WindowBudget:
         encoder = self._encoder

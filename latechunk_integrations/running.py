@@ -15,6 +15,7 @@ from latechunk_integrations.core.passages import Window
 from latechunk_integrations.core.pooling import join_bags, row_starts, sum_bags
 from latechunk_integrations.core.transfer import HostCopy
 from latechunk_integrations.encoders.base import TokenEncoder
+from latechunk_integrations.errors import naming
 from latechunk_integrations.stats import EngineStats
 
 __all__ = ["WindowRunner"]
@@ -86,7 +87,8 @@ class WindowRunner:
         ids = np.full((len(windows), int(lengths.max())), self._encoder.pad_id, np.int64)
         for row, window in zip(ids, windows, strict=True):
             row[: window.length] = window.ids
-        embeddings = self._encoder.forward(ids, lengths)
+        with naming([window.table.parent_id for window in windows]):
+            embeddings = self._encoder.forward(ids, lengths)
         bags = join_bags([w.bags for w in windows], row_starts(lengths, embeddings.shape))
         sums, weights = sum_bags(embeddings, bags)
         return _Batch(windows, HostCopy(sums), weights)

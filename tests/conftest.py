@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -13,6 +14,9 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from latechunk_integrations import LateChunkEngine
+from tests.servers.chunk_services import TinyReader
+from tests.servers.loopback import LoopbackServer
+from tests.servers.support import SERVICES, service_of, serving
 from tests.tiny_models import FAMILIES, save_tiny_model
 
 _SHARED = {
@@ -55,3 +59,22 @@ def minilm_path() -> Path:
 def minilm_engine(minilm_path: Path) -> LateChunkEngine:
     """An engine over the real MiniLM, in float32."""
     return LateChunkEngine.from_pretrained(str(minilm_path), dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def reader(tiny_model_path: Path) -> TinyReader:
+    """What the services of chunk vectors on loopback compute with."""
+    return TinyReader(tiny_model_path)
+
+
+@pytest.fixture(params=sorted(SERVICES))
+def api(request: pytest.FixtureRequest) -> str:
+    """The encoder of each service that pools chunks itself."""
+    return str(request.param)
+
+
+@pytest.fixture
+def api_server(reader: TinyReader, api: str) -> Iterator[LoopbackServer]:
+    """That service on loopback."""
+    with serving(service_of(api, reader)) as server:
+        yield server

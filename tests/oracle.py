@@ -29,6 +29,7 @@ class Oracle:
     prompt: str = ""
     context_weight: float = 1.0
     header_weight: float = 0.0
+    pool_edges: bool = True
 
     def vectors(self, text: str, spans: Sequence[Pair], header: str = "") -> NDArray[np.float64]:
         """Unit vectors of the chunks, shape ``(n_chunks, dim)``."""
@@ -126,11 +127,12 @@ class Oracle:
             hidden = self._hidden(front + ids[start:end] + tail)
             for chunk, tokens in enumerate(members):
                 rows = [len(front) + i - start for i in tokens if start <= i < end]
+                pooled = self.pool_edges or not ids
                 holds_first = alone or bool(tokens and with_text[0] in tokens)
                 holds_last = alone or bool(tokens and with_text[-1] in tokens)
-                if start == 0 and holds_first:
+                if start == 0 and holds_first and pooled:
                     rows += range(len(lead) + len(prompt_ids))
-                if end == len(ids) and holds_last:
+                if end == len(ids) and holds_last and pooled:
                     rows += range(len(hidden) - len(tail), len(hidden))
                 for row in rows:
                     sums[chunk] = sums[chunk] + hidden[row]

@@ -87,6 +87,7 @@ def test_every_vector_is_the_oracles(
     preamble = data.draw(strategies.preambles)
     weight = data.draw(st.sampled_from([1.0, 1.0, 0.5, 0.0]))
     header_weight = data.draw(st.sampled_from([0.0, 0.0, 0.2]))
+    pool_edges = data.draw(st.booleans())
     parents = []
     for _ in range(_PARENTS):
         text = data.draw(strategies.texts())
@@ -100,6 +101,7 @@ def test_every_vector_is_the_oracles(
             preamble_tokens=preamble,
             context_weight=weight,
             header_weight=header_weight,
+            pool_edges=pool_edges,
             batch_tokens=data.draw(st.sampled_from([1, 100, 2_000])),
         )
     except WindowBudgetError:
@@ -112,6 +114,7 @@ def test_every_vector_is_the_oracles(
         preamble=preamble,
         context_weight=weight,
         header_weight=header_weight,
+        pool_edges=pool_edges,
     )
     for parent, result in zip(parents, engine.embed(parents), strict=True):
         spans = [(int(start), int(end)) for start, end in parent.spans.array]

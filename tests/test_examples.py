@@ -10,6 +10,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 _EXPECTED = {
+    "bulk_index.py": "again: 0 embedded, 1 unchanged, 1 failed; 11 rows",
     "engine_only.py": "4.2 In the case of Section 1.4",
     "handbook_sections.py": "mean reciprocal rank: 0.58 early, 0.68 late",
     "hierarchical_auto_merging.py": "37 nodes, 26 of them leaves, from 1 reading",
@@ -19,6 +20,7 @@ _EXPECTED = {
     "parent_document_retrieval.py": "the contract went through the model 1 time",
     "deep_search_snippets.py": "4.2 In the case of Section 1.4",
     "demo.py": "equals a brute-force cosine scan",
+    "berlin_similarity.py": "sentences that do not name Berlin: +0.34",
 }
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
 from latechunk_integrations.errors import OptionError
@@ -28,6 +32,19 @@ from latechunk_integrations.errors import OptionError
         {"strict": "yes"},
         {"revision": 3},
         {"model": ""},
+        {"encoder": "remote"},
+        {"base_url": "localhost:8080", "encoder": "tei"},
+        {"base_url": "ftp://host", "encoder": "tei"},
+        {"base_url": "http://host:port", "encoder": "tei"},
+        {"base_url": "http://host/?key=secret", "encoder": "tei"},
+        {"base_url": "http://user:secret@host", "encoder": "tei"},
+        {"base_url": "http://host"},
+        {"api_key": 3, "encoder": "tei"},
+        {"api_key": "secret"},
+        {"timeout_seconds": 0},
+        {"max_retries": -1},
+        {"max_concurrency": 0},
+        {"tokenizer": 3},
     ],
 )
 def test_an_impossible_value_is_refused_by_name(wrong: dict[str, Any]) -> None:
@@ -78,3 +95,24 @@ def test_an_engine_is_made_from_a_file(tmp_path: Path, tiny_model_path: Path) ->
     path = tmp_path / "latechunk.yaml"
     path.write_text(f"model: {tiny_model_path}\nmax_tokens: 32\n", encoding="utf-8")
     assert LateChunkEngine.from_config(path).encoder.max_tokens == 32
+
+
+def test_a_key_is_kept_and_shown_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "latechunk.yaml"
+    path.write_text("model: m\nencoder: tei\napi_key: very-secret\n", encoding="utf-8")
+    options = LateChunkOptions.from_config(path)
+    assert options.api_key == SecretStr("very-secret")
+    assert options == LateChunkOptions(model="m", encoder="tei", api_key=SecretStr("very-secret"))
+    assert replace(options, strict=True).api_key == options.api_key
+    assert copy.deepcopy(options) == options == copy.copy(options)
+    unpickled = pickle.loads(pickle.dumps(options))
+    assert unpickled == replace(options, api_key=None)
+    shown = f"{options!r} {options} {options.to_dict()} {unpickled!r}"
+    assert "very-secret" not in shown
+    assert LateChunkOptions.from_config(options.to_dict()) == unpickled
+
+
+def test_a_wrong_address_is_refused_without_repeating_it() -> None:
+    with pytest.raises(OptionError) as caught:
+        LateChunkOptions(model="m", encoder="tei", base_url="http://user:secret@host")
+    assert "secret" not in str(caught.value)

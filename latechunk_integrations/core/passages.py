@@ -22,9 +22,11 @@ class SumTable:
     Args:
         n_chunks: Rows.
         dim: Columns.
+        parent_id: Whose chunks they are.
     """
 
-    def __init__(self, n_chunks: int, dim: int) -> None:
+    def __init__(self, n_chunks: int, dim: int, parent_id: str = "") -> None:
+        self.parent_id = parent_id
         # np.zeros maps pages lazily: rows of a huge parent cost memory once they are filled.
         self.sums: NDArray[np.float32] = np.zeros((n_chunks, dim), np.float32)
         self.weights: NDArray[np.float32] = np.zeros(n_chunks, np.float32)
@@ -99,6 +101,7 @@ class Passage:
         spans: Token ranges of the chunks.
         first_row: Row of the first chunk in the table; the others follow.
         table: Where the sums go.
+        tail_pooled: The chunk that holds the text's last token pools the tail too.
     """
 
     lead: NDArray[np.int32]
@@ -109,6 +112,7 @@ class Passage:
     spans: TokenSpans
     first_row: int
     table: SumTable
+    tail_pooled: bool = True
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ def passage_windows(passage: Passage, plan: WindowPlan, mode: PoolingMode) -> It
             tail=len(passage.tail),
             is_first=start == 0,
             is_last=end == n_tokens,
+            tail_pooled=passage.tail_pooled,
         )
         bags = chunk_bags(passage.spans, n_tokens, layout, mode)
         if not len(bags.chunks):

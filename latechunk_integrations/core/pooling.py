@@ -41,6 +41,7 @@ class WindowLayout:
         tail: Special tokens behind the run.
         is_first: The run holds the parent's first token.
         is_last: The run holds the parent's last token.
+        tail_pooled: The chunk that holds the parent's last token pools the tail too.
     """
 
     lead: int
@@ -50,6 +51,7 @@ class WindowLayout:
     tail: int
     is_first: bool
     is_last: bool
+    tail_pooled: bool = True
 
     @property
     def length(self) -> int:
@@ -98,7 +100,7 @@ def chunk_bags(spans: TokenSpans, n_tokens: int, layout: WindowLayout, mode: Poo
     chunks = np.flatnonzero(inside | (n_tokens == 0))
     starts, ends = spans.starts[chunks], spans.ends[chunks]
     first = (starts == 0) & layout.is_first
-    last = (ends == n_tokens) & layout.is_last
+    last = (ends == n_tokens) & layout.is_last & layout.tail_pooled
     lead = np.where(first, layout.lead - layout.lead_pooled, 0)
     inner = np.minimum(ends, run_end) - np.maximum(starts, run_start)
     tail = np.where(last, layout.tail, 0)

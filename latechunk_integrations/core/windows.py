@@ -95,7 +95,9 @@ def divide_budget(  # a budget has that many claims on it
     return WindowBudget(room, kept_header, kept_preamble, kept_overlap, tuple(cut))
 
 
-def plan_windows(n_tokens: int, budget: WindowBudget) -> WindowPlan:
+def plan_windows(
+    n_tokens: int, budget: WindowBudget, edges: NDArray[np.int64] | None = None
+) -> WindowPlan:
     """Cover a parent's tokens with as few windows as the budget allows.
 
     Neighbouring runs share exactly ``budget.overlap`` tokens, and the new tokens are spread
@@ -105,6 +107,8 @@ def plan_windows(n_tokens: int, budget: WindowBudget) -> WindowPlan:
     Args:
         n_tokens: Tokens of the parent's text, at least 1.
         budget: As `divide_budget` gives it.
+        edges: Tokens, ascending, before which a window may begin or end; None: any. Where there
+            is none in reach, a window ends elsewhere.
 
     Returns:
         One window if the parent fits, else windows of nearly equal length. A preamble never
@@ -118,5 +122,46 @@ def plan_windows(n_tokens: int, budget: WindowBudget) -> WindowPlan:
     index = np.arange(n_windows, dtype=np.int64)
     ends = budget.room + index * step - slack * (index + 1) // n_windows
     starts = np.concatenate([[0], ends[:-1] - budget.overlap])
+    if edges is not None:
+        return _move_to_edges(ends.tolist(), budget, np.append(edges[edges < n_tokens], n_tokens))
     preambles = np.minimum(budget.preamble, starts)
     return WindowPlan(np.stack([starts, ends], axis=1), preambles)
+
+
+def _move_to_edges(ends: list[int], budget: WindowBudget, edges: NDArray[np.int64]) -> WindowPlan:
+    """Windows near the planned ones that begin and end at edges."""
+    room = budget.room - budget.preamble
+    runs: list[tuple[int, int]] = []
+    last = 0
+    for planned in ends:
+        while last < planned:
+            reach = last + room if runs else budget.room
+            end = _edge_in(edges, last + 1, min(planned, reach))
+            runs.append((_start(edges, last, end, budget) if runs else 0, end))
+            last = end
+            if reach >= planned:
+                break
+    preamble = _edge_in(edges, 0, budget.preamble, otherwise=0)
+    starts = np.array([start for start, _ in runs], dtype=np.int64)
+    return WindowPlan(np.array(runs, dtype=np.int64), np.minimum(preamble, starts))
+
+
+def _start(edges: NDArray[np.int64], last: int, end: int, budget: WindowBudget) -> int:
+    """Where a window begins that goes on behind ``last``: with the overlap, if there is room."""
+    first = max(0, end - (budget.room - budget.preamble))
+    wanted = max(first, last - budget.overlap)
+    start = _edge_in(edges, first, wanted, otherwise=-1)
+    if start < 0:
+        at = int(np.searchsorted(edges, wanted))
+        start = int(edges[at]) if edges[at] <= last else wanted
+    return start
+
+
+def _edge_in(
+    edges: NDArray[np.int64], first: int, last: int, *, otherwise: int | None = None
+) -> int:
+    """The last edge in ``[first, last]``, else ``otherwise`` or ``last``."""
+    at = int(np.searchsorted(edges, last, side="right")) - 1
+    if at >= 0 and edges[at] >= first:
+        return int(edges[at])
+    return last if otherwise is None else otherwise

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,8 +13,21 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.core.pooling import PoolingMode
 from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.stats import EngineStats
 
-__all__ = ["QueryEncoder", "QueryPartner", "TokenEncoder", "TokenizedText"]
+__all__ = [
+    "ChunkEncoder",
+    "ChunkLimits",
+    "QueryEncoder",
+    "QueryPartner",
+    "Reading",
+    "TokenEncoder",
+    "TokenizedText",
+]
+
+Reading: TypeAlias = Literal["chunks", "alone", "query"]
+"""How a chunk encoder reads documents: the elements of each together, or single passages or
+queries, one element each."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +38,14 @@ class TokenizedText:
         prompt: Token ids of the prompt, int32, shape ``(n_prompt,)``.
         ids: Token ids of the text, int32, shape ``(n_tokens,)``.
         offsets: Half-open code point ranges in the text, int32, shape ``(n_tokens, 2)``.
+        edges: Tokens of the text, int64 and ascending, before which a window may begin or end;
+            None: any. A server that takes texts reads some tokens only next to their neighbours.
     """
 
     prompt: NDArray[np.int32]
     ids: NDArray[np.int32]
     offsets: NDArray[np.int32]
+    edges: NDArray[np.int64] | None = None
 
 
 @runtime_checkable
@@ -123,4 +140,73 @@ class QueryPartner(QueryEncoder, Protocol):
         Raises:
             MismatchedQueriesError: They are not.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class ChunkLimits:
+    """What a chunk encoder takes.
+
+    Args:
+        document_tokens: Tokens of one document, without what the encoder adds itself.
+        element_tokens: Tokens that the encoder adds for each element, such as a separator.
+        document_elements: Elements of one document.
+        request_documents: Documents of one request.
+        request_texts: Passages or queries of one request, each a document of one element.
+        request_elements: Elements of one request, over all documents.
+        request_tokens: Tokens of one request, over all documents.
+    """
+
+    document_tokens: int
+    element_tokens: int
+    document_elements: int
+    request_documents: int
+    request_texts: int
+    request_elements: int
+    request_tokens: int
+
+
+@runtime_checkable
+class ChunkEncoder(Protocol):
+    """An encoder that reads the chunks of a document together and pools them itself.
+
+    It gives no token embeddings; what a chunk's vector pools is its own affair.
+    """
+
+    dimensions: int
+    """Width of a vector."""
+    fingerprint: str
+    """Hash of everything about the model that a vector depends on."""
+    limits: ChunkLimits
+    """What it takes."""
+    joined: bool
+    """Elements are read as one string with nothing between them; else each one by itself."""
+    max_concurrency: int
+    """Most requests in flight."""
+    usage: EngineStats
+    """Counts of ``requests`` and of the ``tokens`` that were read."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        """The fewest and the most tokens that each text may have; equal where it is known."""
+        ...
+
+    def submit(
+        self, documents: Sequence[Sequence[str]], reading: Reading, *, parent_id: str | None
+    ) -> Future[list[NDArray[np.float32]]]:
+        """Send one request, which the limits hold for; returns at once.
+
+        Args:
+            documents: Elements of each document, none of them empty.
+            reading: How they are read; for ``"alone"`` and ``"query"`` a document has one
+                element.
+            parent_id: Names the parents in errors.
+
+        Returns:
+            For each document float32, shape ``(n_elements, dimensions)``, in order; not
+            necessarily of unit length.
+        """
+        ...
+
+    def is_too_long(self, error: Exception) -> bool:
+        """Whether a request failed because of too many tokens, so that shorter ones may pass."""
         ...

@@ -11,16 +11,17 @@ import threading
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from latechunk_integrations.encoders.http_calls import Call, JsonReceiver, Receiver, json_call
 from latechunk_integrations.errors import (
     AuthenticationError,
     BrokenAnswerError,
@@ -28,7 +29,6 @@ from latechunk_integrations.errors import (
     OptionError,
     RateLimitError,
     RequestRefusedError,
-    ServerAnswerError,
     ServerError,
     ServerUnavailableError,
 )
@@ -45,7 +45,6 @@ __all__ = ["Call", "HttpClient", "HttpSettings", "JsonReceiver", "Receiver", "js
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 _CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
@@ -58,87 +57,6 @@ _MAY_PASS = (408, 424, 425)
 _TOO_MANY = 429
 _SERVER_FAILED = 500
 _DETAIL_CHARS = 300
-
-
-class Receiver(Protocol[T_co]):
-    """Takes in the body of one answer, part by part."""
-
-    def feed(self, part: bytes) -> None:
-        """Take in the next bytes."""
-        ...
-
-    def close(self) -> T_co:
-        """What the answer says, once it is complete.
-
-        Raises:
-            BrokenAnswerError: It breaks off; the request is sent again.
-            ServerAnswerError: It is complete and wrong.
-        """
-        ...
-
-
-class JsonReceiver(Generic[T]):
-    """A JSON body that is read whole.
-
-    Args:
-        check: Makes the result of the parsed body, or raises `ServerAnswerError`. A missing
-            key or a value of another type in it is a `ServerAnswerError` too.
-    """
-
-    def __init__(self, check: Callable[[Any], T]) -> None:
-        self._check = check
-        self._parts: list[bytes] = []
-
-    def feed(self, part: bytes) -> None:
-        """Take in the next bytes."""
-        self._parts.append(part)
-
-    def close(self) -> T:
-        """The checked body."""
-        body = b"".join(self._parts)
-        try:
-            parsed = json.loads(body)
-        except ValueError as error:
-            raise BrokenAnswerError(f"the answer of {len(body)} bytes is no JSON") from error
-        try:
-            return self._check(parsed)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            if isinstance(error, ServerError):
-                raise
-            raise ServerAnswerError(
-                f"the answer is not in the documented form: {type(error).__name__} {error}"
-            ) from error
-
-
-@dataclass(frozen=True)
-class Call(Generic[T]):
-    """One request and how its answer is read.
-
-    Args:
-        path: Behind the base URL.
-        body: JSON body of a POST; None: a GET.
-        receive: Makes a receiver for the answer; called for each attempt.
-        parent_id: The parent whose text is asked about, for errors.
-        row: Which of several texts or windows it is, for errors.
-    """
-
-    path: str
-    body: Mapping[str, Any] | None
-    receive: Callable[[], Receiver[T]]
-    parent_id: str | None = None
-    row: int | None = None
-
-
-def json_call(
-    path: str,
-    body: Mapping[str, Any] | None,
-    check: Callable[[Any], T],
-    *,
-    parent_id: str | None = None,
-    row: int | None = None,
-) -> Call[T]:
-    """A call whose answer is JSON that is read whole; see `JsonReceiver` for ``check``."""
-    return Call(path, body, lambda: JsonReceiver(check), parent_id, row)
 
 
 @dataclass(frozen=True)
@@ -257,6 +175,10 @@ class HttpClient:
             return future.result()
         finally:
             future.cancel()
+
+    def submit(self, call: Call[T]) -> Future[T]:
+        """The result of one call, to come; cancelling it gives the request up."""
+        return self._open().submit(call)
 
     def run_all(self, calls: Iterable[Call[T]]) -> Iterator[T]:
         """The results of calls, in their order, whatever order the answers come in.
@@ -385,7 +307,7 @@ class _Session:
     async def _exchange(self, call: Call[T], request_id: str) -> T:
         http_headers = {"X-Request-ID": request_id}
         method = "GET" if call.body is None else "POST"
-        content = None if call.body is None else json.dumps(call.body).encode()
+        content = None if call.body is None else json.dumps(call.body, ensure_ascii=False).encode()
         # A path beginning with "/" goes behind the path of the base URL.
         async with self._client.stream(
             method, call.path, content=content, headers=http_headers

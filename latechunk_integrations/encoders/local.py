@@ -85,9 +85,9 @@ class LocalEncoder:
         self.standalone_pooling = own_pooling(self.contract) or self.pooling
         self.prompt_pooled = self.contract.prompt_pooled
         self.device = model.device
-        allow_unpadded(model)
         self.dtype = model.dtype
         _report_silence(self.contract, options)
+        allow_unpadded(model)
         self._tokenizer = OffsetTokenizer(model.tokenizer)
         self.lead, self.tail = self._tokenizer.lead, self._tokenizer.tail
         pad_id = getattr(model.tokenizer, "pad_token_id", None)

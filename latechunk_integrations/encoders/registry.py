@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
-from latechunk_integrations.encoders.base import TokenEncoder
+from latechunk_integrations.encoders.base import ChunkEncoder, TokenEncoder
 from latechunk_integrations.options import EncoderChoice, LateChunkOptions
 
 __all__ = ["load_encoder"]
@@ -16,10 +16,13 @@ _ENCODERS: dict[EncoderChoice, tuple[str, str]] = {
     "tei": ("latechunk_integrations.encoders.tei", "TeiEncoder"),
     "vllm": ("latechunk_integrations.encoders.vllm", "VllmEncoder"),
     "llama.cpp": ("latechunk_integrations.encoders.llama_cpp", "LlamaCppEncoder"),
+    "jina": ("latechunk_integrations.encoders.jina_api", "JinaEncoder"),
+    "voyage": ("latechunk_integrations.encoders.context_apis", "VoyageEncoder"),
+    "perplexity": ("latechunk_integrations.encoders.context_apis", "PerplexityEncoder"),
 }
 
 
-def load_encoder(options: LateChunkOptions) -> TokenEncoder:
+def load_encoder(options: LateChunkOptions) -> TokenEncoder | ChunkEncoder:
     """The encoder that the options name, ready to work.
 
     Raises:
@@ -28,4 +31,4 @@ def load_encoder(options: LateChunkOptions) -> TokenEncoder:
         ServerError: The server does not answer, or not as documented.
     """
     module, name = _ENCODERS[options.encoder]
-    return cast("TokenEncoder", getattr(import_module(module), name).load(options))
+    return cast("TokenEncoder | ChunkEncoder", getattr(import_module(module), name).load(options))

@@ -13,7 +13,7 @@ from tokenizers.models import Unigram
 from latechunk_integrations.encoders.base import TokenizedText
 from latechunk_integrations.errors import OffsetsError
 
-__all__ = ["OffsetTokenizer"]
+__all__ = ["OffsetTokenizer", "TokenPiece"]
 
 _PIECE_CHARS = 131_072
 # Pieces overlap by this much; both sides must agree on a run of tokens there.
@@ -77,12 +77,10 @@ class OffsetTokenizer:
         Raises:
             OffsetsError: The tokenizer's offsets reach outside the text.
         """
-        encodings = self._backend.encode_batch(
-            [prompt + text for text in texts], add_special_tokens=False
-        )
+        pieces = self._pieces([prompt + text for text in texts])
         return [
-            _split_prompt(*_arrays(encoding), len(prompt), len(text))
-            for encoding, text in zip(encodings, texts, strict=True)
+            _split_prompt(piece.ids, piece.offsets, len(prompt), len(text))
+            for piece, text in zip(pieces, texts, strict=True)
         ]
 
     def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
@@ -115,7 +113,7 @@ class OffsetTokenizer:
             left = right.behind(seam[1])
         yield _split_prompt(left.ids, left.offsets, n_prompt, len(text))
 
-    def _rest_whole(self, text: str, left: _Piece, n_given: int) -> _Piece:
+    def _rest_whole(self, text: str, left: TokenPiece, n_given: int) -> TokenPiece:
         """What follows the tokens given away so far, from the whole text's tokens.
 
         The tokens given away end where ``left`` begins, in the middle of an agreed run.
@@ -131,15 +129,18 @@ class OffsetTokenizer:
             )
         return rest
 
-    def _piece(self, text: str) -> _Piece:
-        encoding = self._backend.encode(text, add_special_tokens=False)
-        words = None
-        if self._joins_at_words:
-            words = np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
-        return _Piece(*_arrays(encoding), words)
+    def _piece(self, text: str) -> TokenPiece:
+        return self._pieces([text])[0]
+
+    def _pieces(self, texts: Sequence[str]) -> list[TokenPiece]:
+        encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        return [
+            TokenPiece(*_arrays(encoding), _words(encoding) if self._joins_at_words else None)
+            for encoding in encodings
+        ]
 
 
-class _Piece(NamedTuple):
+class TokenPiece(NamedTuple):
     """Tokens of a part of a text, without special tokens.
 
     ``words`` (the index of each token's word) is there when pieces must be joined between words.
@@ -149,18 +150,22 @@ class _Piece(NamedTuple):
     offsets: NDArray[np.int32]
     words: NDArray[np.int64] | None
 
-    def moved(self, chars: int) -> _Piece:
+    def moved(self, chars: int) -> TokenPiece:
         """The same tokens with offsets that count from ``chars`` further ahead."""
         return self._replace(offsets=self.offsets + np.int32(chars))
 
-    def behind(self, token: int) -> _Piece:
+    def behind(self, token: int) -> TokenPiece:
         """The tokens from one on."""
         words = None if self.words is None else self.words[token:]
-        return _Piece(self.ids[token:], self.offsets[token:], words)
+        return TokenPiece(self.ids[token:], self.offsets[token:], words)
 
     def starts_word(self, token: int) -> bool:
         """Whether a piece may begin with this token."""
         return self.words is None or bool(self.words[token] != self.words[token - 1])
+
+
+def _words(encoding: Encoding) -> NDArray[np.int64]:
+    return np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
 
 
 def _arrays(encoding: Encoding) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -169,7 +174,7 @@ def _arrays(encoding: Encoding) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return ids, offsets
 
 
-def _find_seam(left: _Piece, right: _Piece, middle: int) -> tuple[int, int] | None:
+def _find_seam(left: TokenPiece, right: TokenPiece, middle: int) -> tuple[int, int] | None:
     """Where two tokenizations of overlapping pieces can be joined.
 
     Args:
@@ -201,7 +206,7 @@ def _next_word(words: NDArray[np.int64], offsets: NDArray[np.int32], token: int)
     return int(offsets[token + behind[0], 0] if len(behind) else offsets[-1, 1])
 
 
-def _equal(left: _Piece, left_run: slice, right: _Piece, right_run: slice) -> bool:
+def _equal(left: TokenPiece, left_run: slice, right: TokenPiece, right_run: slice) -> bool:
     return np.array_equal(left.ids[left_run], right.ids[right_run]) and np.array_equal(
         left.offsets[left_run], right.offsets[right_run]
     )

@@ -40,6 +40,8 @@ __all__ = ["compare"]
 _TOP = 5
 # Similarities held at once: queries in blocks, so that a large corpus needs no large matrix.
 _BLOCK_QUERIES = 256
+# Equal chunks must tie: matrix products give them similarities that differ in the last bits.
+_DECIMALS = 6
 
 
 def compare(  # a comparison has that many sides, and defaults for all
@@ -154,8 +156,8 @@ class _Judge:
         ]
         texts = [document.text for document in golden.documents]
         tokens = engine.encoder.tokenize(texts, "")
-        self._token_starts = {
-            document.doc_id: np.asarray(found.offsets)[:, 0].astype(np.int64)
+        self._offsets = {
+            document.doc_id: np.asarray(found.offsets).astype(np.int64)
             for document, found in zip(golden.documents, tokens, strict=True)
         }
 
@@ -172,7 +174,7 @@ class _Judge:
         home_ranks: list[int | None] = []
         hits: list[tuple[Hit, ...]] = []
         for begin in range(0, len(queries), _BLOCK_QUERIES):
-            block = queries[begin : begin + _BLOCK_QUERIES] @ vectors.T
+            block = (queries[begin : begin + _BLOCK_QUERIES] @ vectors.T).round(_DECIMALS)
             for n, row in enumerate(block, begin):
                 at_home, relevant_at_home = self._home[n], self._home_relevant[n]
                 best.append(_best(row, self._depth))
@@ -240,7 +242,7 @@ class _Judge:
 
     def _tokens(self, hits: Sequence[tuple[Hit, ...]]) -> dict[str, float]:
         scores = [
-            token_scores([(h.doc_id, h.start, h.end) for h in top], gold, self._token_starts)
+            token_scores([(h.doc_id, h.start, h.end) for h in top], gold, self._offsets)
             for top, gold in zip(hits, self._gold, strict=True)
         ]
         means = np.mean(scores, axis=0).tolist()

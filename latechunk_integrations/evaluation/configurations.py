@@ -2,51 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+from latechunk_integrations import options
 from latechunk_integrations.evaluation.results import Configuration
 
-__all__ = ["BASELINE", "DEFAULT", "EARLY", "RECOMMENDED"]
+__all__ = ["BASELINE", "DEFAULT", "EARLY", "FRUGAL", "LEVERS", "QUICK", "RECOMMENDED"]
 
 BASELINE = "early"
 """Name of the configuration that the others are compared with."""
 
-_PREAMBLE = 48
+
+def _titled(name: str, context_weight: float, **changes: Any) -> Configuration:
+    """The title attended; special tokens, which take it in, are attended as well."""
+    titled = Configuration(
+        name=name,
+        context_weight=context_weight,
+        header="attended",
+        preamble_tokens=options.LateChunkOptions.preamble_tokens,
+        pool_edges=False,
+    )
+    return replace(titled, **changes)
+
+
+RECOMMENDED = _titled("recommended", **options.RECOMMENDED)
+"""What to start with; see docs/quality.md for what it gains and costs."""
+
+FRUGAL = _titled("early, title attended", **options.FRUGAL)
+"""The best below 1.3 times the cost of early chunking."""
 
 EARLY = (
     Configuration(name=BASELINE),
     Configuration(name="early, title prepended", header="prepended"),
-    Configuration(name="early, title attended", header="attended"),
+    FRUGAL,
 )
 """Chunks embedded alone."""
-
-RECOMMENDED = Configuration(
-    name="recommended", context_weight=0.5, header="attended", preamble_tokens=_PREAMBLE
-)
-"""What to start with; see docs/evaluation.md for what it gains and costs."""
 
 DEFAULT = (
     *EARLY,
     Configuration(name="late", context_weight=1.0),
-    Configuration(name="late, title", context_weight=1.0, header="attended"),
-    Configuration(
-        name="late, title + preamble",
-        context_weight=1.0,
-        header="attended",
-        preamble_tokens=_PREAMBLE,
-    ),
+    _titled("late, title + preamble", 1.0),
     Configuration(name="blend 0.5, no title", context_weight=0.5),
-    Configuration(
-        name="blend 0.3", context_weight=0.3, header="attended", preamble_tokens=_PREAMBLE
-    ),
+    _titled("blend 0.3", 0.3),
+    _titled("blend 0.5", 0.5),
     RECOMMENDED,
-    Configuration(
-        name="blend 0.7", context_weight=0.7, header="attended", preamble_tokens=_PREAMBLE
-    ),
-    Configuration(
-        name="blend 0.6 + 0.1 title",
-        context_weight=0.6,
-        header="attended",
-        preamble_tokens=_PREAMBLE,
-        header_weight=0.1,
-    ),
+    _titled("blend 0.6 + 0.1 title", 0.6, header_weight=0.1),
 )
-"""Early, late, blends, header and preamble."""
+"""Early, late, blends, header and preamble, from five passes over the corpus."""
+
+QUICK = (Configuration(name=BASELINE), Configuration(name="late", context_weight=1.0), RECOMMENDED)
+"""The first question only: does late chunking help, plain or as recommended?"""
+
+LEVERS = (
+    _titled("late, title", 1.0, preamble_tokens=0),
+    replace(RECOMMENDED, name="recommended, no preamble", preamble_tokens=0),
+    replace(RECOMMENDED, name="recommended, overlap 32", overlap_tokens=32),
+    replace(RECOMMENDED, name="recommended, edges pooled", pool_edges=True),
+    replace(RECOMMENDED, name="recommended + 0.1 title", header_weight=0.1),
+    replace(FRUGAL, name="early, title attended, edges pooled", pool_edges=True),
+    _titled("late, title, no overlap", 1.0, preamble_tokens=0, overlap_tokens=0),
+)
+"""What single options change; each but the title's vector has a pass of its own."""

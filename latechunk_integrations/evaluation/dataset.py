@@ -11,18 +11,22 @@ Three layouts are read:
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from latechunk_integrations.core.spans import LocatedBy, locate
-from latechunk_integrations.errors import GoldenSetError, LateChunkError
-from latechunk_integrations.schema import Span, check_characters
+from latechunk_integrations.errors import GoldenSetError
+from latechunk_integrations.evaluation.rows import (
+    Row,
+    check_span,
+    json_rows,
+    read_text,
+    table_rows,
+)
+from latechunk_integrations.schema import Span
 
-__all__ = ["Document", "GoldSpan", "GoldenSet", "Query"]
+__all__ = ["Document", "GoldSpan", "GoldenSet", "Query", "read_documents"]
 
 # Signs that copying changes, each for one character, so that positions stay.
 _LOOKALIKES = {
@@ -90,7 +94,7 @@ class GoldenSet:
 
     Raises:
         GoldenSetError: An id stands twice or is unknown, a text is empty, a span is outside its
-            document, or nothing is left.
+            document, a query has no span in the document it names, or nothing is left.
     """
 
     name: str
@@ -115,12 +119,13 @@ class GoldenSet:
                     f"{query.doc_id!r}"
                 )
         for span in self.spans:
-            _check_span(span.doc_id, span.start, span.end, lengths, self.name)
-        unanswered = {query.query_id for query in self.queries} - set(self.by_query)
+            check_span(span.doc_id, span.start, span.end, lengths, self.name)
+        answered = {(span.query_id, span.doc_id) for span in self.spans}
+        unanswered = [q.query_id for q in self.queries if (q.query_id, q.doc_id) not in answered]
         if unanswered or not self.queries:
             raise GoldenSetError(
-                f"{self.name}: no gold span for {len(unanswered)} of {len(self.queries)} queries, "
-                f"such as {sorted(unanswered)[:3]}; every query needs at least one"
+                f"{self.name}: {len(unanswered)} of {len(self.queries)} queries have no gold span "
+                f"in their document, such as {unanswered[:3]}; every query needs at least one"
             )
 
     @property
@@ -144,6 +149,26 @@ class GoldenSet:
             queries=tuple(query for query in self.queries if query.query_id in kept),
             spans=tuple(span for span in self.spans if span.query_id in kept),
         )
+
+    @classmethod
+    def read(
+        cls, path: str | Path, documents: str | Path | None = None, variant: str = ""
+    ) -> GoldenSet:
+        """Read whatever layout stands at a path.
+
+        Args:
+            path: A folder for `load`, or a file of rows for `from_quotes`.
+            documents: Of the rows.
+            variant: Of the folder.
+
+        Raises:
+            GoldenSetError: A file is missing or a line is wrong; names file and line.
+        """
+        if Path(path).is_dir():
+            return cls.load(path, variant)
+        if not Path(path).is_file():
+            raise GoldenSetError(f"{path} is neither a folder nor a file of rows")
+        return cls.from_quotes(path, documents)
 
     @classmethod
     def load(cls, path: str | Path, variant: str = "") -> GoldenSet:
@@ -184,37 +209,64 @@ class GoldenSet:
         return _load_quotes(Path(rows), documents)
 
 
+def read_documents(path: str | Path) -> tuple[Document, ...]:
+    """Read documents without queries.
+
+    Args:
+        path: A text file, a folder of text files, a JSON-lines file (``doc_id``, ``title``,
+            ``text``), or the folder of a golden set.
+
+    Raises:
+        GoldenSetError: A file is missing, unreadable or empty, or a line is wrong.
+    """
+    found = Path(path)
+    for name in ("documents.jsonl", "corpus.jsonl"):
+        if (found / name).is_file():
+            return _document_rows(found / name, "doc_id" if name[0] == "d" else "_id")
+    if found.suffix.lower() == ".jsonl":
+        return _document_rows(found)
+    if not found.is_dir():
+        text = read_text(found)
+        _check_text(text, str(found))
+        return (Document(found.name, text, found.stem),)
+    return _text_files(found)
+
+
+def _document_rows(path: Path, key: str = "doc_id") -> tuple[Document, ...]:
+    seen: dict[str, str] = {}
+    return tuple(
+        Document(row.new(key, seen), row.text("text"), row.text("title", optional=True))
+        for row in json_rows(path)
+        # Corpora in the layout of BEIR have empty texts; queries about them are reported.
+        if key == "doc_id" or row.text("text", optional=True).strip()
+    )
+
+
 def _load_spans(folder: Path, suffix: str) -> GoldenSet:
-    documents = tuple(
-        Document(row.text("doc_id"), row.text("text"), row.text("title", optional=True))
-        for row in _rows(folder / f"documents{suffix}")
-    )
+    documents = _document_rows(folder / f"documents{suffix}")
     lengths = {document.doc_id: len(document.text) for document in documents}
+    asked: dict[str, str] = {}
     queries = tuple(
-        Query(row.text("query_id"), row.known("doc_id", lengths), row.text("query"))
-        for row in _rows(folder / f"queries{suffix}")
+        Query(row.new("query_id", asked), row.known("doc_id", lengths), row.text("query"))
+        for row in json_rows(folder / f"queries{suffix}")
     )
-    asked = {query.query_id for query in queries}
     spans = [
         GoldSpan(row.known("query_id", asked), *row.span(lengths))
-        for row in _rows(folder / f"qrels{suffix}")
+        for row in json_rows(folder / f"qrels{suffix}")
     ]
     chunks: dict[str, tuple[Span, ...]] = {}
     if (folder / f"chunks{suffix}").is_file():
-        for row in _rows(folder / f"chunks{suffix}"):
+        for row in json_rows(folder / f"chunks{suffix}"):
             doc_id, start, end = row.span(lengths)
             chunks[doc_id] = (*chunks.get(doc_id, ()), Span(start, end))
     return GoldenSet(folder.name, documents, queries, tuple(spans), chunks)
 
 
 def _load_beir(folder: Path) -> GoldenSet:
-    documents = tuple(
-        Document(row.text("_id"), row.text("text"), row.text("title", optional=True))
-        for row in _rows(folder / "corpus.jsonl")
-        if row.text("text", optional=True).strip()
-    )
+    documents = _document_rows(folder / "corpus.jsonl", "_id")
     lengths = {document.doc_id: len(document.text) for document in documents}
-    texts = {row.text("_id"): row.text("text") for row in _rows(folder / "queries.jsonl")}
+    seen: dict[str, str] = {}
+    texts = {row.new("_id", seen): row.text("text") for row in json_rows(folder / "queries.jsonl")}
     spans: list[GoldSpan] = []
     left_out = 0
     for row in _beir_qrels(folder):
@@ -232,18 +284,18 @@ def _load_beir(folder: Path) -> GoldenSet:
     return GoldenSet(folder.name, documents, queries, tuple(spans), notes=tuple(notes))
 
 
-def _beir_qrels(folder: Path) -> Iterator[_Row]:
+def _beir_qrels(folder: Path) -> Iterator[Row]:
     for split in _BEIR_SPLITS:
         path = folder / "qrels" / f"{split}.tsv"
         if path.is_file():
-            return _table_rows(path, delimiter="\t")
+            return table_rows(path, delimiter="\t")
     raise GoldenSetError(f"{folder}: no qrels/test.tsv, qrels/dev.tsv or qrels/train.tsv")
 
 
 def _load_quotes(path: Path, given: str | Path | Sequence[Document] | None) -> GoldenSet:
     documents = _documents(path.parent if given is None else given)
     by_id = {document.doc_id: document for document in documents}
-    rows = _table_rows(path) if path.suffix.lower() == ".csv" else _rows(path)
+    rows = table_rows(path) if path.suffix.lower() == ".csv" else json_rows(path)
     queries: dict[tuple[str, str], Query] = {}
     spans: list[GoldSpan] = []
     notes: list[str] = []
@@ -266,20 +318,19 @@ def _load_quotes(path: Path, given: str | Path | Sequence[Document] | None) -> G
 def _documents(given: str | Path | Sequence[Document]) -> Sequence[Document]:
     if not isinstance(given, (str, Path)):
         return given
-    path = Path(given)
-    if path.is_file():
-        return [
-            Document(row.text("doc_id"), row.text("text"), row.text("title", optional=True))
-            for row in _rows(path)
-        ]
+    return read_documents(given)
+
+
+def _text_files(path: Path) -> tuple[Document, ...]:
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _TEXT_FILES)
     if not files:
-        raise GoldenSetError(f"{path} is no JSON-lines file and holds no {', '.join(_TEXT_FILES)}")
-    return [
-        Document(file.relative_to(path).as_posix(), _read(file), file.stem)
-        for file in files
-        if _read(file).strip()
-    ]
+        raise GoldenSetError(f"{path} holds no documents.jsonl and no {', '.join(_TEXT_FILES)}")
+    texts = [(file, read_text(file)) for file in files]
+    return tuple(
+        Document(file.relative_to(path).as_posix(), text, file.stem)
+        for file, text in texts
+        if text.strip()
+    )
 
 
 def _find_quote(text: str, quote: str) -> tuple[tuple[int, int] | None, str]:
@@ -297,82 +348,6 @@ def _find_quote(text: str, quote: str) -> tuple[tuple[int, int] | None, str]:
     return (start, end), ""
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of a file, with typed access that names the line when it is wrong."""
-
-    where: str
-    values: Mapping[str, Any]
-
-    def text(self, key: str, *, optional: bool = False) -> str:
-        value = self.values.get(key)
-        if value is None and optional:
-            return ""
-        if not isinstance(value, str) or not (value.strip() or optional):
-            raise GoldenSetError(f"{self.where}: {key!r} must be a text, not {value!r}")
-        try:
-            check_characters(value, key)
-        except LateChunkError as error:
-            raise GoldenSetError(f"{self.where}: {error}") from error
-        return value
-
-    def integer(self, key: str) -> int:
-        value = self.values.get(key)
-        try:
-            if isinstance(value, bool) or not isinstance(value, (int, str)):
-                raise ValueError(value)  # noqa: TRY301, TRY004  # one message for both
-            return int(value)
-        except ValueError:
-            raise GoldenSetError(
-                f"{self.where}: {key!r} must be an integer, not {value!r}"
-            ) from None
-
-    def known(self, key: str, ids: Mapping[str, object] | set[str]) -> str:
-        value = self.text(key)
-        if value not in ids:
-            raise GoldenSetError(
-                f"{self.where}: {key} {value!r} is unknown; known are {sorted(ids)[:3]}, ..."
-            )
-        return value
-
-    def span(self, lengths: Mapping[str, int]) -> tuple[str, int, int]:
-        doc_id = self.known("doc_id", lengths)
-        start, end = self.integer("start"), self.integer("end")
-        _check_span(doc_id, start, end, lengths, self.where)
-        return doc_id, start, end
-
-
-def _rows(path: Path) -> Iterator[_Row]:
-    # Split at "\n" only: JSON may hold other line separators unescaped.
-    for number, line in enumerate(_read(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise GoldenSetError(f"{where}: no JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise GoldenSetError(f"{where}: must be a JSON object, not {type(values).__name__}")
-        yield _Row(where, values)
-
-
-def _table_rows(path: Path, delimiter: str = ",") -> Iterator[_Row]:
-    if not path.is_file():
-        raise GoldenSetError(f"{path} does not exist")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter=delimiter)
-        for values in reader:
-            yield _Row(f"{path}, line {reader.line_num}", values)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise GoldenSetError(f"cannot read {path}: {error}") from error
-
-
 def _unique(ids: Iterable[str], what: str, name: str) -> set[str]:
     seen: set[str] = set()
     for given in ids:
@@ -385,13 +360,3 @@ def _unique(ids: Iterable[str], what: str, name: str) -> set[str]:
 def _check_text(text: str, what: str) -> None:
     if not text.strip():
         raise GoldenSetError(f"{what} is empty")
-
-
-def _check_span(doc_id: str, start: int, end: int, lengths: Mapping[str, int], where: str) -> None:
-    if doc_id not in lengths:
-        raise GoldenSetError(f"{where}: document {doc_id!r} is unknown")
-    if not 0 <= start < end <= lengths[doc_id]:
-        raise GoldenSetError(
-            f"{where}: the span [{start}, {end}) is empty or outside document {doc_id!r} of "
-            f"{lengths[doc_id]} code points"
-        )

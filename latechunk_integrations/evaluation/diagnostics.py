@@ -20,7 +20,7 @@ from latechunk_integrations.schema import ChunkVectors, Parent
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Diagnosis", "DocumentDiagnosis", "diagnose", "mean_similarity"]
+__all__ = ["Diagnosis", "DocumentDiagnosis", "diagnose", "mean_similarity", "plain_cuts"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +30,15 @@ COLLAPSED = 0.95
 # Two chunks may well be about the same; a document of several is not.
 _FEWEST_CHUNKS = 3
 # Counts of the engine that mean: something was cut or could not be done late.
-_CUTS = (
-    "headers_cut",
-    "preambles_cut",
-    "overlaps_cut",
-    "chunks_without_token",
-    "short_parents",
-    "truncated_texts",
-)
+_CUTS = {
+    "headers_cut": "headers shortened, so that half of each window is left to the text",
+    "preambles_cut": "preambles shortened, so that half of each window is left to the text",
+    "overlaps_cut": "overlaps shortened, so that windows advance",
+    "chunks_without_token": "chunks without a token of their document, embedded alone",
+    "short_parents": "documents below min_parent_tokens, embedded chunk by chunk",
+    "long_parents_standalone": "documents longer than a window, embedded chunk by chunk",
+    "truncated_texts": "texts cut at the model's window",
+}
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,7 @@ class Diagnosis:
                 f"{found[0]!r}: a query cannot tell their chunks apart. Lower context_weight, or "
                 "make the parents smaller (sections)"
             )
-        warnings += [f"{name}: {count}" for name, count in self.cuts.items() if count]
-        return tuple(warnings)
+        return (*warnings, *plain_cuts(self.cuts))
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each document, as a pandas data frame.
@@ -156,6 +156,11 @@ def diagnose(
     for warning in diagnosis.warnings:
         logger.warning("%s", warning)
     return diagnosis
+
+
+def plain_cuts(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """What an engine's counts say was cut or not done late, in plain words."""
+    return tuple(f"{counts[name]} {what}" for name, what in _CUTS.items() if counts.get(name))
 
 
 def mean_similarity(vectors: NDArray[np.float32]) -> float:

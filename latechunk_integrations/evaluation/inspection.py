@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latechunk_integrations.core.alignment import Aligner
 from latechunk_integrations.engine import LateChunkEngine
+from latechunk_integrations.evaluation.diagnostics import plain_cuts
 from latechunk_integrations.evaluation.similarity import compare_sentences, late_engine
 from latechunk_integrations.planning import Job, Planner
 from latechunk_integrations.schema import Mode, Parent
@@ -87,6 +89,21 @@ class Inspection:
     query: str = ""
     notes: tuple[str, ...] = ()
 
+    @property
+    def highest(self) -> float:
+        """The highest similarity, above 0: the scale of bars."""
+        scores = [s for chunk in self.chunks for s in (chunk.early, chunk.late) if s is not None]
+        return max([*scores, 1e-6])
+
+    def best(self, side: Literal["early", "late"], n: int = 5) -> tuple[int, ...]:
+        """Numbers of the chunks most similar to the query, best first; none without a query."""
+        scores = {
+            number: score
+            for number, chunk in enumerate(self.chunks)
+            if (score := getattr(chunk, side)) is not None
+        }
+        return tuple(sorted(scores, key=lambda number: -scores[number])[:n])
+
 
 def inspect_parent(engine: LateChunkEngine, parent: Parent, query: str = "") -> Inspection:
     """Look at how an engine embeds a document, and at a query against its chunks.
@@ -113,7 +130,7 @@ def inspect_parent(engine: LateChunkEngine, parent: Parent, query: str = "") -> 
         windows=_windows(job, text.offsets),
         chunks=_chunks(engine, job, text.offsets, query),
         query=query,
-        notes=tuple(f"{name}: {count}" for name, count in stats.to_dict().items() if count),
+        notes=plain_cuts(stats.to_dict()),
     )
 
 

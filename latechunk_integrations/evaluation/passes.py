@@ -57,6 +57,7 @@ class Passes:
         self._cache = cache
         self._show_progress = show_progress
         self._kept: dict[tuple[object, ...], CachedVectors] = {}
+        self._lengths: dict[tuple[HeaderUse, int | None], int] = {}
 
     def vectors(
         self, configuration: Configuration, chunk_size: int | None
@@ -83,10 +84,10 @@ class Passes:
             late = self._late(configuration, chunk_size)
             used.append(late)
         if weight < 1:
-            alone = self._standalone(configuration.header, chunk_size)
+            alone = self._standalone(configuration, chunk_size)
             used.append(alone)
         if configuration.header_weight and configuration.header != "none":
-            header = self._headers(chunk_size)
+            header = self._headers(configuration, chunk_size)
             used.append(header)
         costs = _sum_costs([vectors.costs for vectors in used])
         return blend(late, alone, header, weight, configuration.header_weight), costs
@@ -121,8 +122,10 @@ class Passes:
         rows = sizes == list(self._spans).index(chunk_size)
         return CachedVectors(all_sizes.vectors[rows], all_sizes.late[rows], all_sizes.costs)
 
-    def _standalone(self, header: HeaderUse, chunk_size: int | None) -> CachedVectors:
-        key = ("standalone", header, chunk_size)
+    def _standalone(self, configuration: Configuration, chunk_size: int | None) -> CachedVectors:
+        header = configuration.header
+        options = self._alone_options(configuration, chunk_size)
+        key = ("standalone", header, chunk_size, *options.values())
         if key not in self._kept:
             spans = self._spans[chunk_size]
             if header == "prepended":
@@ -134,19 +137,41 @@ class Passes:
             else:
                 parents = self._parents(spans, header)
             what = f"standalone, title {header}, {chunk_size}"
-            self._kept[key] = self._embed(parents, _ALONE, what)
+            self._kept[key] = self._embed(parents, options, what)
         return self._kept[key]
 
-    def _headers(self, chunk_size: int | None) -> CachedVectors:
+    def _alone_options(
+        self, configuration: Configuration, chunk_size: int | None
+    ) -> dict[str, Any]:
+        """The options that standalone vectors depend on: not those of windows, if one is enough."""
+        if self._longest(configuration.header, chunk_size) > self._engine.encoder.max_tokens:
+            return configuration.options() | _ALONE
+        return _ALONE | {"pool_edges": configuration.pool_edges}
+
+    def _longest(self, header: HeaderUse, chunk_size: int | None) -> int:
+        """Tokens of the longest chunk with all that stands around it."""
+        if (header, chunk_size) not in self._lengths:
+            encoder, longest = self._engine.encoder, 0
+            for parent in self._parents(self._spans[chunk_size], header):
+                texts = [parent.chunk_text(row) for row in range(len(parent.spans))]
+                tokens = encoder.tokenize(texts, encoder.document_prompt)
+                inner = max((len(each.prompt) + len(each.ids) for each in tokens), default=0)
+                longest = max(longest, inner + len(encoder.tokenize_header(parent.header)))
+            longest += len(encoder.lead) + len(encoder.tail)
+            self._lengths[header, chunk_size] = longest
+        return self._lengths[header, chunk_size]
+
+    def _headers(self, configuration: Configuration, chunk_size: int | None) -> CachedVectors:
         """The vector of each document's title, a row for each of its chunks; zeros without one."""
-        key = ("header",)
+        options = configuration.options() | _ALONE
+        key = ("header", *options.values())
         documents = self._golden.documents
         titled = [n for n, document in enumerate(documents) if document.title.strip()]
         if not titled:
             raise OptionError("header_weight needs documents with titles; none has one")
         if key not in self._kept:
             parents = [Parent(documents[n].title) for n in titled]
-            self._kept[key] = self._embed(parents, _ALONE, "titles")
+            self._kept[key] = self._embed(parents, options, "titles")
         found = self._kept[key]
         table = np.zeros((len(documents), found.vectors.shape[1]), np.float32)
         table[titled] = found.vectors
@@ -155,9 +180,9 @@ class Passes:
         return CachedVectors(table[rows], np.zeros(len(rows), bool), found.costs)
 
     def _parents(self, spans: Sequence[CharSpans], header: HeaderUse) -> list[Parent]:
-        attended = header == "attended"
+        used = header != "none"
         return [
-            Parent(d.text, each, header=d.title if attended else "", id=d.doc_id)
+            Parent(d.text, each, header=d.title if used else "", id=d.doc_id)
             for d, each in zip(self._golden.documents, spans, strict=True)
         ]
 
@@ -165,7 +190,7 @@ class Passes:
         self, parents: Sequence[Parent], options: Mapping[str, Any], what: str
     ) -> CachedVectors:
         # A parent left out would leave holes in the comparison, so none is.
-        kept: dict[str, Any] = {"fallback": "window", "normalize": True}
+        kept: dict[str, Any] = {"fallback": "window", "normalize": True, "enabled": True}
         asked = replace(self._engine.options, **kept | dict(options))
         engine = LateChunkEngine(self._engine.encoder, asked)
 
@@ -188,7 +213,7 @@ class Passes:
         return self._cache.get(input_key(engine.fingerprint, parents), compute)
 
 
-_ALONE = {"context_weight": 0.0, "header_weight": 0.0}
+_ALONE: dict[str, Any] = {"context_weight": 0.0, "header_weight": 0.0}
 
 
 def prepended(document: Document, start: int, end: int) -> str:

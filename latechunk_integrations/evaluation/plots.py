@@ -5,12 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from latechunk_integrations.errors import MissingExtraError
+from latechunk_integrations.evaluation.inspection import Inspection
 from latechunk_integrations.evaluation.results import Comparison, ConfigurationResult
 from latechunk_integrations.evaluation.similarity import Similarities
 from latechunk_integrations.evaluation.verdicts import main_measure
@@ -18,20 +20,32 @@ from latechunk_integrations.evaluation.verdicts import main_measure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Theme", "gains", "heat_map", "recall_curves", "save_plots", "sentence_bars"]
+__all__ = [
+    "Theme",
+    "chunk_bars",
+    "gains",
+    "heat_map",
+    "recall_curves",
+    "save_plots",
+    "sentence_bars",
+]
 
 Theme: TypeAlias = Literal["light", "dark"]
 
 # Narrow figures stay readable on a phone, where they shrink to its width.
-_WIDTH = 5.6
+_WIDTH = 4.8
 _MAX_CURVES = 5
+_MARKED_CHUNKS = 60
 _LABEL_CHARS = 44
+_QUERY_CHARS = 30
+_TITLE_CHARS = 55
 _COLOURS: dict[Theme, dict[str, str]] = {
     "light": {"ink": "#24292f", "faint": "#c9d1d9", "early": "#8a929c", "late": "#0b62b8"},
     "dark": {"ink": "#e6edf3", "faint": "#424a53", "early": "#9aa4af", "late": "#58a6ff"},
 }
 # Okabe and Ito's palette, told apart with any colour vision.
 _CURVES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+_MARKERS = ("s", "^", "D", "v", "P")
 
 
 def recall_curves(
@@ -65,8 +79,8 @@ def recall_curves(
                 [k for k, _ in points],
                 [100 * value for _, value in points],
                 label=result.name,
-                marker="o",
-                markersize=4,
+                marker="o" if is_early else _MARKERS[number % len(_MARKERS)],
+                markersize=5,
                 linestyle="--" if is_early else "-",
                 color=_COLOURS[theme]["early"] if is_early else _CURVES[number % len(_CURVES)],
             )
@@ -75,7 +89,7 @@ def recall_curves(
         axes.minorticks_off()
         axes.set_xlabel("chunks retrieved (k)")
         axes.set_ylabel("recall@k, %")
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
 
 
@@ -111,11 +125,11 @@ def gains(
                 fmt="o" if where == "corpus" else "s",
                 markersize=5,
                 color=colours[colour],
-                label="over the corpus" if where == "corpus" else "inside the gold document",
+                label="all documents" if where == "corpus" else "inside the document",
             )
         axes.axvline(0, color=colours["ink"], linewidth=1)
         axes.set_yticks(rows, [result.name for result in results])
-        axes.invert_yaxis()
+        axes.set_ylim(len(results) - 0.4, -0.6)
         measure = main_measure(results[0]) if results else "nDCG@10"
         axes.set_xlabel(f"{measure}: points gained over early chunking")
         axes.legend(
@@ -148,9 +162,17 @@ def heat_map(similarities: Similarities, *, theme: Theme = "light") -> Figure:
         ):
             image = each.imshow(values, aspect="auto", cmap="viridis", vmin=low, vmax=high)
             each.set_title(title, fontsize=9)
+            if similarities.relevant is not None:
+                for row, column in np.argwhere(similarities.relevant):
+                    corner = (column - 0.5, row - 0.5)
+                    frame = pyplot.Rectangle(corner, 1, 1, fill=False, edgecolor="#e8000b", lw=1.5)
+                    each.add_patch(frame)
             each.set_yticks(
                 range(len(similarities.queries)),
-                [textwrap.shorten(query, 30, placeholder="…") for query in similarities.queries],
+                [
+                    _wrapped(query, _QUERY_CHARS, 2) or f"query {number}"
+                    for number, query in enumerate(similarities.queries, 1)
+                ],
                 fontsize=7,
             )
         axes[1].set_xlabel("chunk, in the order of the text")
@@ -159,6 +181,39 @@ def heat_map(similarities: Similarities, *, theme: Theme = "light") -> Figure:
         pyplot.close(figure)
     made: Figure = figure
     return made
+
+
+def chunk_bars(inspection: Inspection, *, theme: Theme = "light") -> Figure:
+    """The query of an inspection against each chunk by number, early and late.
+
+    Args:
+        inspection: With a query.
+        theme: The palette.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    colours = _COLOURS[theme]
+    numbers = np.arange(len(inspection.chunks))
+    few = len(numbers) <= _MARKED_CHUNKS
+    with _figure(theme, height=2.6) as (figure, axes):
+        for name, marker, line in (("early", "o", "--"), ("late", "s", "-")):
+            values = [getattr(chunk, name) for chunk in inspection.chunks]
+            axes.plot(
+                numbers,
+                values,
+                line if few else "-",
+                marker=marker if few else "",
+                markersize=4,
+                linewidth=0.8 if name == "early" and not few else 1.5,
+                color=colours[name],
+                label=name,
+            )
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel("chunk, in the order of the text")
+        axes.set_ylabel("similarity with the query")
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncol=2)
+    return figure
 
 
 def sentence_bars(similarities: Similarities, query: int = 0, *, theme: Theme = "light") -> Figure:
@@ -172,7 +227,7 @@ def sentence_bars(similarities: Similarities, query: int = 0, *, theme: Theme = 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    labels = ["\n".join(textwrap.wrap(chunk, _LABEL_CHARS)[:3]) for chunk in similarities.chunks]
+    labels = [_wrapped(chunk, _LABEL_CHARS, 3) for chunk in similarities.chunks]
     colours = _COLOURS[theme]
     with _figure(theme, height=1.3 + 0.62 * len(labels)) as (figure, axes):
         rows = np.arange(len(labels))
@@ -184,8 +239,8 @@ def sentence_bars(similarities: Similarities, query: int = 0, *, theme: Theme = 
         axes.invert_yaxis()
         axes.margins(x=0.12)
         axes.set_xlabel("similarity with the query")
-        axes.set_title("\n".join(textwrap.wrap(f"“{similarities.queries[query]}”", 60)), fontsize=9)
-        axes.legend(frameon=False, fontsize=8, loc="lower right")
+        axes.set_title(_wrapped(f"“{similarities.queries[query]}”", _TITLE_CHARS, 3), fontsize=9)
+        figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncol=2)
     return figure
 
 
@@ -202,12 +257,18 @@ def save_plots(comparison: Comparison, folder: str | Path) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     files = []
     for size in comparison.chunk_sizes:
+        chunks = "" if size is None else f", chunks of at most {size} tokens"
         named = {
-            "recall-corpus": recall_curves(comparison, size),
-            "recall-document": recall_curves(comparison, size, where="document"),
-            "gains": gains(comparison, size),
+            "recall-corpus": ("All documents", recall_curves(comparison, size)),
+            "recall-document": (
+                "Inside the document",
+                recall_curves(comparison, size, where="document"),
+            ),
+            "gains": ("Gain over early chunking", gains(comparison, size)),
         }
-        for name, figure in named.items():
+        for name, (title, figure) in named.items():
+            heading = _wrapped(f"{comparison.dataset}: {title}{chunks}", _TITLE_CHARS, 2)
+            figure.suptitle(heading, fontsize=9, parse_math=False)
             suffix = "" if size is None else f"-{size}"
             files.append(target / f"{name}{suffix}.png")
             figure.savefig(files[-1], dpi=160, facecolor="white")
@@ -234,12 +295,33 @@ def _difference(result: ConfigurationResult, where: str) -> Any:
     return found[main_measure(result)]
 
 
+def _wrapped(text: str, width: int, max_lines: int) -> str:
+    lines = textwrap.wrap(_drawable(text), width, max_lines=max_lines, placeholder=" …")
+    return "\n".join(lines)
+
+
+def _drawable(text: str) -> str:
+    """A text without the characters that the font lacks, such as emoji."""
+    known = _characters()
+    return "".join(c for c in text if c.isspace() or ord(c) in known)
+
+
+@lru_cache(maxsize=1)
+def _characters() -> frozenset[int]:
+    _pyplot()
+    from matplotlib import font_manager  # noqa: PLC0415  # optional
+
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    return frozenset(font.get_charmap())
+
+
 def _style(theme: Theme) -> dict[str, Any]:
     colours = _COLOURS[theme]
     return {
         "font.size": 9,
         "axes.edgecolor": colours["faint"],
         "axes.grid": False,
+        "text.parse_math": False,  # a price in dollars is no formula
         "axes.spines.top": False,
         "axes.spines.right": False,
         "figure.facecolor": "none",

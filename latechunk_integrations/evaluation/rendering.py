@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latechunk_integrations.errors import MissingExtraError
@@ -42,7 +43,8 @@ def render(template: str, **values: Any) -> str:
     environment.filters.update(
         percent=lambda value: f"{100 * value:.1f}",
         signed=lambda value: f"{100 * value:+.1f}".replace("-", "−"),
-        grouped=lambda value: f"{value:,}".replace(",", "\u202f"),
+        grouped=lambda value: f"{value:,}",
+        model_name=lambda value: "/".join(Path(value).parts[-2:]),  # a path tells of a machine
     )
     return environment.get_template(template).render(**values)
 
@@ -53,7 +55,10 @@ def picture(draw: Callable[..., Figure], *args: Any, **kwargs: Any) -> dict[str,
 
 
 def _address(figure: Figure) -> str:
+    from matplotlib import rc_context  # noqa: PLC0415  # optional, and there if a figure is
+
     buffer = io.BytesIO()
-    # Without a date, so that the same results give the same page.
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    # Without date and random ids, so that the same results give the same page.
+    with rc_context({"svg.hashsalt": "latechunk"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -10,10 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.evaluation.dataset import Document, GoldenSet
 from latechunk_integrations.evaluation.inspection import Inspection
-from latechunk_integrations.evaluation.plots import gains, heat_map, recall_curves
+from latechunk_integrations.evaluation.metrics import ChunkTable
+from latechunk_integrations.evaluation.plots import chunk_bars, gains, heat_map, recall_curves
 from latechunk_integrations.evaluation.rendering import picture, render
 from latechunk_integrations.evaluation.results import (
     Comparison,
@@ -24,15 +27,31 @@ from latechunk_integrations.evaluation.results import (
 )
 from latechunk_integrations.evaluation.similarity import Similarities, compare_sentences
 from latechunk_integrations.evaluation.splitters import Splitter, split_documents
-from latechunk_integrations.evaluation.verdicts import Verdict, main_measure, verdict
+from latechunk_integrations.evaluation.verdicts import (
+    Verdict,
+    best_late,
+    describe,
+    main_measure,
+    plain_words,
+    verdict,
+)
 
-__all__ = ["inspection_html", "report_html", "similarities_of", "write_report"]
+__all__ = [
+    "inspection_html",
+    "report_html",
+    "similarities_of",
+    "write_inspection",
+    "write_report",
+]
 
 _SHOWN_QUERIES = 6
 _SHOWN_HITS = 2
 _MAP_QUERIES = 6
 _CONTEXT_CHARS = 160
 _GOLD_CHARS = 400
+_CHUNK_CHARS = 1_500
+_QUERY_CHARS = 300
+_TITLE_CHARS = 120
 
 
 def write_report(
@@ -58,11 +77,8 @@ def write_report(
     Raises:
         MissingExtraError: A package of the extra ``evaluation`` is not installed.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     html = report_html(comparison, golden, similarities=similarities, tuned=tuned)
-    target.write_text(html, encoding="utf-8")
-    return target
+    return _write(path, html)
 
 
 def report_html(
@@ -77,10 +93,29 @@ def report_html(
         "report.html.j2",
         comparison=comparison,
         sizes=[_size(comparison, golden, size) for size in comparison.chunk_sizes],
+        ways={name: describe(comparison.get(name).configuration) for name in comparison.names},
         tuned=tuned,
+        chosen="" if tuned is None else describe(tuned.chosen),
+        candidates=() if tuned is None else _candidates(tuned.choosing),
         similarities=similarities,
         heat_map=None if similarities is None else picture(heat_map, similarities),
     )
+
+
+def write_inspection(inspection: Inspection, path: str | Path) -> Path:
+    """Write an inspected document as an HTML page.
+
+    Args:
+        inspection: The document.
+        path: The HTML file; its folder is created.
+
+    Returns:
+        The file.
+
+    Raises:
+        MissingExtraError: A package of the extra ``evaluation`` is not installed.
+    """
+    return _write(path, inspection_html(inspection))
 
 
 def inspection_html(inspection: Inspection) -> str:
@@ -89,18 +124,14 @@ def inspection_html(inspection: Inspection) -> str:
     Raises:
         MissingExtraError: A package of the extra ``evaluation`` is not installed.
     """
-    scores = [
-        score
-        for chunk in inspection.chunks
-        for score in (chunk.early, chunk.late)
-        if score is not None
-    ]
-    length = max([1, *(chunk.end for chunk in inspection.chunks)])
+    ends = [chunk.end for chunk in inspection.chunks]
+    ends += [window.end for window in inspection.windows]
+    asked = bool(inspection.query and inspection.chunks)
     return render(
         "inspection.html.j2",
         inspection=inspection,
-        highest=max([*scores, 1e-6]),
-        length=max([length, *(window.end for window in inspection.windows)]),
+        length=max([1, *ends]),
+        bars=picture(chunk_bars, inspection) if asked else None,
     )
 
 
@@ -135,26 +166,32 @@ def similarities_of(
         spans=tuple(span for span in golden.spans if span.doc_id == doc_id),
     )
     ((spans,), _) = split_documents(alone, splitter, size, engine.encoder)
-    best = _best_late(comparison, size).configuration
-    options = replace(engine.options, **best.options())
-    return compare_sentences(
+    best = best_late(comparison, size).configuration
+    options = replace(engine.options, enabled=True, **best.options())
+    found = compare_sentences(
         LateChunkEngine(engine.encoder, options),
         document.text,
         asked[doc_id][:_MAP_QUERIES],
         spans=spans.array.tolist(),
         header=document.title if best.header == "attended" else "",
     )
+    table = ChunkTable.build(alone, [spans])
+    by_query = alone.by_query
+    relevant = np.zeros(found.late.shape, bool)
+    for row, query in zip(relevant, alone.queries, strict=False):  # the map shows the first few
+        row[table.relevant(by_query[query.query_id])] = True
+    return replace(found, relevant=relevant)
 
 
-def _best_late(comparison: Comparison, size: int | None) -> ConfigurationResult:
-    late = [
-        result
-        for result in (comparison.get(name, size) for name in comparison.names)
-        if result.configuration.context_weight
-    ]
-    if not late:
-        return comparison.get(comparison.baseline, size)
-    return max(late, key=lambda result: result.corpus[main_measure(result)])
+def _write(path: str | Path, html: str) -> Path:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(html, encoding="utf-8")
+    return target
+
+
+def _candidates(comparison: Comparison) -> tuple[ConfigurationResult, ...]:
+    return tuple(sorted(comparison.results, key=lambda r: -r.corpus[main_measure(r)]))
 
 
 @dataclass(frozen=True)
@@ -166,6 +203,7 @@ class _Size:
     baseline: ConfigurationResult
     measure: str
     verdict: Verdict
+    in_words: str
     compared: ConfigurationResult
     figures: Mapping[str, Mapping[str, str]]
     won: tuple[_Fate, ...]
@@ -199,7 +237,7 @@ class _Shown:
 
 def _size(comparison: Comparison, golden: GoldenSet, size: int | None) -> _Size:
     early = comparison.get(comparison.baseline, size)
-    late = _best_late(comparison, size)
+    late = best_late(comparison, size)
     measure = main_measure(early)
     changes = [
         late_query.scores[measure] - early_query.scores[measure]
@@ -209,15 +247,21 @@ def _size(comparison: Comparison, golden: GoldenSet, size: int | None) -> _Size:
     lost = [n for n in order if changes[n] < 0]
     won = [n for n in reversed(order) if changes[n] > 0]
 
+    names = comparison.names
+    texts = _Texts(golden)
+
     def fates(numbers: Sequence[int]) -> tuple[_Fate, ...]:
-        return tuple(_fate(golden, n, early, late) for n in numbers[:_SHOWN_QUERIES])
+        return tuple(
+            texts.fate(early.queries[n], late.queries[n]) for n in numbers[:_SHOWN_QUERIES]
+        )
 
     return _Size(
         chunk_size=size,
-        results=tuple(comparison.get(name, size) for name in comparison.names),
+        results=tuple(comparison.get(name, size) for name in names),
         baseline=early,
         measure=measure,
         verdict=verdict(comparison, size),
+        in_words="" if late is early else plain_words(early, late),
         compared=late,
         figures={
             "gains": picture(gains, comparison, size),
@@ -231,45 +275,47 @@ def _size(comparison: Comparison, golden: GoldenSet, size: int | None) -> _Size:
     )
 
 
-def _fate(
-    golden: GoldenSet, n: int, early: ConfigurationResult, late: ConfigurationResult
-) -> _Fate:
-    query = golden.queries[n]
-    documents = {document.doc_id: document for document in golden.documents}
-    home = documents[query.doc_id]
-    return _Fate(
-        text=query.text,
-        title=_title(home),
-        gold=_excerpt(golden, query.query_id, home),
-        early=early.queries[n],
-        late=late.queries[n],
-        early_top=tuple(_shown(documents, hit) for hit in early.queries[n].top[:_SHOWN_HITS]),
-        late_top=tuple(_shown(documents, hit) for hit in late.queries[n].top[:_SHOWN_HITS]),
-    )
+class _Texts:
+    """The texts behind ids and positions, short enough to be shown."""
 
+    def __init__(self, golden: GoldenSet) -> None:
+        self._documents = {document.doc_id: document for document in golden.documents}
+        self._queries = {query.query_id: query.text for query in golden.queries}
+        self._gold = golden.by_query
 
-def _excerpt(golden: GoldenSet, query_id: str, document: Document) -> tuple[str, str, str]:
-    """The first gold span of a query with a little text around it."""
-    spans = [each for each in golden.spans if each.query_id == query_id]
-    gold = next((each for each in spans if each.doc_id == document.doc_id), None)
-    if gold is None:
-        return ("", "", "")
-    end = min(gold.end, gold.start + _GOLD_CHARS)
-    text = document.text
-    before = text[max(gold.start - _CONTEXT_CHARS, 0) : gold.start]
-    after = text[end : end + _CONTEXT_CHARS] if end == gold.end else ""
-    more = "" if end == gold.end else " …"
-    return (
-        ("… " if gold.start > _CONTEXT_CHARS else "") + before,
-        text[gold.start : end] + more,
-        after + (" …" if end + len(after) < len(text) and not more else ""),
-    )
+    def fate(self, early: QueryResult, late: QueryResult) -> _Fate:
+        """How a query fared on both sides."""
+        home = self._documents[early.doc_id]
+        return _Fate(
+            text=_cut(self._queries[early.query_id], _QUERY_CHARS),
+            title=_title(home),
+            gold=self._excerpt(early.query_id, home),
+            early=early,
+            late=late,
+            early_top=tuple(self._shown(hit) for hit in early.top[:_SHOWN_HITS]),
+            late_top=tuple(self._shown(hit) for hit in late.top[:_SHOWN_HITS]),
+        )
 
+    def _excerpt(self, query_id: str, document: Document) -> tuple[str, str, str]:
+        """The first gold span of a query, with a little text before and behind it."""
+        gold = next(span for span in self._gold[query_id] if span.doc_id == document.doc_id)
+        text = document.text
+        shown = _cut(text[gold.start : gold.end], _GOLD_CHARS)
+        before = text[max(gold.start - _CONTEXT_CHARS, 0) : gold.start]
+        # Behind an answer that was cut, its own rest would follow.
+        whole = gold.end - gold.start <= _GOLD_CHARS
+        after = _cut(text[gold.end :], _CONTEXT_CHARS) if whole else ""
+        return ("… " if gold.start > _CONTEXT_CHARS else "") + before, shown, after
 
-def _shown(documents: Mapping[str, Document], hit: Hit) -> _Shown:
-    document = documents[hit.doc_id]
-    return _Shown(_title(document), document.text[hit.start : hit.end], hit.score, hit.relevant)
+    def _shown(self, hit: Hit) -> _Shown:
+        document = self._documents[hit.doc_id]
+        text = _cut(document.text[hit.start : hit.end], _CHUNK_CHARS)
+        return _Shown(_title(document), text, hit.score, hit.relevant)
 
 
 def _title(document: Document) -> str:
-    return document.title or document.doc_id
+    return _cut(document.title.strip() or document.doc_id, _TITLE_CHARS)
+
+
+def _cut(text: str, n_chars: int) -> str:
+    return text if len(text) <= n_chars else text[:n_chars] + " …"

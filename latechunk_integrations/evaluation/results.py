@@ -30,6 +30,8 @@ __all__ = [
     "TuneResult",
 ]
 
+_CHANCE = 0.05
+
 HeaderUse: TypeAlias = Literal["none", "prepended", "attended"]
 """Nothing of the title, the title in front of each chunk and pooled, or attended to only."""
 
@@ -45,6 +47,7 @@ class Configuration:
         header_weight: How much of the title's own vector is added to each chunk's.
         preamble_tokens: First tokens of a long document that its later windows attend to.
         overlap_tokens: Tokens that neighbouring windows share; ``None``: the engine's default.
+        pool_edges: Pool special tokens and prompt at both ends of a text.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Configuration:
     header_weight: float = 0.0
     preamble_tokens: int = 0
     overlap_tokens: int | None = None
+    pool_edges: bool = True
 
     def options(self) -> dict[str, Any]:
         """The engine options of this configuration, by the names of `LateChunkOptions`."""
@@ -61,6 +65,7 @@ class Configuration:
             "header_weight": self.header_weight,
             "preamble_tokens": self.preamble_tokens,
             "overlap_tokens": self.overlap_tokens,
+            "pool_edges": self.pool_edges,
         }
 
 
@@ -138,6 +143,11 @@ class Difference:
     low: float
     high: float
     p_value: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether chance hardly explains it: p below 0.05, and the interval apart from zero."""
+        return self.p_value < _CHANCE and not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)

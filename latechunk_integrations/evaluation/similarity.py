@@ -36,6 +36,7 @@ class Similarities:
         early: Chunks embedded alone, float32, shape ``(n_queries, n_chunks)``.
         late: Chunks embedded with their text around them, same shape.
         modes: How each late vector came about.
+        relevant: Which chunk holds a query's answer, bool, same shape; ``None``: not known.
     """
 
     queries: tuple[str, ...]
@@ -43,6 +44,7 @@ class Similarities:
     early: NDArray[np.float32]
     late: NDArray[np.float32]
     modes: tuple[Mode, ...]
+    relevant: NDArray[np.bool_] | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each query and chunk, as a pandas data frame.
@@ -122,10 +124,11 @@ def sentence_spans(text: str) -> list[Span]:
 
 def late_engine(engine: LateChunkEngine) -> LateChunkEngine:
     """The same engine, with unit vectors, nothing left out, and late chunking on."""
+    left_out = engine.options.fallback in ("skip", "error")
     options = replace(
         engine.options,
         normalize=True,
-        fallback="window",
+        fallback="window" if left_out else engine.options.fallback,
         enabled=True,
         context_weight=engine.options.context_weight or 1.0,
     )

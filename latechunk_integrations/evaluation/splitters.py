@@ -1,25 +1,18 @@
-"""Splitters by name or import path, and the spans of their chunks."""
+"""The chunks of a golden set's documents."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from importlib import import_module
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any
 
-import numpy as np
-
-from latechunk_integrations.core.spans import locate
 from latechunk_integrations.encoders.base import TokenEncoder
-from latechunk_integrations.errors import MissingExtraError, OptionError
+from latechunk_integrations.errors import OptionError
 from latechunk_integrations.evaluation.dataset import GoldenSet
+from latechunk_integrations.evaluation.similarity import sentence_spans
 from latechunk_integrations.schema import CharSpans
+from latechunk_integrations.splitting import Splitter, chunk_spans, text_splitter
 
-__all__ = ["Splitter", "split_documents"]
-
-Splitter: TypeAlias = str | Callable[[str], Iterable[Any]]
-"""``"recursive"``, ``"native"``, ``"module:name"``, or what takes a text and gives its chunks."""
+__all__ = ["Splitter", "split_documents", "split_text"]
 
 
 def split_documents(
@@ -29,12 +22,11 @@ def split_documents(
 
     Args:
         golden: The documents.
-        splitter: ``"recursive"``: LangChain's RecursiveCharacterTextSplitter, sized in the
-            model's tokens; ``"native"``: the chunks that the golden set brings; else
-            ``"module:name"`` of a class that takes ``chunk_size`` and has ``split_text``, or of
-            a function ``text -> chunks``; or such a function itself. Chunks are texts, which
-            are located, or pairs ``(start, end)``.
-        chunk_size: Tokens of a chunk; ``None`` where the splitter has its own.
+        splitter: ``"native"``: the chunks that the golden set brings; ``"sentences"``: sentences,
+            by punctuation; else see `latechunk_integrations.splitting.text_splitter`. Chunks are
+            texts, which are located, or pairs ``(start, end)``.
+        chunk_size: Tokens of a chunk, or whatever a splitter of your own counts in; ``None``
+            where it has a size of its own.
         encoder: Counts tokens.
 
     Returns:
@@ -52,66 +44,46 @@ def split_documents(
     split = _function(splitter, chunk_size, encoder)
     spans, notes = [], []
     for document in golden.documents:
-        found, n_lost = _spans(document.text, list(split(document.text)))
+        found, n_lost = _split(document.text, split, f"document {document.doc_id!r}")
         if n_lost:
             notes.append(f"{n_lost} chunks of {document.doc_id!r} do not stand in its text")
-        if not len(found):
-            raise OptionError(f"the splitter {splitter!r} gave no chunk of {document.doc_id!r}")
         spans.append(found)
     return spans, notes
+
+
+def split_text(
+    text: str, splitter: Splitter, chunk_size: int | None, encoder: TokenEncoder
+) -> tuple[CharSpans, int]:
+    """Chunks of one text.
+
+    Args:
+        text: The text.
+        splitter: As for `split_documents`, but for ``"native"``.
+        chunk_size: Tokens of a chunk; ``None`` where the splitter has its own.
+        encoder: Counts tokens.
+
+    Returns:
+        The spans, and the number of chunks that do not stand in the text.
+
+    Raises:
+        OptionError: There is no such splitter, or it gave no chunk.
+        MissingExtraError: The splitter's package is not installed.
+    """
+    if splitter == "native":
+        raise OptionError("only a golden set brings chunks of its own; name another splitter")
+    return _split(text, _function(splitter, chunk_size, encoder), "the text")
 
 
 def _function(
     splitter: Splitter, chunk_size: int | None, encoder: TokenEncoder
 ) -> Callable[[str], Iterable[Any]]:
-    if splitter == "recursive":
-        return _recursive(chunk_size or 128, encoder)
-    if not isinstance(splitter, str):
-        return splitter
-    module, _, name = splitter.partition(":")
-    try:
-        found: Any = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise OptionError(
-            f"no splitter {splitter!r}: name 'recursive', 'native' or 'module:name' ({error})"
-        ) from error
-    if not isinstance(found, type):
-        return _sized(found, chunk_size)
-    make: Callable[..., Any] = found
-    built = make() if chunk_size is None else make(chunk_size=chunk_size, chunk_overlap=0)
-    method: Callable[[str], Iterable[Any]] = built.split_text
-    return method
+    if splitter == "sentences":
+        return sentence_spans
+    return text_splitter(splitter, chunk_size, encoder)
 
 
-def _sized(function: Callable[..., Any], chunk_size: int | None) -> Callable[[str], Iterable[Any]]:
-    takes_size = "chunk_size" in inspect.signature(function).parameters
-    if chunk_size is None or not takes_size:
-        return function
-    return lambda text: function(text, chunk_size=chunk_size)
-
-
-def _recursive(chunk_size: int, encoder: TokenEncoder) -> Callable[[str], Iterable[str]]:
-    try:
-        from langchain_text_splitters import RecursiveCharacterTextSplitter  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtraError("langchain_text_splitters", extra="evaluation") from error
-
-    # The splitter asks for the same pieces again and again.
-    @lru_cache(maxsize=1 << 16)
-    def n_tokens(text: str) -> int:
-        return len(encoder.tokenize([text], "")[0].ids)
-
-    made = RecursiveCharacterTextSplitter(
-        chunk_size=chunk_size, chunk_overlap=0, length_function=n_tokens
-    )
-    split: Callable[[str], Iterable[str]] = made.split_text
-    return split
-
-
-def _spans(text: str, chunks: Sequence[Any]) -> tuple[CharSpans, int]:
-    """The spans of chunks in reading order, and how many were not found."""
-    if chunks and not isinstance(chunks[0], str):
-        return CharSpans(chunks), 0
-    located = locate(text, chunks)
-    kept = located.spans[located.spans[:, 0] >= 0].astype(np.int64)
-    return CharSpans(kept), len(located.missing)
+def _split(text: str, split: Callable[[str], Iterable[Any]], what: str) -> tuple[CharSpans, int]:
+    found, n_lost = chunk_spans(text, list(split(text)))
+    if not len(found):
+        raise OptionError(f"the splitter gave no chunk that stands in {what}")
+    return found, n_lost

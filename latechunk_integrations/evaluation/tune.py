@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import GoldenSetError, OptionError
@@ -51,7 +52,7 @@ class Choices:
     chunk_sizes: Sequence[int | None] = (64, 128, 256)
     headers: Sequence[HeaderUse] = ("none", "attended")
     header_weights: Sequence[float] = (0.0, 0.1)
-    overlaps: Sequence[int | None] = (None,)
+    overlaps: Sequence[int | None] = (None, 32)
     preambles: Sequence[int] = (48,)
 
     def configurations(self, *, titled: bool) -> list[Configuration]:
@@ -62,7 +63,12 @@ class Choices:
         for weight, header in product(sorted(weights), headers):
             for header_weight in self.header_weights if header != "none" else (0.0,):
                 plain = Configuration(
-                    name="", context_weight=weight, header=header, header_weight=header_weight
+                    name="",
+                    context_weight=weight,
+                    header=header,
+                    header_weight=header_weight,
+                    # Behind a title, special tokens take it in: attended, not pooled, as it is.
+                    pool_edges=header == "none",
                 )
                 for variant in self._windowed(plain) if weight else [plain]:
                     made[replace(variant, name=_name(variant))] = None
@@ -86,7 +92,10 @@ def tune(
 ) -> TuneResult:
     """Choose options on one half of the queries and report them on the other.
 
-    Early chunking wins whenever no late configuration beats the best early one on both halves.
+    On the first half, the best late and the best early candidate are sought; of candidates that
+    are no worse than the best by more than one standard error, the one with the fewest encoder
+    tokens is taken. Late chunking is chosen where it is ahead on both halves, on the second by
+    more than chance explains; else early chunking is, which costs less.
 
     Args:
         engine: The model, and the options that are not tuned.
@@ -153,20 +162,27 @@ def _decide(
 ) -> TuneResult:
     late, early = candidates
     held = [second.get(each.name, each.chunk_size) for each in candidates]
-    difference = _difference(held[0], held[1], measure)
-    early_is_better = late.corpus[measure] <= early.corpus[measure] or difference.mean <= 0
-    winner = early if early_is_better else late
+    difference = paired_difference(_scores(held[0], measure), _scores(held[1], measure))
+    behind = late.corpus[measure] <= early.corpus[measure] or difference.mean <= 0
+    unclear = not behind and difference.p_value > _CERTAIN
+    winner = early if behind or unclear else late
     notes = list(first.notes)
     if second.n_queries < _FEW_QUERIES:
         notes.append(
             f"{second.n_queries} queries decide: differences of a few points may be chance"
         )
+    if late.chunk_size != early.chunk_size or len(first.chunk_sizes) > 1:
+        notes.append(
+            f"{measure} is higher for larger chunks of equal worth; {_retrieved(held)}: compare "
+            "chunk sizes by that too"
+        )
+    headline = _headline(behind=behind, unclear=unclear)
     options = engine.options.to_dict() | winner.configuration.options() | {"enabled": True}
     return TuneResult(
         chosen=winner.configuration,
         chunk_size=winner.chunk_size,
-        early_is_better=early_is_better,
-        verdict=_verdict(held, difference, measure, early_is_better=early_is_better),
+        early_is_better=winner is early,
+        verdict=f"{headline}\n{_figures(held, difference, measure)}",
         choosing=first,
         held_out=second,
         options=options,
@@ -174,26 +190,35 @@ def _decide(
     )
 
 
-def _verdict(
-    held: Sequence[ConfigurationResult],
-    difference: Difference,
-    measure: str,
-    *,
-    early_is_better: bool,
-) -> str:
+def _headline(*, behind: bool, unclear: bool) -> str:
+    if behind:
+        return "Early chunking is the better choice for these queries."
+    if unclear:
+        return (
+            "Early chunking is the better choice for these queries: late chunking costs more and "
+            "is ahead by no more than chance explains."
+        )
+    return "Late chunking is the better choice for these queries."
+
+
+def _figures(held: Sequence[ConfigurationResult], difference: Difference, measure: str) -> str:
     late, early = held
-    figures = (
+    cost = late.costs.encoder_tokens / max(1, early.costs.encoder_tokens)
+    return (
         f"{measure} on the half that was not used for choosing: "
         f"{100 * late.corpus[measure]:.1f} with {_described(late)}, "
         f"{100 * early.corpus[measure]:.1f} with {_described(early)} "
         f"(difference {100 * difference.mean:+.1f}, 95 % interval {100 * difference.low:+.1f} to "
-        f"{100 * difference.high:+.1f}, p = {difference.p_value:.3f})."
+        f"{100 * difference.high:+.1f}, p = {difference.p_value:.3f}), "
+        f"for {cost:.1f} times as many encoder tokens."
     )
-    if early_is_better:
-        return f"Early chunking is the better choice for these queries.\n{figures}"
-    if difference.p_value > _CERTAIN:
-        return f"Late chunking is ahead, but by no more than chance explains.\n{figures}"
-    return f"Late chunking is the better choice for these queries.\n{figures}"
+
+
+def _retrieved(held: Sequence[ConfigurationResult]) -> str:
+    shares = " and ".join(
+        f"{100 * each.tokens['precision']:.1f} % with {_described(each)}" for each in held
+    )
+    return f"of the tokens in the best five chunks, the queries asked for {shares}"
 
 
 def _described(result: ConfigurationResult) -> str:
@@ -201,22 +226,29 @@ def _described(result: ConfigurationResult) -> str:
     return f"'{result.name}'{size}"
 
 
-def _difference(late: ConfigurationResult, early: ConfigurationResult, measure: str) -> Difference:
-
-    return paired_difference(
-        np.array([query.scores[measure] for query in late.queries]),
-        np.array([query.scores[measure] for query in early.queries]),
-    )
+def _scores(result: ConfigurationResult, measure: str) -> NDArray[np.float64]:
+    return np.array([query.scores[measure] for query in result.queries])
 
 
 def _winner(comparison: Comparison, measure: str, *, late: bool) -> ConfigurationResult:
-    """The best late or early result; of equal ones the first, which is the simpler."""
+    """The cheapest late or early result among those that cannot be told from the best one.
+
+    That is: behind it by no more than one standard error of the paired difference. With few
+    queries the best of many candidates is so by luck, and the luck does not come back.
+    """
     candidates = [
         result for result in comparison.results if (result.configuration.context_weight > 0) is late
     ]
     if not candidates:
         raise OptionError("nothing to tune: give a context weight above 0")
-    return max(candidates, key=lambda result: result.corpus[measure])
+    best = max(candidates, key=lambda result: result.corpus[measure])
+    near = [each for each in candidates if _as_good(each, best, measure)]
+    return min(near, key=lambda result: result.costs.encoder_tokens)
+
+
+def _as_good(result: ConfigurationResult, best: ConfigurationResult, measure: str) -> bool:
+    behind = _scores(best, measure) - _scores(result, measure)
+    return bool(behind.mean() <= behind.std(ddof=1) / np.sqrt(len(behind)))
 
 
 def _halves(golden: GoldenSet, seed: int) -> tuple[GoldenSet, GoldenSet]:

@@ -36,6 +36,7 @@ def cases(draw: st.DrawFn) -> tuple[TokenSpans, WindowLayout]:
         tail=draw(st.integers(0, 2)),
         is_first=start == 0,
         is_last=end == N_TOKENS,
+        tail_pooled=draw(st.booleans()),
     )
     return TokenSpans(spans), layout
 
@@ -48,7 +49,7 @@ def positions(span: tuple[int, int], layout: WindowLayout) -> list[int]:
         return []
     if span[0] == 0 and layout.is_first:
         rows = list(range(layout.lead_pooled, layout.lead)) + rows
-    if span[1] == N_TOKENS and layout.is_last:
+    if span[1] == N_TOKENS and layout.is_last and layout.tail_pooled:
         rows += range(layout.length - layout.tail, layout.length)
     return rows
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,3 +71,44 @@ def test_no_fewer_windows_would_do(size: dict[str, int]) -> None:
     step = budget.room - budget.preamble - budget.overlap
     if n_windows > 1:
         assert budget.room + (n_windows - 2) * step < size["n_tokens"]
+
+
+@pytest.mark.rule(2)
+@given(size=sizes(), data=st.data())
+def test_windows_at_edges_cover_every_token_within_the_budget(
+    size: dict[str, int], data: st.DataObject
+) -> None:
+    n_tokens = size["n_tokens"]
+    budget = divide_budget(**size)
+    gaps = data.draw(st.lists(st.integers(1, 60), max_size=300))
+    edges = [edge for edge in itertools.accumulate(gaps) if edge < n_tokens]
+    plan = plan_windows(n_tokens, budget, np.array(edges, dtype=np.int64))
+    runs, preambles = plan.runs.tolist(), plan.preambles.tolist()
+    assert runs[0][0] == 0
+    assert runs[-1][1] == n_tokens
+    assert all(later[0] <= earlier[1] < later[1] for earlier, later in itertools.pairwise(runs))
+    allowed, reached = {0, n_tokens, *edges}, 0
+    for (start, end), preamble in zip(runs, preambles, strict=True):
+        assert size["fixed"] + budget.header + preamble + end - start <= size["max_tokens"]
+        assert preamble <= start
+        assert preamble in allowed
+        # Only where no further edge is in reach does a window end inside a word.
+        assert end in allowed or not any(reached < edge <= end for edge in edges)
+        reached = end
+
+
+@given(size=sizes())
+def test_edges_everywhere_change_no_window(size: dict[str, int]) -> None:
+    budget = divide_budget(**size)
+    plain = plan_windows(size["n_tokens"], budget)
+    plan = plan_windows(size["n_tokens"], budget, np.arange(size["n_tokens"]))
+    assert plan.runs.tolist() == plain.runs.tolist()
+    assert plan.preambles.tolist() == plain.preambles.tolist()
+
+
+def test_windows_begin_and_end_at_the_edges_in_reach() -> None:
+    budget = divide_budget(16, fixed=0, header=0, n_tokens=40, preamble=3, overlap=4)
+    plan = plan_windows(40, budget, np.array([2, 7, 11, 14, 19, 23, 27, 31, 36]))
+    bounds = {bound for run in plan.runs.tolist() for bound in run}
+    assert bounds <= {0, 2, 7, 11, 14, 19, 23, 27, 31, 36, 40}
+    assert plan.preambles.tolist() == [0, *[2] * (len(plan) - 1)]

@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModel
+from transformers import AutoModel, AutoTokenizer
 
 from latechunk_integrations import LateChunkEngine, Parent
 from tests import strategies
 from tests.architectures import LAYOUTS, Layout
+from tests.oracle import Oracle
 
 TEXTS = [
     "Berlin is the capital of Germany.",
@@ -128,6 +129,35 @@ def test_padding_batch_mates_and_order_change_no_vector(
     packed = LateChunkEngine(engine.encoder, replace(engine.options, batch_tokens=batch_tokens))
     for at, result in zip(order, packed.embed([parents[i] for i in order]), strict=True):
         np.testing.assert_allclose(result.vectors, alone[at], atol=1e-5)
+
+
+@pytest.mark.rule(2)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, layout in LAYOUTS.items()
+        if layout.trained_pooling == "mean" and set(layout.heads) <= {"Normalize"}
+    ],
+)
+def test_windows_of_a_long_parent_add_up_to_the_oracles_vectors(
+    published: dict[str, Path], name: str
+) -> None:
+    """Float64 and plain loops, one window at a time; with prompt, header and preamble."""
+    text = "The supplier delivers 東京 parts. Section 1.3 of the café says otherwise! " * 12
+    spans = [(0, 33), (30, 200), (150, 160), (300, len(text))]
+    engine = _engine(published[name], max_tokens=72, preamble_tokens=4)
+    (result,) = engine.embed([Parent(text, spans, header="Title heading")])
+    assert result.n_windows > 2
+    oracle = Oracle(
+        AutoModel.from_pretrained(str(published[name])).double().eval(),
+        AutoTokenizer.from_pretrained(str(published[name])),
+        max_tokens=72,
+        preamble=4,
+        prompt=LAYOUTS[name].asked[0] if not LAYOUTS[name].adapters else "",
+    )
+    expected = oracle.vectors(text, spans, "Title heading")
+    np.testing.assert_allclose(result.vectors, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

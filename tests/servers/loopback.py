@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,7 +70,8 @@ class LoopbackServer:
     """Serves ``respond`` on a free port; use it as a context.
 
     ``asked`` holds the requests in the order of their arrival. ``faults`` are used up by the next
-    requests, one each; ``always`` is a fault of every further one.
+    requests, one each; ``always`` is a fault of every further one. Bytes of bodies are counted by
+    path.
     """
 
     def __init__(self, respond: Callable[[Asked], Answer]) -> None:
@@ -78,6 +80,8 @@ class LoopbackServer:
         self.faults: list[Fault] = []
         self.always: Fault | None = None
         self.most_at_once = 0
+        self.bytes_received: Counter[str] = Counter()
+        self.bytes_sent: Counter[str] = Counter()
         self.n_connections = 0
         self._n_now = 0
         self.lock = threading.Lock()
@@ -151,6 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.loopback.bytes_received[self.path] += len(content)
         self._serve(json.loads(content))
 
     def _serve(self, body: Any) -> None:
@@ -178,6 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in answer.http_headers.items():
             self.send_header(name, value)
         self.end_headers()
+        self.server.loopback.bytes_sent[self.path] += len(content)
         if fault.reset is None:
             self.wfile.write(content)
             return

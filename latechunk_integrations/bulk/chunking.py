@@ -1,0 +1,95 @@
+"""How documents are cut: a splitter as plain values, so that it can be sent and compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+
+from latechunk_integrations.bulk.rows import digest
+from latechunk_integrations.encoders.base import TokenEncoder
+from latechunk_integrations.engine import LateChunkEngine
+from latechunk_integrations.errors import ChunkNotFoundError, InputError
+from latechunk_integrations.schema import CharSpans
+from latechunk_integrations.splitting import chunk_spans, text_splitter
+
+__all__ = ["Chunking", "spans_of"]
+
+_PLAIN = (str, int, float, list, tuple, type(None))
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """A splitter and its arguments.
+
+    Args:
+        splitter: See `latechunk_integrations.splitting.text_splitter`.
+        chunk_size: Tokens of a chunk; ``None`` where the splitter has its own.
+        arguments: More arguments of the splitter.
+    """
+
+    splitter: Any = "recursive"
+    chunk_size: int | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what names the splitter.
+
+        A function is known by its name, not by its code; a built splitter by its class and the
+        plain values that it holds.
+        """
+        arguments = json.dumps(dict(self.arguments), sort_keys=True, default=repr)
+        return digest(_name(self.splitter), str(self.chunk_size), arguments)
+
+    def build(self, engine: LateChunkEngine) -> Callable[[str], Iterable[Any]]:
+        """The function from a text to its chunks.
+
+        Raises:
+            OptionError: There is no such splitter, or it counts tokens and the engine has none.
+            MissingExtraError: Its package is not installed.
+        """
+        # Not every encoder gives tokens, and only this splitter counts them.
+        encoder = engine.encoder if self.splitter == "recursive" else None
+        return text_splitter(
+            self.splitter, self.chunk_size, cast("TokenEncoder", encoder), self.arguments
+        )
+
+
+def spans_of(split: Callable[[str], Iterable[Any]], text: str, document_id: str) -> CharSpans:
+    """The chunks of a document; two over the same span are one.
+
+    Raises:
+        ChunkNotFoundError: A chunk does not stand in the text.
+        InputError: The splitter gave no chunk, or spans that are none.
+    """
+    spans, n_lost = chunk_spans(text, list(split(text)))
+    if n_lost:
+        raise ChunkNotFoundError(
+            f"{n_lost} chunks of document {document_id!r} do not stand in its text: the splitter "
+            "changes what it splits",
+            parent_id=document_id,
+        )
+    if not len(spans):
+        raise InputError(f"the splitter gave no chunk of document {document_id!r}")
+    _, first = np.unique(spans.array, axis=0, return_index=True)
+    return spans if len(first) == len(spans) else CharSpans(spans.array[np.sort(first)])
+
+
+def _name(splitter: Any) -> str:
+    if isinstance(splitter, str):
+        return splitter
+    if isinstance(splitter, partial):
+        return f"{_name(splitter.func)}{splitter.args!r}{sorted(splitter.keywords.items())!r}"
+    if hasattr(splitter, "__qualname__"):
+        return f"{splitter.__module__}:{splitter.__qualname__}"
+    values = {
+        name: value
+        for name, value in sorted(getattr(splitter, "__dict__", {}).items())
+        if isinstance(value, _PLAIN)
+    }
+    return f"{type(splitter).__module__}:{type(splitter).__qualname__}{values!r}"

@@ -1,0 +1,152 @@
+"""The command ``latechunk index``: parses, calls, prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from latechunk_integrations.bulk.chunking import Chunking
+from latechunk_integrations.bulk.rows import Columns
+from latechunk_integrations.bulk.run import index
+from latechunk_integrations.bulk.settings import IndexSettings, IndexSummary
+from latechunk_integrations.errors import LateChunkError, OptionError
+from latechunk_integrations.options import LateChunkOptions
+
+__all__ = ["index_command"]
+
+_SOME_FAILED = 1
+_STOPPED = 2
+
+_Source = Annotated[
+    Path, typer.Argument(help="Folder of .txt, .md, .jsonl or .parquet files, or one of them.")
+]
+_Target = Annotated[
+    str,
+    typer.Option(
+        help="milvus:FILE.db#NAME, qdrant:FOLDER#NAME, a URL, or a .parquet/.jsonl folder."
+    ),
+]
+_Options = Annotated[
+    list[str] | None, typer.Option("--option", "-o", help="An engine option, name=value.")
+]
+_Arguments = Annotated[
+    list[str] | None, typer.Option(help="An argument of the splitter, name=value.")
+]
+_ShareBatches = Annotated[
+    bool,
+    typer.Option("--share-batches", help="Faster on a GPU; the last bits may vary."),
+]
+_Prune = Annotated[
+    bool, typer.Option("--prune", help="Remove documents that the source no longer has.")
+]
+_Restart = Annotated[
+    bool, typer.Option("--restart", help="Forget the checkpoint, do every document again.")
+]
+
+
+def index_command(  # noqa: PLR0913  # every flag is an argument
+    *,
+    source: _Source,
+    to: _Target,
+    checkpoint: Annotated[Path, typer.Option(help="Folder that keeps what is finished.")],
+    config: Annotated[Path | None, typer.Option(help="YAML file of engine options.")] = None,
+    model: Annotated[str | None, typer.Option(help="Hub name or local path.")] = None,
+    option: _Options = None,
+    splitter: Annotated[str, typer.Option(help="'recursive' or module:name.")] = "recursive",
+    chunk_size: Annotated[int | None, typer.Option(help="Tokens of a chunk.")] = None,
+    splitter_argument: _Arguments = None,
+    text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text",
+    id_column: Annotated[str, typer.Option(help="Column of the id.")] = "id",
+    header_column: Annotated[str | None, typer.Option(help="Column of the header.")] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Embed in Ray actors.")] = False,
+    concurrency: Annotated[int, typer.Option(help="Number of Ray actors.")] = 1,
+    num_cpus: Annotated[float, typer.Option(help="Cores of each actor.")] = 1,
+    num_gpus: Annotated[float, typer.Option(help="GPUs of each actor.")] = 0,
+    batch_documents: Annotated[int, typer.Option(help="Documents noted together, at most.")] = 64,
+    share_batches: _ShareBatches = False,
+    prune: _Prune = False,
+    restart: _Restart = False,
+    dead_letters: Annotated[Path | None, typer.Option(help="File of failed documents.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Embed a corpus into a vector store or files; started again, it goes on where it stopped.
+
+    Ends with 0, with 1 when documents failed (see the dead letters), with 2 when it could not go
+    on.
+    """
+    try:
+        arguments = _parse_pairs(splitter_argument or (), "--splitter-argument")
+        settings = IndexSettings(
+            chunking=Chunking(splitter, chunk_size, arguments),
+            columns=Columns(text_column, id_column, header_column),
+            ray=ray,
+            concurrency=concurrency,
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            batch_documents=batch_documents,
+            reproducible=not share_batches,
+            prune=prune,
+            restart=restart,
+            dead_letters=dead_letters,
+            show_progress=not quiet,
+        )
+        options = _parse_options(config, model, option or ())
+        summary = index(source, to, options, checkpoint, settings)
+    except LateChunkError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(_STOPPED) from error
+    typer.echo(_describe(summary))
+    raise typer.Exit(_SOME_FAILED if summary.n_failed else 0)
+
+
+def _parse_options(
+    config: Path | None, model: str | None, pairs: Sequence[str]
+) -> LateChunkOptions:
+    """Options of a file, overridden by the model and the pairs ``name=value``.
+
+    Raises:
+        OptionError: A pair or an option is wrong, or no model is named.
+    """
+    given: dict[str, Any] = {}
+    if config is not None:
+        read = LateChunkOptions.from_config(config)
+        given = {**read.to_dict(), "api_key": read.api_key}
+    if model is not None:
+        given["model"] = model
+    return LateChunkOptions.from_mapping({**given, **_parse_pairs(pairs, "--option")})
+
+
+def _parse_pairs(pairs: Sequence[str], flag: str) -> dict[str, Any]:
+    """``name=value`` pairs; a value is read as YAML reads it.
+
+    Raises:
+        OptionError: A pair is none.
+    """
+    import yaml  # noqa: PLC0415  # as in options.py
+
+    read = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise OptionError(f"{flag} wants name=value, not {pair!r}")
+        try:
+            read[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise OptionError(f"the value of {flag} {pair!r} cannot be read") from error
+    return read
+
+
+def _describe(summary: IndexSummary) -> str:
+    """A run in a few lines."""
+    written = f"{summary.n_documents} documents, {summary.n_chunks} chunks written"
+    lines = [f"{written} in {summary.seconds:.1f} s; {summary.n_unchanged} documents unchanged"]
+    if summary.n_skipped:
+        lines.append(f"{summary.n_skipped} of them skipped, too long for a window")
+    if summary.n_removed:
+        lines.append(f"{summary.n_removed} documents removed")
+    if summary.n_failed:
+        lines.append(f"{summary.n_failed} documents failed, see {summary.dead_letters}")
+    return "\n".join(lines)

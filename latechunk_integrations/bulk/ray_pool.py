@@ -1,0 +1,148 @@
+"""Documents to chunk rows in Ray actors, each of which loads the model once."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from latechunk_integrations.bulk.chunking import Chunking
+from latechunk_integrations.bulk.embedder import DocumentEmbedder, Outcome
+from latechunk_integrations.bulk.extras import needed
+from latechunk_integrations.bulk.rows import Document, Failure
+from latechunk_integrations.engine import shared_engine
+from latechunk_integrations.errors import LateChunkError, WorkerError
+from latechunk_integrations.options import LateChunkOptions
+
+__all__ = ["RayPool"]
+
+# A batch whose worker dies is given to another this often; then it is likely the batch's fault.
+_RETRIES = 5
+# One batch is being embedded while the next one waits, so that no worker does.
+_BATCHES_EACH = 2
+
+
+class RayPool:
+    """Workers that do what `DocumentEmbedder` does, in any order.
+
+    Ray starts a worker that died anew and gives it its batch again. Without a running cluster
+    (``RAY_ADDRESS``, or `ray.init` before), Ray is started on this machine and stopped at the end.
+
+    Args:
+        options: Of the engine.
+        chunking: What splits.
+        concurrency: Number of workers.
+        num_cpus: Cores of each worker, which Ray also makes the number of its threads.
+        num_gpus: Accelerators of each worker; may be a fraction.
+        reproducible: See `DocumentEmbedder`.
+
+    Raises:
+        MissingExtraError: Ray, or something that the engine needs, is not installed.
+        ModelError: The model cannot be used.
+        OptionError: An option is impossible.
+    """
+
+    def __init__(
+        self,
+        options: LateChunkOptions,
+        chunking: Chunking,
+        *,
+        concurrency: int = 1,
+        num_cpus: float = 1,
+        num_gpus: float = 0,
+        reproducible: bool = True,
+    ) -> None:
+        self._ray = needed("ray", extra="ray")
+        self._is_ours = not self._ray.is_initialized()
+        if self._is_ours:
+            _start(self._ray, math.ceil(concurrency * num_cpus))
+        make = self._ray.remote(_Worker).options(
+            num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_task_retries=_RETRIES
+        )
+        self._workers = [make.remote(options, chunking, reproducible) for _ in range(concurrency)]
+        try:
+            # Every worker loads its model now; the first one to fail says why.
+            described = self._get([worker.describe.remote() for worker in self._workers])
+        except BaseException:
+            self.close()
+            raise
+        self.key, self.dimensions, _ = described[0]
+        self.process_ids = [process_id for _, _, process_id in described]
+
+    def run(self, batches: Iterable[Sequence[Document | Failure]]) -> Iterator[list[Outcome]]:
+        """The outcomes of each batch, as they are finished.
+
+        Raises:
+            WorkerError: A batch's worker died again and again.
+        """
+        waiting: dict[Any, Any] = {}
+        todo = iter(batches)
+        idle = self._workers * _BATCHES_EACH
+        while True:
+            while idle and (batch := next(todo, None)) is not None:
+                worker = idle.pop()
+                waiting[worker.embed.remote(batch)] = worker
+            if not waiting:
+                return
+            (finished,), _ = self._ray.wait(list(waiting), num_returns=1)
+            idle.append(waiting.pop(finished))
+            yield self._get(finished)
+
+    def close(self) -> None:
+        """Stop the workers, and Ray if it was started here."""
+        for worker in self._workers:
+            self._ray.kill(worker)
+        if self._is_ours:
+            self._ray.shutdown()
+
+    def _get(self, references: Any) -> Any:
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(references)
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, LateChunkError):
+                raise error.cause from error
+            raise
+        except errors.RayError as error:
+            raise WorkerError(
+                f"a worker died {_RETRIES + 1} times over the same batch, perhaps for want of "
+                f"memory; what is finished is in the checkpoint ({error})"
+            ) from error
+
+
+class _Worker:
+    """A `DocumentEmbedder` in its own process.
+
+    It loads the model with the first call: an error of a constructor would reach the caller as
+    text only.
+    """
+
+    def __init__(self, options: LateChunkOptions, chunking: Chunking, reproducible: bool) -> None:  # noqa: FBT001  # Ray hands it over
+        self._asked = (options, chunking, reproducible)
+        self._embedder: DocumentEmbedder | None = None
+
+    def describe(self) -> tuple[str, int, int]:
+        """Fingerprint, width of a vector, id of the process."""
+        embedder = self._loaded()
+        return embedder.key, embedder.dimensions, os.getpid()
+
+    def embed(self, documents: Sequence[Document | Failure]) -> list[Outcome]:
+        """See `DocumentEmbedder.embed`."""
+        return self._loaded().embed(documents)
+
+    def _loaded(self) -> DocumentEmbedder:
+        if self._embedder is None:
+            options, chunking, reproducible = self._asked
+            engine = shared_engine(options)
+            self._embedder = DocumentEmbedder(engine, chunking, reproducible=reproducible)
+        return self._embedder
+
+
+def _start(ray: Any, n_cpus: int) -> None:
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init()
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked whether to report
+    n_cpus = max(n_cpus, os.cpu_count() or 1)  # with fewer, some would wait for ever
+    ray.init(address="local", num_cpus=n_cpus, include_dashboard=False, log_to_driver=False)

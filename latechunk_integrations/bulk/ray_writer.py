@@ -1,0 +1,99 @@
+"""The writers to vector stores as a sink of Ray Data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latechunk_integrations.bulk.extras import needed
+from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows
+from latechunk_integrations.bulk.targets import Target
+from latechunk_integrations.errors import OptionError
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+__all__ = ["write_chunks"]
+
+
+def write_chunks(dataset: Dataset, target: str, *, concurrency: int | None = None) -> None:
+    """Write the rows of `embed_dataset` into Milvus or Qdrant, from Ray's tasks.
+
+    Rows are upserted by ``chunk_id``, and rows of former versions of their documents deleted, so
+    writing again changes nothing. For files there are Ray's own writers.
+
+    Args:
+        dataset: As `embed_dataset` gives it.
+        target: ``milvus:http://HOST:PORT#COLLECTION`` or ``qdrant:http://HOST:PORT#COLLECTION``;
+            a folder of Qdrant takes one task at a time: ``concurrency=1``.
+        concurrency: Most tasks that write at once.
+
+    Raises:
+        OptionError: The target is no vector store, or one that tasks cannot share.
+        WriterError: The target does not answer.
+        MissingExtraError: Ray or the store's client is not installed.
+    """
+    where = Target.parse(target)
+    if where.kind in ("parquet", "jsonl"):
+        raise OptionError(f"use dataset.write_parquet or write_json for {target!r}")
+    if not where.place.startswith("http"):
+        if where.kind == "milvus":  # Milvus Lite locks its file until the process ends
+            raise OptionError(f"{target!r} is a file, which tasks cannot share; name a server")
+        if concurrency != 1:
+            raise OptionError(f"{target!r} is a folder, for one task at a time: concurrency=1")
+    dataset.write_datasink(_datasink(where), concurrency=concurrency)
+
+
+def _datasink(where: Target) -> Any:
+    base = needed("ray.data", extra="ray").Datasink
+
+    class ChunkDatasink(base):  # type: ignore[misc, valid-type]  # Ray is imported only here
+        """Opens the target in each task."""
+
+        def write(self, blocks: Iterable[Any], ctx: Any) -> int:
+            """Write blocks; returns the number of rows."""
+            n_rows = 0
+            for block in blocks:
+                table = needed("ray.data.block", extra="ray").BlockAccessor.for_block(block)
+                n_rows += _write(table.to_arrow(), where)
+            return n_rows
+
+    return ChunkDatasink()
+
+
+def _write(table: Any, where: Target) -> int:
+    if not table.num_rows:
+        return 0
+    documents = _documents(table)
+    writer = where.open(documents[0].vectors.shape[1], "")
+    try:
+        for document in documents:
+            writer.check(document)
+        writer.write(documents, 0)
+    finally:
+        writer.close()
+    return int(table.num_rows)
+
+
+def _documents(table: Any) -> list[DocumentRows]:
+    """The documents that rows belong to, in any order; a block may hold a part of one."""
+    columns = {name: table[name].to_pylist() for name in COLUMNS}
+    places: dict[tuple[str, str], list[int]] = {}
+    for row, key in enumerate(zip(columns["document_id"], columns["version"], strict=True)):
+        places.setdefault(key, []).append(row)
+    documents = []
+    for key, at in places.items():
+        spans = [(columns["start"][row], columns["end"][row]) for row in at]
+        documents.append(
+            DocumentRows(
+                *key,
+                columns["late_parent"][at[0]],
+                np.array(spans, np.int64),
+                tuple(columns["text"][row] for row in at),
+                np.array([columns["vector"][row] for row in at], np.float32),
+                tuple(columns["mode"][row] for row in at),
+            )
+        )
+    return documents

@@ -1,0 +1,221 @@
+"""Documents, what becomes of each, and the rows of the chunks."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latechunk_integrations.bulk.extras import needed
+from latechunk_integrations.errors import InputError, InputTypeError
+from latechunk_integrations.schema import check_characters
+
+__all__ = [
+    "COLUMNS",
+    "Columns",
+    "Document",
+    "DocumentRows",
+    "Failure",
+    "chunk_id",
+    "digest",
+    "read_document",
+    "to_table",
+]
+
+COLUMNS = (
+    "document_id",
+    "chunk_id",
+    "start",
+    "end",
+    "text",
+    "vector",
+    "mode",
+    "late_parent",
+    "version",
+)
+"""The columns of a chunk row."""
+
+# Names the space of our chunk ids; it must never change.
+_CHUNK_NAMESPACE = uuid.UUID("6f1d9c1e-3f57-5a0e-9d1b-7a4c5f1c2b90")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a record keeps its document.
+
+    Args:
+        text: Column of the text.
+        id: Column of the document's id: a string or an integer.
+        header: Column of the header; ``None``: no header.
+    """
+
+    text: str = "text"
+    id: str = "id"
+    header: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that are read."""
+        return [self.text, self.id] + ([self.header] if self.header else [])
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document of the corpus.
+
+    Args:
+        id: Its id, unique in the corpus.
+        text: Its text.
+        header: What its tokens attend to, such as a title; ``""``: nothing.
+    """
+
+    id: str
+    text: str
+    header: str = ""
+
+    def version(self, key: str) -> str:
+        """Hash of id, text, header and of what is done with them: equal hash, equal rows.
+
+        Args:
+            key: Fingerprint of engine and splitter.
+        """
+        return digest(key, self.id, self.header, self.text)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A document that could not be read or embedded, and why.
+
+    Args:
+        document_id: Its id; where it has none, its place, such as ``corpus.jsonl:17``.
+        error: Name of the error's type.
+        reason: The error's message.
+        version: As in `DocumentRows`.
+    """
+
+    document_id: str
+    error: str
+    reason: str
+    version: str = ""
+
+    @classmethod
+    def of(cls, document_id: str, error: Exception, version: str = "") -> Failure:
+        """What an exception says."""
+        name, reason = type(error).__name__, str(error)
+        return cls(document_id, name, reason, version or digest(document_id, name, reason))
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentRows:
+    """The chunk rows of one document; none where it was left out or removed.
+
+    Args:
+        document_id: The document's id.
+        version: See `Document.version`.
+        parent: Fingerprint of text and header, `Parent.fingerprint`.
+        spans: Code points of the text, half-open, int64, shape ``(n_chunks, 2)``.
+        texts: The chunks.
+        vectors: Float32, shape ``(n_chunks, dim)``.
+        modes: ``late``, ``windowed`` or ``standalone`` for each chunk.
+        skipped: The document was left out under ``fallback="skip"``.
+    """
+
+    document_id: str
+    version: str
+    parent: str = ""
+    spans: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    texts: tuple[str, ...] = ()
+    vectors: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    modes: tuple[str, ...] = ()
+    skipped: bool = False
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Each chunk as a mapping of `COLUMNS`; the vector stays an array."""
+        chunks = zip(self.spans.tolist(), self.texts, self.vectors, self.modes, strict=True)
+        for (start, end), text, vector, mode in chunks:
+            identity = chunk_id(self.document_id, start, end)
+            values = (self.document_id, identity, start, end, text, vector, mode)
+            yield dict(zip(COLUMNS, (*values, self.parent, self.version), strict=True))
+
+
+def chunk_id(document_id: str, start: int, end: int) -> str:
+    """A UUID that names a place: the same document id and span always have the same one.
+
+    The text is left out on purpose: a chunk whose text changed keeps its id, so that writing it
+    replaces the former row.
+    """
+    return str(uuid.uuid5(_CHUNK_NAMESPACE, f"{start}:{end}:{document_id}"))
+
+
+def digest(*parts: str) -> str:
+    """Hash of strings (hex, 32 digits); their borders count."""
+    joined = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode("utf-8", "surrogatepass")
+        joined.update(len(encoded).to_bytes(8, "big") + encoded)
+    return joined.hexdigest()[:32]
+
+
+def read_document(record: Mapping[str, Any], columns: Columns, place: str) -> Document | Failure:
+    """The document of a record, or why it is none.
+
+    Args:
+        record: Values by column.
+        columns: Which of them hold the document.
+        place: Names the record where its id cannot.
+    """
+    given = record.get(columns.id)
+    named = isinstance(given, (str, int)) and not isinstance(given, bool) and given != ""
+    document_id = str(given) if named else place
+    try:
+        if not named:
+            raise InputTypeError(
+                f"{place} has no string or integer in {columns.id!r}, the column of the id"
+            )
+        check_characters(document_id, f"the id of {place}")
+        text = record.get(columns.text)
+        header = record.get(columns.header) if columns.header else None
+        for name, value in ((columns.text, text), (columns.header, header or "")):
+            if not isinstance(value, str):
+                raise InputTypeError(f"{place} has {type(value).__name__} in {name!r}, not a str")
+    except InputError as error:
+        return Failure.of(document_id.encode("utf-8", "replace").decode(), error)
+    return Document(document_id, str(text), str(header or ""))
+
+
+def to_table(documents: Sequence[DocumentRows], dimensions: int) -> Any:
+    """The rows of documents as one Arrow table.
+
+    Args:
+        documents: Any number of documents.
+        dimensions: Width of a vector.
+
+    Returns:
+        ``pyarrow.Table`` of `COLUMNS`; ``vector`` is a fixed-size list of float32.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+    arrow = needed("pyarrow", extra="bulk")
+    flat = [d.vectors.ravel() for d in documents] or [np.zeros(0, np.float32)]
+    vectors = arrow.FixedSizeListArray.from_arrays(
+        arrow.array(np.concatenate(flat), arrow.float32()), dimensions
+    )
+    rows = [row for document in documents for row in document.rows()]
+    arrays = {
+        name: vectors
+        if name == "vector"
+        else arrow.array(
+            [row[name] for row in rows], arrow.int64() if name in ("start", "end") else None
+        ).cast(arrow.int64() if name in ("start", "end") else arrow.string())
+        for name in COLUMNS
+    }
+    return arrow.table(arrays)

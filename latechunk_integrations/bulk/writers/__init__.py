@@ -1,0 +1,1 @@
+"""Where chunk rows go."""

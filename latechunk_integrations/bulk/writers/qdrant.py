@@ -1,0 +1,144 @@
+"""Chunk rows into a Qdrant collection, in a folder (local mode) or on a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from latechunk_integrations.bulk.extras import needed
+from latechunk_integrations.bulk.rows import DocumentRows
+from latechunk_integrations.bulk.writers.base import StoreWriter, repeated
+from latechunk_integrations.errors import WriterError
+
+__all__ = ["QdrantWriter"]
+
+_ROWS = 256
+_SERVER_ERROR = 500
+_TOO_MANY_REQUESTS = 429
+_TIMEOUT_SECONDS = 60
+_KEY_VARIABLE = "QDRANT_API_KEY"
+
+
+class QdrantWriter(StoreWriter):
+    """Upserts points named by ``chunk_id``; makes the collection if need be.
+
+    Vectors are compared by their dot product, which is the cosine of vectors of unit length;
+    asked for the cosine, Qdrant would store vectors that it has rescaled.
+
+    Args:
+        place: A folder, or the URL of a server, whose key is read from the environment variable
+            ``QDRANT_API_KEY``.
+        collection: Name of the collection.
+        dimensions: Width of a vector.
+
+    Raises:
+        MissingExtraError: qdrant-client is not installed.
+        WriterError: Qdrant does not answer, or the collection is of another make.
+    """
+
+    def __init__(self, place: str, collection: str, dimensions: int) -> None:
+        qdrant = needed("qdrant_client", extra="qdrant")
+        self._models = qdrant.models
+        self._errors = needed("qdrant_client.http.exceptions", extra="qdrant")
+        self._collection = collection
+        is_server = place.startswith(("http://", "https://"))
+        try:
+            if is_server:
+                key = os.environ.get(_KEY_VARIABLE)
+                self._client = qdrant.QdrantClient(
+                    url=place,
+                    api_key=key,
+                    timeout=_TIMEOUT_SECONDS,
+                    check_compatibility=False,  # the first call shows whether they get on
+                )
+            else:
+                self._client = qdrant.QdrantClient(path=place)
+        except RuntimeError as error:  # another process holds the folder
+            raise WriterError(f"Qdrant cannot open {place}: {error}") from error
+        if self._repeated(lambda: self._client.collection_exists(collection), "looking for"):
+            self._check_collection(dimensions)
+        else:
+            self._make_collection(dimensions, is_server=is_server)
+
+    def check(self, document: DocumentRows) -> None:
+        """Qdrant's payload has no narrow limits."""
+
+    def write(self, documents: Sequence[DocumentRows], number: int) -> str:
+        """Upsert the rows, then delete those of former versions."""
+        rows = (row for document in documents for row in document.rows())
+        while batch := list(islice(rows, _ROWS)):
+            points = self._models.Batch(
+                ids=[row["chunk_id"] for row in batch],
+                vectors=[row.pop("vector").tolist() for row in batch],
+                payloads=batch,
+            )
+            self._repeated(
+                lambda points=points: self._client.upsert(self._collection, points, wait=True),
+                "an upsert into",
+            )
+        if documents:
+            former = self._models.Filter(
+                must=[self._among("document_id", [d.document_id for d in documents])],
+                must_not=[self._among("version", [d.version for d in documents])],
+            )
+            selector = self._models.FilterSelector(filter=former)
+            self._repeated(
+                lambda: self._client.delete(self._collection, selector, wait=True),
+                "a deletion from",
+            )
+        return ""
+
+    def count(self) -> int:
+        """Points of the collection."""
+        return int(self._repeated(lambda: self._client.count(self._collection), "counting").count)
+
+    def close(self) -> None:
+        """Close the connection, or let go of the folder."""
+        self._client.close()
+
+    def _among(self, key: str, values: list[str]) -> Any:
+        return self._models.FieldCondition(key=key, match=self._models.MatchAny(any=values))
+
+    def _make_collection(self, dimensions: int, *, is_server: bool) -> None:
+        vectors = self._models.VectorParams(size=dimensions, distance=self._models.Distance.DOT)
+        self._repeated(
+            lambda: self._client.create_collection(self._collection, vectors_config=vectors),
+            "making",
+        )
+        if is_server:  # former versions are found by it
+            self._repeated(
+                lambda: self._client.create_payload_index(
+                    self._collection, "document_id", self._models.PayloadSchemaType.KEYWORD
+                ),
+                "indexing",
+            )
+
+    def _check_collection(self, dimensions: int) -> None:
+        described = self._repeated(
+            lambda: self._client.get_collection(self._collection), "describing"
+        )
+        vectors = described.config.params.vectors
+        width = getattr(vectors, "size", None)
+        if width != dimensions:
+            raise WriterError(
+                f"the collection {self._collection!r} holds vectors of {width} numbers, the model "
+                f"gives {dimensions}; name another collection"
+            )
+
+    def _repeated(self, call: Any, what: str) -> Any:
+        return repeated(
+            call,
+            f"{what} the collection {self._collection!r}",
+            errors=(
+                self._errors.UnexpectedResponse,
+                self._errors.ResponseHandlingException,
+                ConnectionError,
+            ),
+            is_transient=self._is_transient,
+        )
+
+    def _is_transient(self, error: BaseException) -> bool:
+        status = getattr(error, "status_code", None) or _SERVER_ERROR
+        return status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS

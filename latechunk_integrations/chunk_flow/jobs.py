@@ -1,0 +1,194 @@
+"""What travels through the flow: jobs, the texts of a job, the documents cut from a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latechunk_integrations.core.documents import CONTEXT, Piece
+from latechunk_integrations.core.passages import SumTable
+from latechunk_integrations.encoders.base import ChunkEncoder, Reading
+from latechunk_integrations.schema import Parent
+
+__all__ = ["ChunkJob", "Document", "DocumentBuilder", "Source"]
+
+_HEADER_SEPARATOR = "\n\n"
+
+
+@dataclass
+class ChunkJob:
+    """One parent on its way, until all of its documents have come back.
+
+    Args:
+        parent: The parent.
+        spans: Its spans without repeats, sorted, int64, shape ``(n_unique, 2)``.
+        rows: For each span of the parent its row in ``spans``, int64.
+        late: Weighted sums of the late pass, a row for each unique span.
+        alone: The same of the standalone pass; rows that it does not hold have no weight.
+        header: Weighted sums of the header's own vector, one row.
+        front: The header, as much of it as there is room for; None: not looked at yet.
+        skipped: The parent is left out.
+        windowed: The parent, or a chunk of it, was divided.
+        n_windows: Documents that the late pass took.
+        n_open: Documents that have not come back.
+        planned: All documents have been given out.
+    """
+
+    parent: Parent
+    spans: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    late: SumTable | None = None
+    alone: SumTable | None = None
+    header: SumTable | None = None
+    front: str | None = None
+    skipped: bool = False
+    windowed: bool = False
+    n_windows: int = 0
+    n_open: int = 0
+    planned: bool = False
+
+    @classmethod
+    def of(cls, parent: Parent) -> ChunkJob:
+        """The job of a parent, without documents."""
+        spans, rows = np.unique(parent.spans.array, axis=0, return_inverse=True)
+        return cls(parent, spans, rows.reshape(-1))
+
+    @property
+    def done(self) -> bool:
+        """Whether every sum is complete."""
+        return self.planned and not self.n_open
+
+    def text_of(self, row: int) -> str:
+        """The text of a unique span."""
+        start, end = self.spans[row].tolist()
+        return self.parent.text[start:end]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text that documents are cut from, and where their vectors go.
+
+    Args:
+        job: Whose text it is.
+        text: The parent's text, or a passage that is embedded alone.
+        table: Where sums are added up.
+        header: Attended in front of every document; ``""``: none.
+        is_late: It belongs to the late pass.
+        is_query: It is a query, and read as one.
+    """
+
+    job: ChunkJob
+    text: str
+    table: SumTable
+    header: str
+    is_late: bool = False
+    is_query: bool = False
+
+
+@dataclass(frozen=True)
+class Document:
+    """What an encoder reads together.
+
+    Args:
+        source: What it is cut from.
+        pieces: The runs of the source's text that it holds.
+        elements: The texts: header and preamble, then one for each run.
+        rows: For each element its row in the table, or `CONTEXT`; int64.
+        weights: For each element what its vector counts for: its tokens; float32.
+        n_tokens: Tokens of all elements, as many as they may be.
+        room: Tokens that it was cut for.
+    """
+
+    source: Source
+    pieces: tuple[Piece, ...]
+    elements: tuple[str, ...]
+    rows: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    n_tokens: int
+    room: int
+
+    @property
+    def reading(self) -> Reading:
+        """A passage without context is read alone."""
+        if self.source.is_query:
+            return "query"
+        return "chunks" if self.source.is_late or len(self.elements) > 1 else "alone"
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        """Add the vectors of the elements, shape ``(n_elements, dim)``, to the table."""
+        kept = self.rows != CONTEXT
+        rows, weights = self.rows[kept], self.weights[kept]
+        # A chunk that was cut may stand in one document with several parts.
+        np.add.at(self.source.table.sums, rows, weights[:, None] * vectors[kept])
+        np.add.at(self.source.table.weights, rows, weights)
+
+
+class DocumentBuilder:
+    """Counts tokens, and makes elements of pieces.
+
+    Args:
+        encoder: Whose documents are built.
+    """
+
+    def __init__(self, encoder: ChunkEncoder) -> None:
+        self._encoder = encoder
+        self._joined = encoder.joined
+        self._per_element = encoder.limits.element_tokens
+
+    def least(self, text: str) -> int:
+        """The fewest tokens of one element."""
+        return self._encoder.count_tokens([text])[0][0] + self._per_element if text else 0
+
+    def most(self, text: str) -> int:
+        """The most tokens of one element."""
+        return self.sizes([text])[0] if text else 0
+
+    def sizes(self, texts: Sequence[str]) -> list[int]:
+        """The most tokens of each of several elements."""
+        return [most + self._per_element for _, most in self._encoder.count_tokens(texts)]
+
+    def clip(self, text: str, n_tokens: int) -> str:
+        """The beginning of a text that surely has no more tokens, whole words where it can."""
+        if n_tokens <= 0:
+            return ""
+        kept = text
+        while kept and (most := self.most(kept)) > n_tokens:
+            kept = kept[: min(len(kept) - 1, len(kept) * n_tokens // most)]
+        if len(kept) < len(text) and not text[len(kept)].isspace() and " " in kept.strip():
+            kept = kept[: kept.rstrip().rindex(" ")]
+        return kept.rstrip()
+
+    def build(
+        self, source: Source, pieces: Sequence[Piece], room: int, preamble: str = ""
+    ) -> Document:
+        """The document of some pieces; context that stands side by side becomes one element."""
+        front = []
+        if source.header:
+            front.append(source.header + (_HEADER_SEPARATOR if self._joined else ""))
+        if preamble.strip():
+            front.append(preamble + ("\n" if self._joined else ""))
+        runs = _merged(pieces)
+        elements = (*front, *(source.text[start:end] for start, end, _ in runs))
+        sizes = self.sizes(elements)
+        return Document(
+            source,
+            tuple(pieces),
+            elements,
+            np.array([CONTEXT] * len(front) + [run.row for run in runs], np.int64),
+            np.maximum(np.array(sizes, np.float32) - self._per_element, np.float32(1)),
+            sum(sizes),
+            room,
+        )
+
+
+def _merged(pieces: Sequence[Piece]) -> list[Piece]:
+    runs: list[Piece] = []
+    for piece in pieces:
+        if runs and piece.row == runs[-1].row:
+            runs[-1] = runs[-1]._replace(end=piece.end)
+        else:
+            runs.append(piece)
+    return runs

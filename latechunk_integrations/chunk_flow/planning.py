@@ -1,0 +1,312 @@
+"""Parents to documents: what is read together, what standalone, and what where it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from latechunk_integrations.chunk_flow.jobs import ChunkJob, Document, DocumentBuilder, Source
+from latechunk_integrations.core.documents import (
+    CONTEXT,
+    Piece,
+    Rooms,
+    cut_piece,
+    group_pieces,
+    layers_of,
+    tile,
+)
+from latechunk_integrations.core.passages import SumTable
+from latechunk_integrations.encoders.base import ChunkEncoder
+from latechunk_integrations.errors import ChunkWithoutTokenError, OptionError, ParentTooLongError
+from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.stats import EngineStats
+
+__all__ = ["ChunkPlanner"]
+
+# Text between chunks is divided so finely where a parent is divided: groups can then end, and
+# share context, almost anywhere. Neighbours are put together again.
+_CONTEXT_TOKENS = 64
+_DEFAULT_MAX_OVERLAP = 512
+# A service that refuses a document of so few tokens means something else.
+_FEWEST_TOKENS = 8
+# Header and preamble.
+_FRONT_ELEMENTS = 2
+# No tokenizer reads more than so many characters of running text as one token.
+_CHARS_PER_TOKEN = 8
+
+
+class ChunkPlanner:
+    """Turns jobs into documents.
+
+    Args:
+        encoder: Counts tokens, and says what it takes.
+        options: What was asked for.
+        stats: Where that is counted which cannot be done as asked.
+
+    Raises:
+        OptionError: ``max_tokens`` is more than the encoder takes.
+    """
+
+    def __init__(
+        self, encoder: ChunkEncoder, options: LateChunkOptions, stats: EngineStats
+    ) -> None:
+        self._encoder = encoder
+        self._options = options
+        self._stats = stats
+        self._build = DocumentBuilder(encoder)
+        most = encoder.limits.document_tokens
+        if options.max_tokens is not None and options.max_tokens > most:
+            raise OptionError(
+                f"max_tokens={options.max_tokens} is more than the {most} tokens that the model "
+                "reads together"
+            )
+        self._room = options.max_tokens or most
+
+    def documents(self, job: ChunkJob) -> Iterator[Document]:
+        """The documents of a job: its late pass, its standalone pass, its header.
+
+        Raises:
+            ParentTooLongError: The parent is too long for the options.
+            ChunkWithoutTokenError: ``strict`` and a chunk holds nothing but white space.
+        """
+        n_chunks = len(job.spans)
+        blank = [row for row in range(n_chunks) if job.text_of(row).isspace()]
+        if self._options.late and blank:
+            self._report_blank(job, blank)
+        if self._options.late and len(blank) < n_chunks and not self._is_short(job):
+            yield from self._late(job, blank)
+        if job.skipped:
+            return
+        yield from self._alone(job, self._alone_rows(job, blank))
+        header = job.parent.header.strip()
+        if self._options.header_weight and header:
+            job.header = self._table(1)
+            yield from self._passage(Source(job, header, job.header, ""), 0)
+
+    def plain(self, job: ChunkJob) -> Iterator[Document]:
+        """The documents of a text that has no parent, which its job holds as one chunk."""
+        yield from self._alone(job, [0])
+
+    def query(self, job: ChunkJob) -> Iterator[Document]:
+        """The document of a query, which its job holds as one chunk: never cut."""
+        job.alone = self._table(1)
+        text = job.parent.text
+        source = Source(job, text, job.alone, "", is_query=True)
+        yield self._build.build(source, [Piece(0, len(text), 0)], self._room)
+
+    def instead(self, document: Document, reason: str) -> Iterator[Document]:
+        """What to send instead of a document that the encoder found too long.
+
+        Args:
+            document: What was refused.
+            reason: What the encoder said.
+
+        Raises:
+            ParentTooLongError: The options do not allow to divide it, or it is tiny.
+        """
+        source, room = document.source, document.room
+        if source.is_query:
+            raise ParentTooLongError(
+                f"a query of {len(source.text)} characters is longer than the model reads; "
+                f"shorten it: {reason}"
+            )
+        if source.is_late and self._options.fallback != "window":
+            yield from self._too_long(source.job, reason)
+            return
+        if document.n_tokens <= room:  # it should have fitted
+            room = document.n_tokens // 2
+        if room < _FEWEST_TOKENS:
+            raise ParentTooLongError(
+                f"{document.n_tokens} tokens of parent {source.job.parent.id!r} are refused: "
+                f"{reason}",
+                parent_id=source.job.parent.id,
+            )
+        if source.is_late:
+            source.job.n_windows -= 1
+            yield from self._grouped(source, document.pieces, room)
+            return
+        own_room = room - self._build.most(source.header)
+        for piece in self._parts(source, document.pieces[0], own_room):
+            yield self._build.build(source, [piece], room)
+
+    def _late(self, job: ChunkJob, blank: Sequence[int]) -> Iterator[Document]:
+        """The late pass, or what the options put in its place."""
+        text = job.parent.text
+        job.late = self._table(len(job.spans))
+        source = Source(job, text, job.late, self._header(job), is_late=True)
+        room = self._room - self._build.most(source.header)
+        least = self._build.least(text)
+        if least > room and self._options.fallback != "window":
+            reason = f"it has at least {least} tokens, a document takes {room}"
+            yield from self._too_long(job, reason)
+            return
+        rows = sorted(set(range(len(job.spans))).difference(blank))
+        layers = layers_of(job.spans[rows])
+        if len(layers) > 1:
+            self._stats.count("extra_layers", len(layers) - 1)
+        per_element = self._encoder.limits.element_tokens
+        for layer in layers:
+            bounds = job.spans[[rows[i] for i in layer]].tolist()
+            chunks = [
+                Piece(start, end, rows[i]) for i, (start, end) in zip(layer, bounds, strict=True)
+            ]
+            pieces = tile(text, chunks, joined=self._encoder.joined)
+            n_least = least + per_element * (len(pieces) - 1)
+            if n_least <= room and len(pieces) <= self._most_elements:
+                job.n_windows += 1
+                yield self._build.build(source, pieces, self._room)
+            else:
+                yield from self._grouped(source, pieces, self._room)
+
+    def _alone_rows(self, job: ChunkJob, blank: Sequence[int]) -> Sequence[int]:
+        """The chunks that are embedded standalone too, or only so."""
+        everything = range(len(job.spans))
+        if job.late is None:
+            return everything
+        if not self._options.standalone:
+            return blank
+        text = job.parent.text.strip()
+        if self._build.most(text) > self._room - self._build.most(self._header(job)):
+            return everything
+        # A chunk that is the whole text is read alone already: both sides would be the same.
+        return [row for row in everything if job.text_of(row).strip() != text]
+
+    def _too_long(self, job: ChunkJob, reason: str) -> Iterator[Document]:
+        """What the options want of a parent that is too long for one document."""
+        if job.late is None:  # another layer of it was refused before
+            return
+        job.late, job.n_windows = None, 0
+        said = (
+            f"parent {job.parent.id!r} is too long to be read as one: {reason}; use "
+            "fallback='window', or make shorter parents"
+        )
+        if self._options.fallback == "error" or self._options.strict:
+            raise ParentTooLongError(said, parent_id=job.parent.id)
+        if self._options.fallback == "skip":
+            job.skipped = True
+            self._stats.report("skipped_parents", f"skipped: {said}")
+            return
+        self._stats.report("long_parents_standalone", f"chunks embedded standalone: {said}")
+        if job.planned and not self._options.standalone:
+            rows = range(len(job.spans))
+            yield from self._alone(job, [row for row in rows if not job.text_of(row).isspace()])
+
+    def _grouped(self, source: Source, pieces: Sequence[Piece], room: int) -> Iterator[Document]:
+        """Overlapping documents of pieces that do not fit one; those without chunk are left out."""
+        job, text = source.job, source.text
+        preamble = self._preamble(source, room)
+        later = room - self._build.most(source.header) - self._build.most(preamble)
+        first = later if pieces[0].start else later + self._build.most(preamble)
+        fine = list(self._divided(source, pieces, later))
+        sizes = self._build.sizes([text[piece.start : piece.end] for piece in fine])
+        rooms = Rooms(first, later, self._overlap(job, later), self._most_elements)
+        groups = group_pieces(sizes, rooms)
+        job.windowed |= len(groups) > 1
+        for start, end in groups:
+            group = fine[start:end]
+            if all(piece.row == CONTEXT for piece in group):
+                continue
+            job.n_windows += 1
+            yield self._build.build(source, group, room, preamble[: group[0].start])
+
+    def _divided(self, source: Source, pieces: Sequence[Piece], room: int) -> Iterator[Piece]:
+        """Pieces with context in small parts, and chunks that surely do not fit in parts too."""
+        # A chunk that is refused although it is alone does not fit, whatever was estimated.
+        measure = self._build.most if len(pieces) == 1 else self._build.least
+        for piece in pieces:
+            if piece.row == CONTEXT:
+                size = min(_CONTEXT_TOKENS, max(1, room // 4))
+                yield from cut_piece(source.text, piece, size, self._build.most)
+            elif measure(source.text[piece.start : piece.end]) > room:
+                yield from self._parts(source, piece, room)
+            else:
+                yield piece
+
+    def _alone(self, job: ChunkJob, rows: Sequence[int]) -> Iterator[Document]:
+        """The standalone documents of some chunks."""
+        if not len(rows):
+            return
+        job.alone = job.alone or self._table(len(job.spans))
+        header = self._header(job)
+        for row in rows:
+            yield from self._passage(Source(job, job.text_of(row), job.alone, header), row)
+
+    def _passage(self, source: Source, row: int) -> Iterator[Document]:
+        """The documents of a text that is embedded alone: one, or its parts."""
+        pieces = [Piece(0, len(source.text), row)]
+        room = self._room - self._build.most(source.header)
+        if self._build.least(source.text) > room:
+            pieces = self._parts(source, pieces[0], room)
+        for piece in pieces:
+            yield self._build.build(source, [piece], self._room)
+
+    def _parts(self, source: Source, piece: Piece, room: int) -> list[Piece]:
+        """A chunk that alone is longer than a document may be, cut into parts."""
+        parent = source.job.parent
+        reason = (
+            f"a chunk of {piece.end - piece.start} characters of parent {parent.id!r} is longer "
+            f"than the {room} tokens that are read together"
+        )
+        if self._options.strict or self._options.fallback == "error":
+            raise ParentTooLongError(f"{reason}; split it", parent_id=parent.id)
+        self._stats.report("chunks_cut", f"{reason}: it gets the mean of its parts")
+        source.job.windowed |= source.is_late
+        return list(cut_piece(source.text, piece, max(1, room), self._build.most))
+
+    def _header(self, job: ChunkJob) -> str:
+        """The header, or as much of it as leaves half of a document to the text."""
+        if job.front is None:
+            header = job.parent.header.strip()
+            job.front = self._build.clip(header, self._room // 2)
+            if job.front != header:
+                self._report_cut("header", job)
+        return job.front
+
+    def _preamble(self, source: Source, room: int) -> str:
+        """The beginning of the parent's text, for its later documents."""
+        asked = self._options.preamble_tokens
+        if not asked or not source.is_late:
+            return ""
+        spare = room // 2 - self._build.most(source.header)
+        if spare < asked:
+            self._report_cut("preamble", source.job)
+        return self._build.clip(source.text[: asked * _CHARS_PER_TOKEN], min(asked, spare))
+
+    def _overlap(self, job: ChunkJob, later: int) -> int:
+        asked = self._options.overlap_tokens
+        if asked is None:
+            return min(later // 2, _DEFAULT_MAX_OVERLAP)
+        kept = min(asked, later * 3 // 4)
+        if kept < asked:
+            self._report_cut("overlap", job)
+        return kept
+
+    @property
+    def _most_elements(self) -> int:
+        return self._encoder.limits.document_elements - _FRONT_ELEMENTS
+
+    def _is_short(self, job: ChunkJob) -> bool:
+        least = self._options.min_parent_tokens
+        short = least > 0 and self._build.most(job.parent.text) < least
+        if short:
+            self._stats.count("short_parents")
+        return short
+
+    def _table(self, n_rows: int) -> SumTable:
+        return SumTable(n_rows, self._encoder.dimensions)
+
+    def _report_cut(self, what: str, job: ChunkJob) -> None:
+        self._stats.report(
+            f"{what}s_cut",
+            f"the {what} of parent {job.parent.id!r} was shortened: half of a document of "
+            f"{self._room} tokens belongs to the text",
+        )
+
+    def _report_blank(self, job: ChunkJob, rows: Sequence[int]) -> None:
+        start, end = job.spans[rows[0]].tolist()
+        reason = (
+            f"{len(rows)} chunks of parent {job.parent.id!r} hold nothing but white space, the "
+            f"first at [{start}, {end})"
+        )
+        if self._options.strict:
+            raise ChunkWithoutTokenError(reason, parent_id=job.parent.id, span=(start, end))
+        self._stats.report("chunks_without_token", f"{reason}; embedded standalone", len(rows))

@@ -1,0 +1,117 @@
+"""Servers that take token ids as they are: exact windows, offsets from a tokenizer here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latechunk_integrations.encoders.http import HttpClient
+from latechunk_integrations.encoders.served import (
+    pool_rows,
+    read_served_model,
+    resolve_served_pooling,
+)
+from latechunk_integrations.encoders.server import ServerEncoder
+from latechunk_integrations.errors import ContractError
+from latechunk_integrations.options import LateChunkOptions
+
+__all__ = ["IdServerEncoder"]
+
+PROBE = "The supplier delivers every part within thirty days."
+
+
+class IdServerEncoder(ServerEncoder):
+    """A model behind a server that takes token ids.
+
+    Texts are read here, with the model's own tokenizer, so that offsets are exact; of the
+    model's files its weights are not needed. The server is asked once whether it reads a
+    sentence alike. Queries and standalone passages go through the token embeddings too, and
+    are pooled here as the model does it.
+
+    Args:
+        client: Reaches the server.
+        options: What the engine was asked for.
+        limit: Most tokens that the server takes.
+        identity: What names the served model in the fingerprint.
+
+    Raises:
+        ContractError: The server's model is another one, or cannot be late-chunked.
+        ModelLoadError: Its tokenizer cannot be read.
+        OptionError: An option does not fit the model.
+    """
+
+    def __init__(
+        self, client: HttpClient, options: LateChunkOptions, *, limit: int, identity: Any
+    ) -> None:
+        name = options.tokenizer or options.model
+        tokenizer, self.contract = read_served_model(name, options.revision)
+        super().__init__(client, tokenizer, options)
+        contract = self.contract
+        self.prompt_pooled = contract.prompt_pooled
+        asked = options.document_prompt, options.query_prompt
+        own = contract.document_prompt, contract.query_prompt
+        self.document_prompt, self.query_prompt = (
+            mine if given is None else given for given, mine in zip(asked, own, strict=True)
+        )
+        self.plain_tokens = min(limit, contract.max_seq_length or limit)
+        self.set_window(limit, self.plain_tokens)
+        self.pooling = resolve_served_pooling(options.pooling, contract.pooling_mode, options.model)
+        self._check_tokenizer(name)
+        self.check_probe(self.probe(PROBE))
+        parts = json.dumps([identity, contract.to_dict()], sort_keys=True)
+        self.fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+    @abstractmethod
+    def server_ids(self, text: str) -> list[int]:
+        """The token ids that the server reads in a text, special tokens included."""
+
+    def check_probe(self, matrix: NDArray[np.float32]) -> None:
+        """Look at the first token embeddings that the server gives; by default all is well."""
+
+    def finish(self, means: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Unit length, where the model's own modules give it, and truncation."""
+        if self.contract.unit_length:
+            norms = np.linalg.norm(means, axis=1, keepdims=True)
+            means = means / np.maximum(norms, np.float32(1e-12))
+        return means[:, : self.dimensions]
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Query vectors with the model's own pooling, ``(n, dimensions)``."""
+        return self._plain(texts, self.query_prompt)
+
+    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Passage vectors with the model's own pooling, ``(n, dimensions)``."""
+        return self._plain(texts, self.document_prompt)
+
+    def _plain(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+        if not texts:
+            return np.zeros((0, self.dimensions), np.float32)
+        room = (self.plain_tokens or self.max_tokens) - len(self.tail)
+        rows, skipped = [], []
+        for text in self.tokenizer.tokenize(texts, prompt):
+            front = np.concatenate([self.lead, text.prompt, text.ids])[:room]
+            rows.append(np.concatenate([front, self.tail]).tolist())
+            unpooled = len(text.prompt) and not self.prompt_pooled
+            skipped.append(len(self.lead) + len(text.prompt) if unpooled else 0)
+        pooled = [
+            pool_rows(matrix, self.contract.pooling_mode, n_skipped)
+            for matrix, n_skipped in zip(self.matrices(rows), skipped, strict=True)
+        ]
+        return self.finish(np.array(pooled))
+
+    def _check_tokenizer(self, name: str) -> None:
+        (tokens,) = self.tokenizer.tokenize([PROBE], "")
+        ours = np.concatenate([self.lead, tokens.ids, self.tail]).tolist()
+        theirs = self.server_ids(PROBE)
+        if ours != theirs:
+            raise ContractError(
+                f"the tokenizer of {name!r} and the server read {PROBE!r} differently (as "
+                f"{ours[:8]}... and {theirs[:8]}...): point tokenizer= at the files of the model "
+                "that the server has"
+            )

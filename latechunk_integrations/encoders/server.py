@@ -1,0 +1,183 @@
+"""What the encoders have in common whose model runs in a server that gives token embeddings."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from latechunk_integrations.core.pooling import PoolingMode
+from latechunk_integrations.encoders.base import TokenizedText
+from latechunk_integrations.encoders.http import Call, HttpClient
+from latechunk_integrations.encoders.tokenization import OffsetTokenizer
+from latechunk_integrations.errors import OptionError, ServerAnswerError, WindowBudgetError
+from latechunk_integrations.options import LateChunkOptions
+
+__all__ = ["ServerEncoder", "refuse_local_options"]
+
+_HEADER_CACHE = 1_024
+# Token embeddings of a batch are in memory at once; more of them keep more requests in flight.
+_BATCH_TOKENS = 8_192
+_MOST_BATCH_TOKENS = 32_768
+
+
+def refuse_local_options(options: LateChunkOptions) -> None:
+    """Refuse what only a model in this process can honour.
+
+    Raises:
+        OptionError: One of these options was given.
+    """
+    given = {
+        "device": options.device is not None,
+        "dtype": options.dtype != "auto",
+        "trust_remote_code": options.trust_remote_code,
+    }
+    named = [name for name, there in given.items() if there]
+    if named:
+        raise OptionError(
+            f"{', '.join(named)}: the server of encoder={options.encoder!r} decides that; "
+            "leave it out"
+        )
+
+
+class ServerEncoder(ABC):
+    """A `TokenEncoder` over HTTP: one request for each window, several in flight.
+
+    Picklable; what it was told by the server goes along, the key does not.
+
+    Args:
+        client: Reaches the server.
+        tokenizer: Reads texts as the server's model does.
+        options: What the engine was asked for.
+    """
+
+    max_tokens: int
+    token_dim: int
+    dimensions: int
+    pooling: PoolingMode
+    pad_id = 0  # never sent
+    document_prompt: str
+    query_prompt: str
+    prompt_pooled = True
+    plain_tokens: int | None
+    fingerprint: str
+    header_separator = "\n\n"
+
+    def __init__(
+        self, client: HttpClient, tokenizer: OffsetTokenizer, options: LateChunkOptions
+    ) -> None:
+        self.client = client
+        self.options = options
+        self.tokenizer = tokenizer
+        self.lead, self.tail = tokenizer.lead, tokenizer.tail
+        self._headers: dict[str, NDArray[np.int32]] = {}
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens whose embeddings are in memory at once."""
+        wanted = self.options.max_concurrency * self.max_tokens
+        own = max(_BATCH_TOKENS, min(wanted, _MOST_BATCH_TOKENS))
+        return self.options.batch_tokens or own
+
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        self.client.close()
+
+    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+        """See `OffsetTokenizer.tokenize`."""
+        return self.tokenizer.tokenize(texts, prompt)
+
+    def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
+        """See `OffsetTokenizer.tokenize_pieces`."""
+        return self.tokenizer.tokenize_pieces(text, prompt)
+
+    def tokenize_header(self, header: str) -> NDArray[np.int32]:
+        """Token ids of a header, set off from the text that follows."""
+        if not header or header.isspace():
+            return np.zeros(0, np.int32)
+        ids = self._headers.get(header)
+        if ids is None:
+            ids = self.header_ids(header.strip())
+            if len(self._headers) >= _HEADER_CACHE:
+                self._headers.clear()
+            self._headers[header] = ids
+        return ids
+
+    def header_ids(self, header: str) -> NDArray[np.int32]:
+        """Token ids of a header that is not empty, with what separates it from the text."""
+        return self.tokenizer.tokenize([header + self.header_separator], "")[0].ids
+
+    def forward(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> torch.Tensor:
+        """Token embeddings of a batch, float32, shape ``(n_rows, row_length, token_dim)``.
+
+        Raises:
+            ServerError: With the row that it was about.
+        """
+        rows = [row[:length].tolist() for row, length in zip(ids, lengths, strict=True)]
+        embeddings = torch.zeros((*ids.shape, self.token_dim), dtype=torch.float32)
+        for row, matrix in enumerate(self.matrices(rows)):
+            embeddings[row, : len(matrix)] = torch.from_numpy(matrix)
+        return embeddings
+
+    def matrices(self, rows: Sequence[list[int]]) -> Iterator[NDArray[np.float32]]:
+        """The token embeddings of each row of token ids, in order."""
+        return self.client.run_all(self.matrix_call(ids, row) for row, ids in enumerate(rows))
+
+    @abstractmethod
+    def matrix_call(self, ids: list[int], row: int) -> Call[NDArray[np.float32]]:
+        """The request for the token embeddings of one window, special tokens included."""
+
+    def finish(self, means: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Truncation; servers whose models have more after pooling are refused when loaded."""
+        return means[:, : self.dimensions]
+
+    def set_width(self, width: int) -> None:
+        """Note the width of a token embedding, and so of a vector.
+
+        Raises:
+            OptionError: More dimensions were asked for.
+        """
+        asked = self.options.dimensions
+        if asked is not None and asked > width:
+            raise OptionError(f"dimensions={asked} is more than the {width} of the model")
+        self.token_dim, self.dimensions = width, asked or width
+
+    def set_window(self, limit: int, own: int | None = None) -> None:
+        """Note the window length.
+
+        Args:
+            limit: Most tokens that the server takes.
+            own: What the model declares; None: the same.
+
+        Raises:
+            OptionError: A longer one was asked for.
+            WindowBudgetError: Prompt and special tokens take more than half of it.
+        """
+        asked = self.options.max_tokens
+        if asked is not None and asked > limit:
+            raise OptionError(f"max_tokens={asked} is more than the {limit} that the server takes")
+        self.max_tokens = asked or own or limit
+        n_special = len(self.lead) + len(self.tail)
+        prompt = self.document_prompt
+        n_prompt = len(self.tokenizer.tokenize([prompt], "")[0].ids) if prompt else 0
+        if n_special + n_prompt > self.max_tokens // 2:
+            raise WindowBudgetError(
+                f"{n_special} special and {n_prompt} prompt tokens take more than half of a "
+                f"window of {self.max_tokens} tokens; raise max_tokens or shorten document_prompt",
+                max_tokens=self.max_tokens,
+                special_tokens=n_special,
+                prompt_tokens=n_prompt,
+            )
+
+    def probe(self, text: str) -> NDArray[np.float32]:
+        """The token embeddings of a text with its special tokens; sets the width."""
+        tokens = self.tokenizer.tokenize([text], "")[0]
+        ids = np.concatenate([self.lead, tokens.ids, self.tail]).tolist()
+        (matrix,) = self.matrices([ids])
+        if not np.any(matrix):
+            raise ServerAnswerError("the server's token embeddings are all zero")
+        self.set_width(matrix.shape[1])
+        return matrix

@@ -1,0 +1,310 @@
+"""A model behind Text Embeddings Inference: `/embed_all`, `/tokenize`, `/embed`, `/info`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latechunk_integrations.encoders.http import Call, HttpClient, HttpSettings, json_call
+from latechunk_integrations.encoders.matrices import RowReceiver, vectors_of
+from latechunk_integrations.encoders.served import ServedContract, resolve_served_pooling
+from latechunk_integrations.encoders.server import ServerEncoder, refuse_local_options
+from latechunk_integrations.encoders.tei_tokenizer import TeiTokenizer
+from latechunk_integrations.errors import (
+    ContractError,
+    OptionError,
+    RequestRefusedError,
+    ServerAnswerError,
+)
+from latechunk_integrations.options import LateChunkOptions
+
+__all__ = ["TeiEncoder", "TeiInfo"]
+
+logger = logging.getLogger(__name__)
+
+_PROBE = "The supplier delivers every part within thirty days."
+# The server computes in half precision, and sums in another order than we do.
+_PROBE_TOLERANCE = 0.02
+# As `/info` names them, and as sentence-transformers does.
+_POOLING = {"mean": "mean", "cls": "cls", "last_token": "lasttoken"}
+_PROMPT_NAMES = {"document": ("document", "passage", "corpus"), "query": ("query",)}
+
+
+@dataclass(frozen=True)
+class TeiInfo:
+    """What the server says of itself.
+
+    Args:
+        model: Name or path of the model.
+        revision: Its commit; None where the server was not started with one.
+        dtype: What the server computes in.
+        pooling: As `/info` names it.
+        max_tokens: Most tokens of a text, special tokens included.
+        max_texts: Most texts of a request.
+    """
+
+    model: str
+    revision: str | None
+    dtype: str
+    pooling: str
+    max_tokens: int
+    max_texts: int
+
+    @classmethod
+    def from_answer(cls, answer: Any) -> TeiInfo:
+        """Read the answer of `/info`.
+
+        Raises:
+            ContractError: The model gives no embeddings, or none for each token.
+        """
+        kind = answer["model_type"]
+        embedding = kind.get("embedding") if isinstance(kind, dict) else None
+        pooling = embedding["pooling"] if embedding else None
+        if pooling not in _POOLING:
+            raise ContractError(
+                f"{answer['model_id']!r} cannot be late-chunked: the server says {kind!r}, and an "
+                f"embedding model with pooling {', '.join(_POOLING)} is wanted"
+            )
+        return cls(
+            model=str(answer["model_id"]),
+            revision=answer.get("model_sha"),
+            dtype=str(answer.get("model_dtype")),
+            pooling=str(pooling),
+            max_tokens=int(answer["max_input_length"]),
+            max_texts=int(answer.get("max_client_batch_size", 1)),
+        )
+
+
+class TeiEncoder(ServerEncoder):
+    """A model behind Text Embeddings Inference.
+
+    Every window goes as text, whose tokens the server is asked for first: unless they are the
+    planned ones, the window goes as ids, which the server writes as text and reads again, and
+    which are compared likewise. A window that it reads otherwise is an error, never a vector.
+
+    Args:
+        client: Reaches the server.
+        info: What the server says of itself.
+        options: What the engine was asked for.
+
+    Raises:
+        ContractError: The server does more after pooling than late chunking can honour.
+        OptionError: An option does not fit the model.
+    """
+
+    tokenizer: TeiTokenizer
+
+    def __init__(self, client: HttpClient, info: TeiInfo, options: LateChunkOptions) -> None:
+        super().__init__(client, TeiTokenizer(client, info.max_texts), options)
+        self.info = info
+        _check_model(info, options)
+        self.document_prompt = self._prompt("document", options.document_prompt)
+        self.query_prompt = self._prompt("query", options.query_prompt)
+        self.plain_tokens = info.max_tokens
+        self.set_window(info.max_tokens)
+        self.header_separator = self._separator()
+        matrix = self.probe(_PROBE)
+        self.contract = ServedContract(
+            pooling_mode=_POOLING[info.pooling],
+            prompt_pooled=True,
+            document_prompt=self.document_prompt,
+            query_prompt=self.query_prompt,
+            max_seq_length=info.max_tokens,
+            unit_length=False,
+        )
+        mode = self.contract.pooling_mode
+        self.pooling = resolve_served_pooling(options.pooling, mode, info.model)
+        self._check_heads(matrix)
+        identity = [info.model, info.revision, info.dtype, self.header_separator]
+        contract = json.dumps([identity, self.contract.to_dict()], sort_keys=True)
+        self.fingerprint = hashlib.sha256(contract.encode()).hexdigest()[:32]
+
+    @classmethod
+    def load(cls, options: LateChunkOptions) -> TeiEncoder:
+        """Ask the server that the options name what it is.
+
+        Raises:
+            ServerError: It does not answer, or not as documented.
+            ContractError: Its model cannot be late-chunked.
+            OptionError: ``base_url`` is missing, or an option does not fit the model.
+        """
+        refuse_local_options(options)
+        settings = HttpSettings.from_options(options, base_url=None, key_variable="TEI_API_KEY")
+        client = HttpClient(settings)
+        info = client.run(json_call("/info", None, TeiInfo.from_answer))
+        return cls(client, info, options)
+
+    def header_ids(self, header: str) -> NDArray[np.int32]:
+        """Token ids of a header as they are before a text."""
+        (tokens,) = self.tokenizer.tokenize([header + self.header_separator], "")
+        return tokens.ids
+
+    def matrices(self, rows: Sequence[list[int]]) -> Iterator[NDArray[np.float32]]:
+        """The token embeddings of each row, which the server is known to read as planned.
+
+        Raises:
+            ServerAnswerError: It reads a row otherwise, or answers wrongly.
+        """
+        inputs = self._inputs(rows)
+        return self.client.run_all(
+            self._call(inputs[row], len(ids), row) for row, ids in enumerate(rows)
+        )
+
+    def matrix_call(self, ids: list[int], row: int) -> Call[NDArray[np.float32]]:
+        """The request for the token embeddings of one window, special tokens included."""
+        return self._call(self._inputs([ids])[0], len(ids), row)
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Query vectors with the server's own pooling, ``(n, dimensions)``."""
+        return self._plain(texts, self.query_prompt)
+
+    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Passage vectors with the server's own pooling, ``(n, dimensions)``."""
+        return self._plain(texts, self.document_prompt)
+
+    def _call(self, inputs: str | list[int], n_tokens: int, row: int) -> Call[NDArray[np.float32]]:
+        body = {"inputs": inputs, "truncate": False}
+        width = getattr(self, "token_dim", None)
+
+        def receive() -> RowReceiver:
+            return RowReceiver(n_tokens, width, lambda answer: answer[0] if len(answer) == 1 else 0)
+
+        return Call("/embed_all", body, receive, row=row)
+
+    def _inputs(self, rows: Sequence[list[int]]) -> list[str | list[int]]:
+        """What to send for each row so that the server reads exactly its tokens."""
+        first, last = len(self.lead), len(self.tail)
+        parts = [
+            self.tokenizer.memory.parts_of(np.array(ids[first : len(ids) - last], dtype=np.int32))
+            for ids in rows
+        ]
+        inputs: dict[int, str | list[int]] = {}
+        # SentencePiece begins every text with a space, which a text behind a header needs too.
+        for join in ("".join, _spaced):
+            left = [row for row in range(len(rows)) if row not in inputs]
+            texts = [join(parts[row]) for row in left]
+            read = self.tokenizer.ids_of(texts, special=True)
+            inputs |= {
+                row: text
+                for row, text, ids in zip(left, texts, read, strict=True)
+                if np.array_equal(ids, rows[row])
+            }
+        left = [row for row in range(len(rows)) if row not in inputs]
+        decoded = self._decode([rows[row] for row in left])
+        for row, ids in zip(left, self.tokenizer.ids_of(decoded, special=False), strict=True):
+            if not np.array_equal(ids, rows[row]):
+                raise ServerAnswerError(
+                    f"the server reads a window of {len(rows[row])} tokens as other tokens than "
+                    "in the whole text, and takes no token ids as they are; raise max_tokens, "
+                    "put white space into the text, shorten the header, or serve the model with "
+                    "vLLM, which takes ids",
+                    row=row,
+                )
+            inputs[row] = rows[row]
+        return [inputs[row] for row in range(len(rows))]
+
+    def _decode(self, rows: Sequence[list[int]]) -> list[str]:
+        """The texts that the server makes of ids before it reads them."""
+
+        def check(answer: Any) -> str:
+            (text,) = answer
+            if not isinstance(text, str):
+                raise ServerAnswerError("/decode gave no text")
+            return text
+
+        calls = (
+            json_call("/decode", {"ids": ids, "skip_special_tokens": False}, check) for ids in rows
+        )
+        return list(self.client.run_all(calls))
+
+    def _plain(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+        if not texts:
+            return np.zeros((0, self.dimensions), np.float32)
+        texts = [prompt + text for text in texts]
+        calls = (self._embed_call(texts, group) for group in self.tokenizer.groups(texts))
+        vectors = np.concatenate(list(self.client.run_all(calls)))
+        return vectors[:, : self.dimensions]
+
+    def _embed_call(self, texts: Sequence[str], group: list[int]) -> Call[NDArray[np.float32]]:
+        # The server refuses an empty text, which is its special tokens to a model.
+        nothing = np.concatenate([self.lead, self.tail]).tolist()
+        inputs = [texts[row] or nothing for row in group]
+        body = {"inputs": inputs, "truncate": True, "normalize": False}
+        return json_call(
+            "/embed",
+            body,
+            lambda answer: vectors_of(answer, len(inputs), self.token_dim),
+            row=group[0],
+        )
+
+    def _prompt(self, side: str, asked: str | None) -> str:
+        if asked is not None:
+            return asked
+        named = (self._named(name) for name in _PROMPT_NAMES[side])
+        return next((prompt for prompt in named if prompt is not None), "")
+
+    def _named(self, name: str) -> str | None:
+        try:
+            return self.tokenizer.named_prompt(name)
+        except RequestRefusedError:
+            return None
+
+    def _separator(self) -> str:
+        """What sets a header off from a text, whatever the text begins with.
+
+        Some tokenizers read two line ends before a word otherwise than before a space.
+        """
+        for separator in ("\n\n", "\n"):
+            plain, word, space = self.tokenizer.ids_of(
+                [f"a{separator}", f"a{separator}b", f"a{separator} b"], special=False
+            )
+            if all(np.array_equal(ids[: len(plain)], plain) for ids in (word, space)):
+                return separator
+        return ""
+
+    def _check_heads(self, matrix: NDArray[np.float32]) -> None:
+        """Compare the server's own vector with what its token embeddings add up to."""
+        vector = self.client.run(
+            json_call(
+                "/embed",
+                {"inputs": [_PROBE], "truncate": False, "normalize": False},
+                lambda answer: vectors_of(answer, 1, None)[0],
+            )
+        )
+        pooled = {"mean": matrix.mean(axis=0), "cls": matrix[0], "last_token": matrix[-1]}
+        wanted = pooled[self.info.pooling]
+        same = len(vector) == len(wanted) and np.linalg.norm(
+            vector - wanted
+        ) <= _PROBE_TOLERANCE * np.linalg.norm(wanted)
+        if not same:
+            raise ContractError(
+                f"{self.info.model!r} has modules behind the pooling (Dense, LayerNorm), or "
+                "normalises before them: the server applies them to whole texts only, and chunks "
+                "need them too; load this model with encoder='local'"
+            )
+
+
+def _spaced(parts: list[str]) -> str:
+    """Parts with a space between those that have none."""
+    return "".join(
+        f" {part}" if at and not part[:1].isspace() else part for at, part in enumerate(parts)
+    )
+
+
+def _check_model(info: TeiInfo, options: LateChunkOptions) -> None:
+    if info.model != options.model:
+        raise OptionError(
+            f"the server has the model {info.model!r}, not {options.model!r}: correct model= "
+            "(model_name= in the adapters) or base_url"
+        )
+    if options.revision is not None and info.revision not in (None, options.revision):
+        raise OptionError(
+            f"the server has revision {info.revision!r}, not revision={options.revision!r}"
+        )

@@ -1,0 +1,309 @@
+"""The tokenizer of a Text Embeddings Inference server, as the engine wants to have it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latechunk_integrations.encoders.base import TokenizedText
+from latechunk_integrations.encoders.http import Call, HttpClient, json_call
+from latechunk_integrations.encoders.tokenization import OffsetTokenizer, TokenPiece
+from latechunk_integrations.errors import ContractError, OffsetsError, ServerAnswerError
+
+__all__ = ["TeiTokenizer", "TextMemory"]
+
+# Far below the two megabytes that the server takes in a request.
+_REQUEST_CHARS = 131_072
+_MEMORY_CHARS = 1 << 23
+# Three bytes for each of the first two characters: it tells byte from code point offsets.
+_UNIT_PROBE = "日本 a"
+
+
+class TeiTokenizer(OffsetTokenizer):
+    """Reads texts by the server's ``/tokenize``, and knows where a window may begin or end.
+
+    The server takes texts, so a window must not begin or end inside a word, where other tokens
+    would come out. The edges are between what ends without white space and a space.
+
+    Args:
+        client: Reaches the server.
+        max_texts: Most texts in a request.
+
+    Raises:
+        ContractError: The server puts a prompt of its own before every text.
+        OffsetsError: Its offsets count neither bytes nor code points.
+    """
+
+    def __init__(self, client: HttpClient, max_texts: int) -> None:
+        # Not the base class's: there is no tokenizer here.
+        self._client = client
+        self._max_texts = max_texts
+        self._joins_at_words = True
+        self.memory = TextMemory()
+        self._in_bytes = False
+        (letter,) = self._ask(["a"], special=True)
+        special = np.array([token["special"] for token in letter], dtype=bool)
+        text = np.flatnonzero(~special)
+        if not len(text):
+            raise OffsetsError("the server's tokenizer gives no token for the letter 'a'")
+        if letter[text[-1]]["stop"] != 1:
+            raise ContractError(
+                "the server puts a prompt before every text; start it without --default-prompt "
+                "and --default-prompt-name, and set document_prompt and query_prompt here"
+            )
+        ids = _ids(letter)
+        self.lead, self.tail = ids[: text[0]], ids[text[-1] + 1 :]
+        self._in_bytes = self._offsets_count_bytes()
+
+    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+        """Token ids, offsets and edges of each text behind the prompt."""
+        # A space behind the prompt goes with the text: a header may come between them, and no
+        # text reads as a lone space before a word.
+        bare, n_gap = prompt.rstrip(), len(prompt) - len(prompt.rstrip())
+        tokenized = super().tokenize([prompt[len(bare) :] + text for text in texts], bare)
+        return [
+            _with_edges(one, text, n_gap, 0) for one, text in zip(tokenized, texts, strict=True)
+        ]
+
+    def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
+        """The same for one text of any length, piece by piece."""
+        bare, n_gap = prompt.rstrip(), len(prompt) - len(prompt.rstrip())
+        last = 0
+        for piece in super().tokenize_pieces(prompt[len(bare) :] + text, bare):
+            moved = _with_edges(piece, text, n_gap, last)
+            yield moved
+            last = int(moved.offsets[-1, 1]) if len(moved.offsets) else last
+
+    def ids_of(self, texts: Sequence[str], *, special: bool) -> list[NDArray[np.int32]]:
+        """Token ids of texts as the server would read them."""
+        return [_ids(tokens) for tokens in self._ask(texts, special=special)]
+
+    def named_prompt(self, name: str) -> str:
+        """The text of a prompt that the model's own files name.
+
+        Raises:
+            RequestRefusedError: They name no such prompt.
+            ContractError: It cannot be told from the server's answer.
+        """
+        (tokens,) = self._ask(["a"], special=False, prompt_name=name)
+        prompt: str = ""
+        at: int = 0
+        for token in tokens[:-1]:
+            # Tokens may share characters.
+            prompt += (
+                " " * (token["start"] - at) + str(token["text"])[max(0, at - token["start"]) :]
+            )
+            at = max(at, token["stop"])
+        # The last token is the letter, perhaps with the space before it.
+        n_chars = tokens[-1]["stop"] - 1
+        prompt = prompt[:n_chars].ljust(n_chars)
+        if not np.array_equal(self.ids_of([prompt + "a"], special=False)[0], _ids(tokens)):
+            raise ContractError(
+                f"the model has a prompt {name!r} whose text the server's answer does not tell; "
+                "set document_prompt and query_prompt"
+            )
+        return str(prompt)
+
+    def _pieces(self, texts: Sequence[str]) -> list[TokenPiece]:
+        pieces = []
+        for text, tokens in zip(texts, self._ask(texts, special=False), strict=True):
+            ids, offsets = _ids(tokens), self._char_offsets(text, tokens)
+            starts_word = np.zeros(len(ids), np.int64)
+            starts_word[_edges(text, offsets, 0)] = 1
+            pieces.append(TokenPiece(ids, offsets, np.cumsum(starts_word)))
+            self.memory.add(text, ids, offsets)
+        return pieces
+
+    def _ask(
+        self, texts: Sequence[str], *, special: bool, prompt_name: str | None = None
+    ) -> list[list[dict[str, Any]]]:
+        """The server's tokens of each text; an empty one, which it refuses, has none."""
+        answers: list[list[dict[str, Any]]] = [[] for _ in texts]
+        groups = list(self.groups(texts, [row for row, text in enumerate(texts) if text]))
+        options: dict[str, Any] = {"add_special_tokens": special}
+        if prompt_name is not None:
+            options["prompt_name"] = prompt_name
+        calls = (self._call(texts, group, options) for group in groups)
+        for group, answer in zip(groups, self._client.run_all(calls), strict=True):
+            for row, tokens in zip(group, answer, strict=True):
+                answers[row] = tokens
+        return answers
+
+    @staticmethod
+    def _call(
+        texts: Sequence[str], group: list[int], options: dict[str, Any]
+    ) -> Call[list[list[dict[str, Any]]]]:
+        def check(answer: Any) -> list[list[dict[str, Any]]]:
+            if not isinstance(answer, list) or len(answer) != len(group):
+                raise ServerAnswerError(f"not one list of tokens for each of {len(group)} texts")
+            for tokens in answer:
+                for token in tokens:
+                    bounds = token["start"], token["stop"]
+                    if not token["special"] and not all(isinstance(one, int) for one in bounds):
+                        raise ServerAnswerError("a token came without offsets")
+            return answer
+
+        body = {"inputs": [texts[row] for row in group], **options}
+        return json_call("/tokenize", body, check, row=group[0])
+
+    def groups(
+        self, texts: Sequence[str], rows: Iterable[int] | None = None
+    ) -> Iterator[list[int]]:
+        """Rows of texts that go into one request each; all of them, or those named."""
+        rows = range(len(texts)) if rows is None else rows
+        group: list[int] = []
+        n_chars = 0
+        for row in rows:
+            full = len(group) == self._max_texts
+            if group and (full or n_chars + len(texts[row]) > _REQUEST_CHARS):
+                yield group
+                group, n_chars = [], 0
+            group.append(row)
+            n_chars += len(texts[row])
+        if group:
+            yield group
+
+    def _offsets_count_bytes(self) -> bool:
+        """Whether offsets count bytes: the server's own ``text`` fields do not tell it."""
+        (tokens,) = self._ask([_UNIT_PROBE], special=False)
+        stop = tokens[-1]["stop"] if tokens else None
+        n_bytes = len(_UNIT_PROBE.encode())
+        if stop not in (len(_UNIT_PROBE), n_bytes):
+            raise OffsetsError(
+                f"offsets of {_UNIT_PROBE!r} end at {stop}, which counts neither bytes nor "
+                "code points"
+            )
+        return bool(stop == n_bytes)
+
+    def _char_offsets(self, text: str | None, tokens: list[dict[str, Any]]) -> NDArray[np.int32]:
+        """Offsets in code points; ``text=None``: the text has one byte for each."""
+        offsets = np.array(
+            [(token["start"], token["stop"]) for token in tokens], dtype=np.int32
+        ).reshape(-1, 2)
+        if text is None or not self._in_bytes or text.isascii():
+            return offsets
+        content = np.frombuffer(text.encode(), dtype=np.uint8)
+        if offsets.min() < 0 or offsets.max() > len(content):
+            raise OffsetsError("the server's offsets reach outside the text")
+        # Characters that begin before each byte position: UTF-8 goes on with 10xxxxxx.
+        begins = (content & 0b1100_0000) != 0b1000_0000  # noqa: PLR2004  # see above
+        begun = np.concatenate([[0], np.cumsum(begins)]).astype(np.int32)
+        # A token that begins or ends inside a character has all of it.
+        inside = np.minimum(offsets[:, 0] + 1, len(content))
+        starts = np.where(offsets[:, 0] < len(content), begun[inside] - 1, begun[-1])
+        return np.stack([starts, begun[offsets[:, 1]]], axis=1).astype(np.int32)
+
+
+def _ids(tokens: list[dict[str, Any]]) -> NDArray[np.int32]:
+    return np.array([token["id"] for token in tokens], dtype=np.int32)
+
+
+def _with_edges(one: TokenizedText, text: str, n_gap: int, last: int) -> TokenizedText:
+    offsets = np.maximum(one.offsets - np.int32(n_gap), 0)
+    return replace(one, offsets=offsets, edges=_edges(text, offsets, last))
+
+
+def _edges(text: str, offsets: NDArray[np.int32], last: int) -> NDArray[np.int64]:
+    """Tokens before which white space sets apart two words.
+
+    Args:
+        text: The text that the offsets count in.
+        offsets: Of tokens in text order.
+        last: End of the token before them.
+    """
+    if not len(offsets):
+        return np.zeros(0, np.int64)
+    ends = np.concatenate([[last], offsets[:-1, 1]])
+    begins = np.concatenate([[max(0, last - 1)], offsets[:-1, 0]])
+    inner = (ends > 0) & (ends < len(text)) & (begins < ends) & (offsets[:, 0] >= ends)
+    at = np.flatnonzero(inner)
+    kept = [i for i in at.tolist() if text[ends[i]] == " " and not text[ends[i] - 1].isspace()]
+    return np.array(kept, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class _Source:
+    text: str
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int32]
+
+
+class TextMemory:
+    """Texts read lately, to write token ids as text again.
+
+    What it gives is a proposal: a caller asks the server whether it reads it as these tokens.
+
+    Args:
+        max_chars: Bound on the texts that are kept; the oldest go.
+    """
+
+    def __init__(self, max_chars: int = _MEMORY_CHARS) -> None:
+        self._max_chars = max_chars
+        self._sources: OrderedDict[str, _Source] = OrderedDict()
+        self._n_chars = 0
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Callable[..., TextMemory], tuple[int]]:
+        """A copy elsewhere remembers nothing."""
+        return TextMemory, (self._max_chars,)
+
+    def add(self, text: str, ids: NDArray[np.int32], offsets: NDArray[np.int32]) -> None:
+        """Note a text and its tokens."""
+        if not len(ids):
+            return
+        with self._lock:
+            if text not in self._sources:
+                self._n_chars += len(text)
+            self._sources[text] = _Source(text, ids, offsets)
+            self._sources.move_to_end(text)
+            while self._n_chars > self._max_chars and len(self._sources) > 1:
+                _, oldest = self._sources.popitem(last=False)
+                self._n_chars -= len(oldest.text)
+
+    def parts_of(self, ids: NDArray[np.int32]) -> list[str]:
+        """Parts of texts that together read as these tokens, or seem to; none if none do."""
+        with self._lock:
+            sources = list(reversed(self._sources.values()))
+        parts: list[str] = []
+        at = 0
+        while at < len(ids):
+            best, n_best, start = None, 0, 0
+            for source in sources:
+                n_found, found = _longest(source.ids, ids[at:])
+                if n_found > n_best:
+                    best, n_best, start = source, n_found, found
+                if at + n_best == len(ids):
+                    break
+            if best is None:
+                return []
+            parts.append(_slice(best, start, start + n_best))
+            at += n_best
+        return parts
+
+
+def _longest(source: NDArray[np.int32], wanted: NDArray[np.int32]) -> tuple[int, int]:
+    """Length and place of the longest run in the source that ``wanted`` begins with."""
+    best, place = 0, 0
+    for start in np.flatnonzero(source == wanted[0]).tolist():
+        n = min(len(source) - start, len(wanted))
+        if n <= best or source[start + best] != wanted[best]:
+            continue
+        different = np.flatnonzero(source[start : start + n] != wanted[:n])
+        length = int(different[0]) if len(different) else n
+        if length > best:
+            best, place = length, start
+    return best, place
+
+
+def _slice(source: _Source, start: int, end: int) -> str:
+    """The text of tokens, with the white space before them and, at the end, all that is left."""
+    # A mark that SentencePiece puts in front has the range of the first character.
+    first = int(min(source.offsets[start - 1, 1], source.offsets[start, 0])) if start else 0
+    last = len(source.text) if end == len(source.ids) else int(source.offsets[end - 1, 1])
+    return source.text[first:last]

@@ -1,0 +1,155 @@
+"""Lines of CSV and JSON-lines files; what is wrong with one is said with file and line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latechunk_integrations.errors import GoldenSetError, LateChunkError
+from latechunk_integrations.schema import check_characters
+
+__all__ = ["Row", "check_span", "json_rows", "read_text", "table_rows"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a file.
+
+    Every access raises `GoldenSetError`, with file and line, where the value is not what it must
+    be.
+
+    Args:
+        where: File and line.
+        values: Its fields.
+    """
+
+    where: str
+    values: Mapping[str, Any]
+
+    def text(self, key: str, *, optional: bool = False) -> str:
+        """A text; missing or empty only if optional."""
+        value = self.values.get(key)
+        if value is None and optional:
+            return ""
+        if key not in self.values:
+            raise GoldenSetError(f"{self.where}: no {key!r}; there are {list(self.values)}")
+        if not isinstance(value, str) or not (value.strip() or optional):
+            raise GoldenSetError(f"{self.where}: {key!r} must be a text, not {value!r}")
+        try:
+            check_characters(value, key)
+        except LateChunkError as error:
+            raise GoldenSetError(f"{self.where}: {error}") from error
+        return value
+
+    def new(self, key: str, seen: dict[str, str]) -> str:
+        """An id that no line before had; ``seen`` keeps where each stands."""
+        value = self.text(key)
+        if value in seen:
+            raise GoldenSetError(f"{self.where}: {key} {value!r} stands already in {seen[value]}")
+        seen[value] = self.where
+        return value
+
+    def integer(self, key: str) -> int:
+        """A whole number, or a text of its digits."""
+        value = self.values.get(key)
+        try:
+            if isinstance(value, bool) or not isinstance(value, (int, str)):
+                raise ValueError(value)  # noqa: TRY301, TRY004  # one message for both
+            return int(value)
+        except ValueError:
+            raise GoldenSetError(
+                f"{self.where}: {key!r} must be an integer, not {value!r}"
+            ) from None
+
+    def known(self, key: str, ids: Mapping[str, object]) -> str:
+        """An id that is among these."""
+        value = self.text(key)
+        if value not in ids:
+            raise GoldenSetError(
+                f"{self.where}: {key} {value!r} is unknown; known are {sorted(ids)[:3]}, ..."
+            )
+        return value
+
+    def span(self, lengths: Mapping[str, int]) -> tuple[str, int, int]:
+        """Document, start and end, inside a document of these lengths in code points."""
+        doc_id = self.known("doc_id", lengths)
+        start, end = self.integer("start"), self.integer("end")
+        check_span(doc_id, start, end, lengths, self.where)
+        return doc_id, start, end
+
+
+def json_rows(path: Path) -> Iterator[Row]:
+    """The objects of a JSON-lines file; empty lines are passed over.
+
+    Raises:
+        GoldenSetError: The file cannot be read, or a line is no JSON object.
+    """
+    # Split at "\n" only: JSON may hold other line separators unescaped.
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise GoldenSetError(f"{where}: no JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise GoldenSetError(f"{where}: must be a JSON object, not {type(values).__name__}")
+        yield Row(where, values)
+
+
+def table_rows(path: Path, delimiter: str = ",") -> Iterator[Row]:
+    """The rows of a CSV file with a header; a record of several lines is named by its last.
+
+    Raises:
+        GoldenSetError: The file cannot be read, or a row has more fields than the header.
+    """
+    lines = io.StringIO(read_text(path), newline="")
+    head = lines.readline()
+    lines.seek(0)
+    if ";" in head and delimiter not in head:
+        delimiter = ";"  # what spreadsheets write where the comma is the decimal sign
+    reader = csv.DictReader(lines, delimiter=delimiter)
+    try:
+        for values in reader:
+            where = f"{path}, line {reader.line_num}"
+            if None in values:
+                raise GoldenSetError(
+                    f"{where}: more fields than the header has; put quotation marks around a text "
+                    f"that holds {delimiter!r}"
+                )
+            yield Row(where, values)
+    except csv.Error as error:
+        raise GoldenSetError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file.
+
+    Raises:
+        GoldenSetError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")  # some editors put a mark in front
+    except (OSError, UnicodeDecodeError) as error:
+        raise GoldenSetError(f"cannot read {path}: {error}") from error
+
+
+def check_span(doc_id: str, start: int, end: int, lengths: Mapping[str, int], where: str) -> None:
+    """Refuse a span that is empty or outside its document.
+
+    Raises:
+        GoldenSetError: It is.
+    """
+    if doc_id not in lengths:
+        raise GoldenSetError(f"{where}: document {doc_id!r} is unknown")
+    if not 0 <= start < end <= lengths[doc_id]:
+        raise GoldenSetError(
+            f"{where}: the span [{start}, {end}) is empty or outside document {doc_id!r} of "
+            f"{lengths[doc_id]} code points"
+        )

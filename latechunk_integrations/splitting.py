@@ -1,0 +1,132 @@
+"""Splitters by name, import path or factory, and the spans of their chunks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from latechunk_integrations.core.spans import locate
+from latechunk_integrations.encoders.base import TokenEncoder
+from latechunk_integrations.errors import MissingExtraError, OptionError
+from latechunk_integrations.schema import CharSpans
+
+__all__ = ["Splitter", "chunk_spans", "text_splitter"]
+
+Splitter: TypeAlias = str | Callable[..., Any]
+"""A name, ``"module:name"``, what takes a text and gives its chunks, or a factory of it."""
+
+
+def text_splitter(
+    splitter: Any,
+    chunk_size: int | None,
+    encoder: TokenEncoder,
+    arguments: Mapping[str, Any] | None = None,
+) -> Callable[[str], Iterable[Any]]:
+    """The function from a text to its chunks that a splitter stands for.
+
+    Args:
+        splitter: ``"recursive"``: LangChain's RecursiveCharacterTextSplitter, sized in the
+            model's tokens; ``"module:name"``, imported; an object with a method ``split_text``;
+            a function ``text -> chunks``; or a class or factory of one of these: what can be
+            called without an argument.
+        chunk_size: Tokens of a chunk; ``None`` where the splitter has its own.
+        encoder: Counts tokens.
+        arguments: More arguments of the class, factory or function.
+
+    Raises:
+        OptionError: There is no such splitter, or it does not take the arguments.
+        MissingExtraError: The splitter's package is not installed.
+    """
+    given = dict(arguments or {})
+    if splitter == "recursive":
+        return _recursive(chunk_size or 128, encoder, given)
+    found = _imported(splitter) if isinstance(splitter, str) else splitter
+    if not hasattr(found, "split_text") or isinstance(found, type):
+        if not callable(found):
+            raise OptionError(f"a splitter is a name, a function or an object, not {splitter!r}")
+        if not _is_factory(found):
+            return _sized(found, chunk_size, given)
+        found = _built(found, chunk_size, given)
+    elif given or chunk_size is not None:
+        raise OptionError(f"{splitter!r} is built already: it takes no chunk size or arguments")
+    split: Callable[[str], Iterable[Any]] = getattr(found, "split_text", found)
+    return split
+
+
+def chunk_spans(text: str, chunks: Sequence[Any]) -> tuple[CharSpans, int]:
+    """The spans of chunks in reading order, and how many were not found.
+
+    Args:
+        text: What was split.
+        chunks: Texts, which are searched for, or pairs ``(start, end)``.
+    """
+    if chunks and not isinstance(chunks[0], str):
+        return CharSpans(chunks), 0
+    located = locate(text, chunks)
+    kept = located.spans[located.spans[:, 0] >= 0].astype(np.int64)
+    return CharSpans(kept), len(located.missing)
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise OptionError(
+            f"no splitter {path!r}: name 'recursive', 'native' (golden sets) or 'module:name' "
+            f"({error})"
+        ) from error
+
+
+def _is_factory(found: Callable[..., Any]) -> bool:
+    """Whether this builds a splitter: a function of texts cannot be called without one."""
+    if isinstance(found, type):
+        return True
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return all(
+        parameter.kind in optional or parameter.default is not inspect.Parameter.empty
+        for parameter in inspect.signature(found).parameters.values()
+    )
+
+
+def _built(factory: Callable[..., Any], chunk_size: int | None, given: dict[str, Any]) -> Any:
+    sizes = {} if chunk_size is None else {"chunk_size": chunk_size, "chunk_overlap": 0}
+    try:
+        return factory(**sizes | given)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"the splitter {factory!r} cannot be built: {error}") from error
+
+
+def _sized(
+    function: Callable[..., Any], chunk_size: int | None, given: dict[str, Any]
+) -> Callable[[str], Iterable[Any]]:
+    if chunk_size is not None and "chunk_size" in inspect.signature(function).parameters:
+        given = {"chunk_size": chunk_size} | given
+    return (lambda text: function(text, **given)) if given else function
+
+
+def _recursive(
+    chunk_size: int, encoder: TokenEncoder, given: Mapping[str, Any]
+) -> Callable[[str], Iterable[str]]:
+    try:
+        from langchain_text_splitters import RecursiveCharacterTextSplitter  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError("langchain_text_splitters", extra="langchain") from error
+
+    # The splitter asks for the same pieces again and again.
+    @lru_cache(maxsize=1 << 16)
+    def n_tokens(text: str) -> int:
+        return len(encoder.tokenize([text], "")[0].ids)
+
+    arguments: dict[str, Any] = {"chunk_size": chunk_size, "chunk_overlap": 0, **given}
+    try:
+        made = RecursiveCharacterTextSplitter(length_function=n_tokens, **arguments)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"the splitter 'recursive' cannot be built: {error}") from error
+    split: Callable[[str], Iterable[str]] = made.split_text
+    return split

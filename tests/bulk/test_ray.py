@@ -1,0 +1,134 @@
+"""The same rows from Ray: in the command's pool, in a Dataset, and with workers that die."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from latechunk_integrations import LateChunkEngine
+from latechunk_integrations.bulk import embed_dataset, index, write_chunks
+from latechunk_integrations.bulk.chunking import Chunking
+from latechunk_integrations.bulk.embedder import DocumentEmbedder
+from latechunk_integrations.bulk.ray_pool import RayPool
+from latechunk_integrations.bulk.rows import Document, DocumentRows, Failure
+from latechunk_integrations.errors import (
+    InputTypeError,
+    MissingExtraError,
+    ModelLoadError,
+    OptionError,
+)
+from tests.bulk import support
+
+pytestmark = pytest.mark.store
+
+
+def _values(outcome: DocumentRows | Failure) -> object:
+    if isinstance(outcome, Failure):
+        return outcome
+    rows = [{**row, "vector": row["vector"].tobytes()} for row in outcome.rows()]
+    return outcome.document_id, outcome.version, rows
+
+
+@pytest.fixture
+def milvus_server(tmp_path: Path) -> Iterator[str]:
+    """Milvus Lite behind a port, as a server is."""
+    from milvus_lite.adapter.grpc.server import start_server_in_thread
+
+    server, database, port = start_server_in_thread(str(tmp_path / "milvus"), "127.0.0.1", 0)
+    yield f"milvus:http://127.0.0.1:{port}#chunks"
+    server.stop(grace=0)
+    database.close()
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_worker_that_is_killed_loses_and_doubles_nothing(
+    tiny_model_path: Path, tiny_engine: LateChunkEngine
+) -> None:
+    """A worker dies while the batches come in; the outcomes are those of this process."""
+    corpus = [*support.documents(20), Document("blank", " ")]
+    chunking = Chunking(support.SPLITTER)
+    pool = RayPool(support.options(tiny_model_path), chunking, concurrency=2)
+
+    def batches() -> Iterator[list[Document]]:
+        for start in range(0, len(corpus), 2):
+            if start == 8:  # batches are waiting at both workers by now
+                os.kill(pool.process_ids[0], signal.SIGKILL)
+            yield corpus[start : start + 2]
+
+    try:
+        found = [_values(outcome) for batch in pool.run(batches()) for outcome in batch]
+    finally:
+        pool.close()
+    embedder = DocumentEmbedder(tiny_engine, chunking)
+    assert pool.key == embedder.key
+    assert sorted(map(repr, found)) == sorted(repr(_values(e)) for e in embedder.embed(corpus))
+
+
+@pytest.mark.filterwarnings("ignore:`use_.* is deprecated:DeprecationWarning")  # Ray's own
+@pytest.mark.usefixtures("ray_here")
+def test_a_dataset_gives_the_rows_of_the_single_process_bit_for_bit(
+    tmp_path: Path, tiny_model_path: Path, milvus_server: str
+) -> None:
+    import ray.data
+
+    corpus = support.documents(11)
+    options = support.options(tiny_model_path)
+    index(corpus, str(tmp_path / "rows.parquet"), options, tmp_path / "kept", support.settings())
+    single = support.read("parquet", tmp_path)
+    records = [{"key": d.id, "body": d.text, "title": d.header} for d in corpus]
+    records.append({"key": "blank", "body": " ", "title": ""})
+    dataset = embed_dataset(
+        ray.data.from_items(records, override_num_blocks=3),
+        options,
+        text_column="body",
+        id_column="key",
+        header_column="title",
+        splitter=support.SPLITTER,
+        batch_documents=2,
+        dead_letters=tmp_path / "letters",
+    ).materialize()
+    many = tmp_path / "many"
+    dataset.write_parquet(str(many / "rows.parquet"))
+    assert support.read("parquet", many) == single
+    (letters,) = (tmp_path / "letters").iterdir()
+    assert json.loads(letters.read_bytes())["id"] == "blank"
+    for _ in range(2):  # writing again changes nothing
+        write_chunks(dataset, milvus_server, concurrency=1)
+    write_chunks(dataset, support.target("qdrant", many), concurrency=1)
+    assert support.read("qdrant", many) == single
+    assert support.read_milvus(milvus_server.partition(":")[2].partition("#")[0]) == single
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_model_that_cannot_be_loaded_is_the_error_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match="cannot load the model"):
+        RayPool(support.options(tmp_path / "absent"), Chunking(support.SPLITTER))
+
+
+def test_what_is_no_dataset_is_refused(tiny_model_path: Path) -> None:
+    with pytest.raises(InputTypeError, match="from_items"):
+        embed_dataset([{"id": 1, "text": "x"}], support.options(tiny_model_path))  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize("target", ["rows.parquet", "qdrant:folder#c", "milvus:file.db#c"])
+def test_targets_that_tasks_cannot_share_are_refused(target: str) -> None:
+    with pytest.raises(OptionError):
+        write_chunks(None, target)  # type: ignore[arg-type]  # refused before it is looked at
+
+
+def test_without_ray_the_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    for name in ("ray", "ray.data"):
+        monkeypatch.setitem(sys.modules, name, None)
+    options = support.options(tiny_model_path)
+    with pytest.raises(MissingExtraError, match=r"\[ray\]"):
+        index([], "x.parquet", options, tmp_path, support.settings(ray=True))
+    with pytest.raises(MissingExtraError, match=r"\[ray\]"):
+        embed_dataset(None, options)  # type: ignore[arg-type]  # Ray is missed first

@@ -1,0 +1,94 @@
+"""Documents from records, ids of chunks, rows as a table."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latechunk_integrations.bulk.rows import (
+    COLUMNS,
+    Columns,
+    Document,
+    DocumentRows,
+    Failure,
+    chunk_id,
+    read_document,
+    to_table,
+)
+
+_NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+
+
+@given(_NAMES, _NAMES, st.integers(0, 99), st.integers(100, 200))
+def test_a_chunk_id_is_a_uuid_of_document_and_span_alone(
+    one: str, other: str, start: int, end: int
+) -> None:
+    first = chunk_id(one, start, end)
+    assert str(uuid.UUID(first)) == first == chunk_id(one, start, end)
+    others = [chunk_id(one, start + 1, end), chunk_id(one, start, end + 1)]
+    others += [chunk_id(other, start, end)] if other != one else []
+    assert first not in others
+
+
+def test_chunk_ids_never_change_between_releases() -> None:
+    assert chunk_id("handbook/leave.md", 0, 120) == "f71cb2cc-b95a-5457-b162-71d8a214203c"
+
+
+def test_a_version_depends_on_every_part_and_on_their_borders() -> None:
+    documents = [
+        Document("a", "b", "c"),
+        Document("ab", "", "c"),
+        Document("a", "bc", ""),
+        Document("a", "b", "d"),
+    ]
+    versions = {document.version("key") for document in documents}
+    assert len(versions | {documents[0].version("other key")}) == 5
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"id": 7, "text": "x"}, Document("7", "x")),
+        ({"id": "a", "text": "x", "head": "T"}, Document("a", "x", "T")),
+        ({"id": "a", "text": "x", "head": None}, Document("a", "x")),
+    ],
+)
+def test_a_record_becomes_a_document(record: dict[str, Any], expected: Document) -> None:
+    assert read_document(record, Columns(header="head"), "here:1") == expected
+
+
+@pytest.mark.parametrize(
+    ("record", "name", "error"),
+    [
+        ({"text": "x"}, "here:1", "InputTypeError"),
+        ({"id": "", "text": "x"}, "here:1", "InputTypeError"),
+        ({"id": True, "text": "x"}, "here:1", "InputTypeError"),
+        ({"id": 1.5, "text": "x"}, "here:1", "InputTypeError"),
+        ({"id": "a"}, "a", "InputTypeError"),
+        ({"id": "a", "text": ["x"]}, "a", "InputTypeError"),
+        ({"id": "a", "text": "x", "head": 3}, "a", "InputTypeError"),
+        ({"id": "a\ud800", "text": "x"}, "a?", "InvalidCharacterError"),
+    ],
+)
+def test_a_record_that_holds_no_document_fails_with_a_name(
+    record: dict[str, Any], name: str, error: str
+) -> None:
+    failure = read_document(record, Columns(header="head"), "here:1")
+    assert isinstance(failure, Failure)
+    assert (failure.document_id, failure.error) == (name, error)
+
+
+def test_a_table_holds_the_rows_bit_for_bit() -> None:
+    vectors = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    spans = np.array([[0, 2], [2, 4], [4, 5]])
+    rows = DocumentRows("d", "v", "p", spans, ("ab", "cd", "e"), vectors, ("late",) * 3)
+    table = to_table([DocumentRows("none", "v"), rows], 4)
+    assert table.column_names == list(COLUMNS)
+    assert np.array_equal(np.array(table["vector"].to_pylist(), np.float32), vectors)
+    assert table["end"].to_pylist() == [2, 4, 5]
+    assert to_table([], 4).schema == table.schema

@@ -1,0 +1,69 @@
+"""Folders, JSON lines and Parquet as documents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from latechunk_integrations.bulk.rows import Columns, Document, Failure
+from latechunk_integrations.bulk.sources import FileSource
+from latechunk_integrations.errors import OptionError
+
+
+def _parquet(path: Path, **columns: list[object]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(columns), path)
+
+
+def test_a_folder_of_texts_is_read_by_name_at_any_depth(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "two.md").write_text("# Zwei", encoding="utf-8")
+    (tmp_path / "a.txt").write_text("\ufeffone", encoding="utf-8")
+    (tmp_path / "c.txt").write_bytes(b"\xff\xfe broken")
+    (tmp_path / "ignored.pdf").write_bytes(b"%PDF")
+    source = FileSource(tmp_path, Columns())
+    first, second, third = source
+    assert (first, second) == (Document("a.txt", "one"), Document("b/two.md", "# Zwei"))
+    assert isinstance(third, Failure)
+    assert (third.document_id, third.error) == ("c.txt", "UnicodeDecodeError")
+    assert source.n_documents() == 3
+
+
+def test_json_lines_are_read_one_by_one_and_bad_ones_named_by_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    lines = [json.dumps({"id": 1, "text": "eins\u2028zwei"}, ensure_ascii=False), "", "{", "[1]"]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    first, second, third = FileSource(path, Columns())
+    assert first == Document("1", "eins\u2028zwei")
+    assert isinstance(second, Failure)
+    assert isinstance(third, Failure)
+    assert [second.document_id, third.document_id] == ["c.jsonl:3", "c.jsonl:4"]
+    assert FileSource(path, Columns()).n_documents() is None
+
+
+def test_parquet_rows_are_read_from_the_named_columns(tmp_path: Path) -> None:
+    _parquet(tmp_path / "a.parquet", key=["x", None], body=["eins", "zwei"], title=["T", None])
+    source = FileSource(tmp_path, Columns("body", "key", "title"))
+    first, second = source
+    assert first == Document("x", "eins", "T")
+    assert isinstance(second, Failure)
+    assert second.document_id == "a.parquet:2"
+    assert source.n_documents() == 2
+
+
+def test_a_missing_column_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    _parquet(tmp_path / "a.parquet", id=["x"], body=["eins"])
+    with pytest.raises(OptionError, match="no column 'text' for the text; it has id, body"):
+        FileSource(tmp_path, Columns())
+
+
+@pytest.mark.parametrize("name", ["absent", "empty", "file.pdf"])
+def test_nothing_to_read_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.pdf").write_bytes(b"")
+    with pytest.raises(OptionError, match="no file or folder with documents"):
+        FileSource(tmp_path / name, Columns())

@@ -1,0 +1,1 @@
+"""Tests of the flow over encoders that pool chunks themselves."""

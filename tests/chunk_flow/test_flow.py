@@ -1,0 +1,225 @@
+"""The flow over an encoder of this process: modes, fallbacks, counts, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
+from latechunk_integrations.encoders.base import ChunkEncoder, ChunkLimits, Reading
+from latechunk_integrations.errors import (
+    ChunkWithoutTokenError,
+    InputTypeError,
+    OptionError,
+    ParentTooLongError,
+)
+from latechunk_integrations.stats import EngineStats
+
+LIMITS = ChunkLimits(
+    document_tokens=40,
+    element_tokens=0,
+    document_elements=100,
+    request_documents=4,
+    request_texts=4,
+    request_elements=100,
+    request_tokens=400,
+)
+
+
+class WordEncoder:
+    """Counts words; a chunk's vector counts letters, and knows what the document holds."""
+
+    dimensions = 27
+    fingerprint = "words"
+    joined = False
+    max_concurrency = 2
+
+    def __init__(self, limits: ChunkLimits = LIMITS) -> None:
+        self.limits = limits
+        self.usage = EngineStats()
+        self.sent: list[tuple[Reading, list[list[str]]]] = []
+
+    def count_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        return [(len(text.split()), len(text.split())) for text in texts]
+
+    def submit(
+        self, documents: Sequence[Sequence[str]], reading: Reading, *, parent_id: str | None
+    ) -> Future[list[NDArray[np.float32]]]:
+        del parent_id
+        self.sent.append((reading, [list(elements) for elements in documents]))
+        future: Future[list[NDArray[np.float32]]] = Future()
+        future.set_result([self.vectors(elements) for elements in documents])
+        return future
+
+    def vectors(self, elements: Sequence[str]) -> NDArray[np.float32]:
+        rows = np.zeros((len(elements), 27), np.float32)
+        for row, element in zip(rows, elements, strict=True):
+            for letter in element.lower():
+                if letter.isascii() and letter.isalpha():
+                    row[ord(letter) - ord("a")] += 1
+            row[26] = len(elements)
+        return rows
+
+    def is_too_long(self, error: Exception) -> bool:
+        del error
+        return False
+
+
+def _engine(encoder: WordEncoder | None = None, **options: Any) -> LateChunkEngine:
+    return LateChunkEngine(encoder or WordEncoder(), LateChunkOptions(model="words", **options))
+
+
+def _spans(text: str, n_words: int) -> list[tuple[int, int]]:
+    spans, at = [], 0
+    words = text.split(" ")
+    for start in range(0, len(words), n_words):
+        chunk = " ".join(words[start : start + n_words])
+        spans.append((at, at + len(chunk)))
+        at += len(chunk) + 1
+    return spans
+
+
+TEXT = " ".join(["alpha beta gamma delta"] * 25)
+
+
+def test_any_class_with_the_members_is_a_chunk_encoder() -> None:
+    assert isinstance(WordEncoder(), ChunkEncoder)
+
+
+@pytest.mark.rule(5)
+def test_modes_tell_how_a_vector_came_about() -> None:
+    engine = _engine(min_parent_tokens=3)
+    fits = Parent(TEXT[:60], _spans(TEXT[:60], 4), id="fits")
+    long = Parent(TEXT, _spans(TEXT, 4), id="long")
+    short = Parent("alpha beta", [(0, 5)], id="short")
+    results = engine.embed([fits, long, short])
+    assert [set(result.modes) for result in results] == [{"late"}, {"windowed"}, {"standalone"}]
+    assert [result.n_windows for result in results][0::2] == [1, 0]
+    assert results[1].n_windows > 2
+    assert engine.stats["short_parents"] == 1
+    assert engine.stats["standalone_chunks"] == 1
+
+
+@pytest.mark.rule(2)
+def test_a_chunk_in_several_documents_has_the_mean_of_them() -> None:
+    encoder = WordEncoder()
+    spans = _spans(TEXT, 4)
+    engine = _engine(encoder, preamble_tokens=0, overlap_tokens=12, normalize=False)
+    (result,) = engine.embed([Parent(TEXT, spans)])
+    documents = [elements for _, sent in encoder.sent for elements in sent]
+    assert sum(map(len, documents)) > len(spans)
+    # Every chunk has the same text; the last number of a vector is the size of its document.
+    assert np.array_equal(result.vectors[:, :26], np.tile(result.vectors[0, :26], (len(spans), 1)))
+    held: list[list[int]] = [[] for _ in spans]
+    first = 0
+    for elements, following in zip(documents, [*documents[1:], []], strict=True):
+        for row in range(first, first + len(elements)):
+            held[row].append(len(elements))
+        first += len(elements) - 3 * bool(following)  # neighbours share 12 words: three chunks
+    assert np.allclose(result.vectors[:, 26], [np.mean(sizes) for sizes in held])
+
+
+@pytest.mark.rule(5)
+def test_white_space_is_embedded_standalone_and_refused_when_strict() -> None:
+    parent = Parent("alpha   beta", [(0, 5), (5, 8), (8, 12)], id="blank")
+    engine = _engine()
+    (result,) = engine.embed([parent])
+    assert result.modes == ("late", "standalone", "late")
+    assert engine.stats["chunks_without_token"] == 1
+    with pytest.raises(ChunkWithoutTokenError) as caught:
+        _engine(strict=True).embed([parent])
+    assert (caught.value.parent_id, caught.value.span) == ("blank", (5, 8))
+
+
+def test_documents_without_a_chunk_are_not_sent() -> None:
+    """The far ends of a long text are context of nothing."""
+    encoder = WordEncoder()
+    middle = len(TEXT) // 2 + 3
+    (result,) = _engine(encoder, preamble_tokens=0).embed([Parent(TEXT, [(middle, middle + 4)])])
+    n_words = sum(len(e.split()) for _, sent in encoder.sent for d in sent for e in d)
+    assert n_words < 80 < len(TEXT.split())
+    assert result.modes == ("windowed",)
+
+
+def test_a_header_leaves_half_of_a_document_to_the_text() -> None:
+    encoder = WordEncoder()
+    engine = _engine(encoder)
+    engine.embed([Parent("alpha beta", [(0, 5)], header="title " * 60)])
+    ((_, ((header, *_),)),) = encoder.sent
+    assert len(header.split()) == 20
+    assert engine.stats["headers_cut"] == 1
+
+
+def test_a_whole_document_may_be_larger_than_the_requests_others_share() -> None:
+    encoder = WordEncoder(replace(LIMITS, request_tokens=10))
+    results = _engine(encoder).embed([Parent(TEXT[:120], id=str(i)) for i in range(3)])
+    assert [len(sent) for _, sent in encoder.sent] == [1, 1, 1]
+    assert [result.parent_id for result in results] == ["0", "1", "2"]
+
+
+def test_parents_that_wait_for_a_request_to_fill_do_not_pile_up() -> None:
+    """One short parent alone in its kind of request, and thousands behind it."""
+    engine = _engine(min_parent_tokens=2)
+    text = "alpha beta" + " " * 200_000
+    taken = 0
+
+    def parents() -> Iterator[Parent]:
+        nonlocal taken
+        yield Parent("alone", id="alone")
+        for number in range(100_000):
+            taken += 1
+            yield Parent(text, [(0, 5)], id=str(number))
+
+    assert next(engine.embed_iter(parents())).parent_id == "alone"
+    assert taken < 1_000
+
+
+def test_standalone_only_sends_no_chunks_together() -> None:
+    encoder = WordEncoder()
+    (result,) = _engine(encoder, enabled=False).embed([Parent(TEXT, _spans(TEXT, 4))])
+    assert {reading for reading, _ in encoder.sent} == {"alone"}
+    assert set(result.modes) == {"standalone"}
+    assert result.n_windows == 0
+
+
+def test_a_chunk_that_is_the_whole_text_is_sent_once() -> None:
+    encoder = WordEncoder()
+    (whole, parts) = _engine(encoder, context_weight=0.5).embed(
+        [Parent(" alpha beta ", [(1, 11)]), Parent("alpha beta", [(0, 10), (0, 5)])]
+    )
+    assert whole.modes == ("late",)
+    assert [documents for reading, documents in encoder.sent if reading == "alone"] == [[["alpha"]]]
+    assert np.allclose(whole.vectors[0], _engine().embed([Parent("alpha beta")])[0].vectors[0])
+    assert parts.modes == ("late", "late")
+
+
+def test_more_tokens_than_the_model_reads_are_refused_at_once() -> None:
+    with pytest.raises(OptionError, match="max_tokens=41"):
+        _engine(max_tokens=41)
+
+
+def test_a_long_chunk_is_cut_into_parts_or_refused() -> None:
+    engine = _engine()
+    (result,) = engine.embed([Parent(TEXT)])
+    assert result.modes == ("windowed",)
+    assert engine.stats["chunks_cut"] == 1
+    vector = engine.embed_texts([TEXT])[0]
+    assert np.isfinite(vector).all()
+    for options in ({"strict": True}, {"fallback": "error"}):
+        with pytest.raises(ParentTooLongError):
+            _engine(**options).embed([Parent(TEXT, id="one")])
+    with pytest.raises(ParentTooLongError, match="text 0"):
+        _engine(strict=True).embed_texts([TEXT])
+
+
+def test_one_text_is_no_list_of_texts() -> None:
+    with pytest.raises(InputTypeError):
+        _engine().embed_texts("text")
+    with pytest.raises(InputTypeError):
+        _engine().embed([Parent(TEXT), "text"])  # type: ignore[list-item]  # on purpose

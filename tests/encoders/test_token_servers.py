@@ -1,0 +1,599 @@
+"""Models behind servers give what the same models give here, or a typed error."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent, Span
+from latechunk_integrations.encoders.base import TokenizedText
+from latechunk_integrations.encoders.local import LocalEncoder
+from latechunk_integrations.encoders.server import ServerEncoder
+from latechunk_integrations.encoders.tei import TeiEncoder
+from latechunk_integrations.errors import (
+    AuthenticationError,
+    BrokenAnswerError,
+    ContractError,
+    MissingExtraError,
+    OffsetsError,
+    OptionError,
+    RateLimitError,
+    ServerAnswerError,
+    ServerError,
+    ServerUnavailableError,
+)
+from tests.servers.llama_cpp import LlamaCppServer
+from tests.servers.loopback import Answer, Fault, LoopbackServer, too_many
+from tests.servers.tei import TeiServer
+from tests.servers.vllm import VllmServer
+from tests.tiny_models import FAMILIES, save_tiny_model
+
+SERVERS: dict[str, Callable[[Path], LoopbackServer]] = {
+    "tei": TeiServer,
+    "vllm": VllmServer,
+    "llama.cpp": LlamaCppServer,
+}
+MATRICES = {"tei": "/embed_all", "vllm": "/pooling", "llama.cpp": "/embeddings"}
+PROMPTS = {"document": "search_document: ", "query": "query: "}
+TEXT = (
+    "Berlin ist eine Stadt, 東京タワー and the naïve façade 🎉🚀 don't stop-at.\r\n"
+    "The supplier delivers   every part within thirty days, unless Section 1.3 says otherwise. "
+)
+
+
+class Placed:
+    """A tiny model, here and behind each kind of server."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder = folder
+        self._stack = stack
+        self.servers = {name: stack.enter_context(make(folder)) for name, make in SERVERS.items()}
+        self._engines: dict[str, LateChunkEngine] = {}
+
+    def local(self, *, edges: bool = False, **options: int) -> LateChunkEngine:
+        return self._once(f"{edges} {options}", lambda: self._local(edges, options))
+
+    def _local(self, edges: bool, options: dict[str, Any]) -> LateChunkEngine:
+        checked = LateChunkOptions(model=str(self.folder), dtype="float32", device="cpu", **options)
+        kind = WithEdges if edges else LocalEncoder
+        return LateChunkEngine(kind.load(checked), checked)
+
+    def remote(self, kind: str, **options: Any) -> LateChunkEngine:
+        return self._once(f"{kind} {options}", lambda: self._remote(kind, options))
+
+    def _remote(self, kind: str, options: dict[str, Any]) -> LateChunkEngine:
+        engine = engine_of(kind, self.servers[kind], self.folder, **options)
+        assert isinstance(engine.encoder, ServerEncoder)
+        self._stack.callback(engine.encoder.close)
+        return engine
+
+    def _once(self, key: str, make: Callable[[], LateChunkEngine]) -> LateChunkEngine:
+        if key not in self._engines:
+            self._engines[key] = make()
+        return self._engines[key]
+
+
+class WithEdges(LocalEncoder):
+    """The local encoder with the windows that a server that takes texts can be given.
+
+    Written anew, token by token: between two words that only a space sets apart, and with the
+    prompt's last space on the side of the text.
+    """
+
+    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+        bare = prompt.rstrip()
+        gap = prompt[len(bare) :]
+        tokenized = super().tokenize([gap + text for text in texts], bare)
+        return [
+            self._placed(one, text, len(gap)) for one, text in zip(tokenized, texts, strict=True)
+        ]
+
+    @staticmethod
+    def _placed(one: TokenizedText, text: str, n_gap: int) -> TokenizedText:
+        offsets = np.maximum(one.offsets - n_gap, 0)
+        edges = []
+        for i in range(1, len(offsets)):
+            (start, end), following = offsets[i - 1].tolist(), int(offsets[i][0])
+            between = start < end <= following and text[end : end + 1] == " "
+            if between and not text[end - 1].isspace():
+                edges.append(i)
+        return replace(one, offsets=offsets, edges=np.array(edges, dtype=np.int64))
+
+
+def engine_of(kind: str, server: LoopbackServer, folder: Path, **options: Any) -> LateChunkEngine:
+    return LateChunkEngine.from_pretrained(
+        str(folder), encoder=kind, base_url=server.url, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def placed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Placed]]:
+    with ExitStack() as stack:
+        yield {
+            family: Placed(
+                save_tiny_model(
+                    tmp_path_factory.mktemp(family), family, prompts=PROMPTS, heads=["normalize"]
+                ),
+                stack,
+            )
+            for family in FAMILIES
+        }
+
+
+@pytest.fixture
+def wordpiece(placed: dict[str, Placed]) -> Iterator[Placed]:
+    yield placed["wordpiece"]
+    for server in placed["wordpiece"].servers.values():
+        server.faults, server.always = [], None
+
+
+def parent(text: str, n_chars: int = 20, header: str = "") -> Parent:
+    spans = [Span(at, min(at + n_chars, len(text))) for at in range(0, len(text), n_chars)]
+    return Parent(text, spans, header=header, id="doc")
+
+
+def largest_difference(ours: LateChunkEngine, theirs: LateChunkEngine, one: Parent) -> float:
+    a, b = ours.embed([one])[0], theirs.embed([one])[0]
+    assert a.modes == b.modes
+    assert a.n_windows == b.n_windows
+    difference: NDArray[np.float32] = np.abs(a.vectors - b.vectors)
+    return float(difference.max())
+
+
+@pytest.mark.rule(1)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ["vllm", "llama.cpp"])
+@pytest.mark.parametrize("header", ["", "My title > 東京"])
+@pytest.mark.parametrize("n_times", [1, 8], ids=["short", "long"])
+def test_a_server_that_takes_ids_gives_the_local_vectors(
+    placed: dict[str, Placed], family: str, kind: str, header: str, n_times: int
+) -> None:
+    one = parent(TEXT * n_times, header=header)
+    ours, theirs = placed[family].local(), placed[family].remote(kind)
+    assert largest_difference(ours, theirs, one) < 1e-5
+
+
+@pytest.mark.rule(1)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("header", ["", "My title > 東京"])
+@pytest.mark.parametrize("n_times", [1, 8], ids=["short", "long"])
+def test_tei_gives_the_vectors_of_its_windows(
+    placed: dict[str, Placed], family: str, header: str, n_times: int
+) -> None:
+    one = parent(TEXT * n_times, header=header)
+    ours, theirs = placed[family].local(edges=True), placed[family].remote("tei")
+    assert largest_difference(ours, theirs, one) < 1e-5
+
+
+@pytest.mark.rule(3)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_parent_that_fits_gives_the_local_vectors(
+    placed: dict[str, Placed], family: str, kind: str
+) -> None:
+    ours, theirs = placed[family].local(), placed[family].remote(kind)
+    for text in ("Berlin is a city. It is proud of the café.", "a", "東京 🎉", "word\r\nword  x"):
+        assert largest_difference(ours, theirs, parent(text, 7)) < 1e-5
+
+
+@pytest.mark.rule(7)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", SERVERS)
+def test_queries_and_standalone_texts_are_what_the_model_gives(
+    placed: dict[str, Placed], family: str, kind: str
+) -> None:
+    ours, theirs = placed[family].local(), placed[family].remote(kind)
+    texts = ["Where is Berlin?", "", "東京 🎉", "naïve façade", "a b c"]
+    queries = theirs.embed_queries(texts)
+    np.testing.assert_allclose(queries, ours.embed_queries(texts), atol=1e-5)
+    np.testing.assert_allclose(theirs.embed_texts(texts), ours.embed_texts(texts), atol=1e-5)
+    long = [TEXT * 3]
+    np.testing.assert_allclose(theirs.embed_texts(long), ours.embed_texts(long), atol=1e-5)
+    assert theirs.stats["truncated_texts"] == 1
+    assert not len(theirs.embed_queries([]))
+
+
+@settings(
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tei_gives_the_vectors_of_its_windows_for_any_words(
+    placed: dict[str, Placed], family: str, data: st.DataObject
+) -> None:
+    words = st.sampled_from(
+        [
+            "Berlin",
+            "café",
+            "東京",
+            "🎉",
+            "don't",
+            "\n",
+            "\r\n",
+            "x",
+            "3.85",
+            "[SEP]",
+            "ﬁne",
+            "e\u0301",
+        ]
+    )
+    text = " ".join(["City", *data.draw(st.lists(words, max_size=60))])
+    one = parent(text, data.draw(st.integers(1, 30)), data.draw(st.sampled_from(["", "Title"])))
+    ours, theirs = placed[family].local(edges=True), placed[family].remote("tei")
+    assert largest_difference(ours, theirs, one) < 1e-5
+
+
+def test_tei_offsets_may_count_bytes_or_characters(wordpiece: Placed) -> None:
+    with TeiServer(wordpiece.folder, offsets_in_bytes=False) as server:
+        engine = engine_of("tei", server, wordpiece.folder)
+        assert largest_difference(wordpiece.local(edges=True), engine, parent(TEXT * 4)) < 1e-5
+        close(engine)
+
+
+def test_tei_asks_for_no_more_texts_than_the_server_takes(wordpiece: Placed) -> None:
+    with TeiServer(wordpiece.folder, max_texts=2) as server:
+        engine = engine_of("tei", server, wordpiece.folder)
+        engine.embed([parent("Berlin is a city.") for _ in range(5)])
+        engine.embed_queries(["a", "b", "c"])
+        sizes = [len(body["inputs"]) for body in server.bodies("/tokenize")]
+        assert max(sizes) == 2
+        assert [len(body["inputs"]) for body in server.bodies("/embed")][-2:] == [2, 1]
+        close(engine)
+
+
+def test_a_window_that_tei_reads_otherwise_is_an_error_and_no_vector(
+    placed: dict[str, Placed],
+) -> None:
+    # One word of many tokens: SentencePiece marks the beginning of any text as that of a word.
+    one = Parent("thirtydays" * 20, [Span(0, 200)], id="doc")
+    with pytest.raises(ServerAnswerError, match=r"reads a window.*parent 'doc'"):
+        placed["unigram"].remote("tei", document_prompt="").embed([one])
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        too_many(),
+        Fault(Answer({"error": "Inference failed", "error_type": "backend"}, 424)),
+        Fault(Answer({}, 500)),
+        Fault(reset=0.5),
+        Fault(cut=0.7),
+        Fault(delay_seconds=2.5),
+    ],
+    ids=["429", "424", "500", "reset", "truncated", "timeout"],
+)
+def test_a_failure_that_passes_changes_no_vector(
+    wordpiece: Placed, kind: str, fault: Fault
+) -> None:
+    engine = wordpiece.remote(kind, timeout_seconds=2.0)
+    server, one = wordpiece.servers[kind], parent(TEXT * 4)
+    before = engine.embed([one])[0].vectors
+    server.faults = [replace(fault, path=MATRICES[kind]) for _ in range(2)]
+    np.testing.assert_array_equal(engine.embed([one])[0].vectors, before)
+    assert not server.faults
+
+
+def _rows(kind: str, change: Callable[[list[Any]], list[Any]]) -> Callable[[Any], Any]:
+    """Alter the token embeddings of an answer, whatever stands around them."""
+
+    def rewrite(body: Any) -> Any:
+        if kind == "tei":
+            return [change(body[0])]
+        if kind == "llama.cpp":
+            return [{**body[0], "embedding": change(body[0]["embedding"])}]
+        item = body["data"][0]
+        n_tokens = body["usage"]["prompt_tokens"]
+        matrix = np.frombuffer(_bytes(item["data"]), "<f4").reshape(n_tokens, -1).tolist()
+        return {**body, "data": [{**item, "data": change(matrix)}]}
+
+    return rewrite
+
+
+def _bytes(text: str) -> bytes:
+    import base64
+
+    return base64.b64decode(text)
+
+
+_WRONG: dict[str, Callable[[list[Any]], list[Any]]] = {
+    "one too few": lambda rows: rows[:-1],
+    "one too many": lambda rows: [*rows, rows[0]],
+    "none": lambda rows: [],
+    "wider": lambda rows: [[*row, 0.0] for row in rows],
+    "one wider": lambda rows: [[*rows[0], 0.0], *rows[1:]],
+    "null": lambda rows: [[None, *row[1:]] for row in rows],
+    "NaN": lambda rows: [[float("nan"), *row[1:]] for row in rows],
+    "infinity": lambda rows: [[float("inf"), *row[1:]] for row in rows],
+    "text": lambda rows: [["0.5", *row[1:]] for row in rows],
+}
+
+
+@pytest.mark.rule(6)
+@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("wrong", _WRONG)
+def test_a_wrong_answer_is_an_error_that_names_parent_and_request(
+    wordpiece: Placed, kind: str, wrong: str
+) -> None:
+    engine = wordpiece.remote(kind, max_retries=0)
+    server = wordpiece.servers[kind]
+    server.faults = [Fault(path=MATRICES[kind], rewrite=_rows(kind, _WRONG[wrong]))]
+    with pytest.raises(ServerAnswerError) as caught:
+        engine.embed([parent("Berlin is a city.")])
+    assert not server.faults
+    assert caught.value.parent_id == "doc"
+    assert caught.value.request_id
+    assert caught.value.request_id in str(caught.value)
+
+
+@pytest.mark.rule(6)
+@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (too_many(), RateLimitError),
+        (Fault(Answer({}, 503)), ServerUnavailableError),
+        (Fault(reset=0.5), ServerUnavailableError),
+        (Fault(cut=0.7), BrokenAnswerError),
+        (Fault(Answer({"error": "no"}, 401)), AuthenticationError),
+        (Fault(Answer([])), ServerAnswerError),
+        (Fault(Answer({})), ServerAnswerError),
+        (Fault(Answer([[[]], [[]]])), ServerAnswerError),
+    ],
+    ids=["429", "503", "reset", "truncated", "401", "list", "object", "two"],
+)
+def test_a_failure_that_stays_names_the_parent_among_several(
+    wordpiece: Placed, kind: str, fault: Fault, error: type[ServerError]
+) -> None:
+    engine = wordpiece.remote(kind, max_retries=0, max_concurrency=1)
+    texts = [f"Berlin is city {'x ' * n}" for n in (2, 9, 5)]  # the longest goes first
+    parents = [Parent(text, [Span(0, 6)], id=text) for text in texts]
+    wordpiece.servers[kind].always = replace(fault, path=MATRICES[kind])
+    with pytest.raises(error) as caught:
+        engine.embed(parents)
+    assert caught.value.parent_id == texts[1]
+
+
+@pytest.mark.parametrize("path", ["/tokenize", "/embed"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(rewrite=lambda body: body[:-1]),
+        Fault(rewrite=lambda body: [*body, body[0]]),
+        Fault(rewrite=lambda body: {}),
+        Fault(rewrite=lambda body: [None for _ in body]),
+        Fault(cut=0.5),
+    ],
+    ids=["few", "many", "object", "null", "truncated"],
+)
+def test_wrong_tokens_and_vectors_of_tei_are_errors(
+    wordpiece: Placed, path: str, fault: Fault
+) -> None:
+    engine = wordpiece.remote("tei", max_retries=0)
+    wordpiece.servers["tei"].faults = [replace(fault, path=path)]
+    parents = [parent("Berlin is a city."), parent("Paris")]
+    ask: dict[str, Callable[[], Any]] = {
+        "/embed": lambda: engine.embed_queries(["Where?", "Who?"]),
+        "/tokenize": lambda: engine.embed(parents),
+    }
+    with pytest.raises(ServerAnswerError) as caught:
+        ask[path]()
+    assert path == "/embed" or caught.value.parent_id == "doc"
+
+
+def test_offsets_outside_of_the_text_are_an_error(wordpiece: Placed) -> None:
+    def far(body: Any) -> Any:
+        return [[{**token, "stop": 10_000} for token in tokens] for tokens in body]
+
+    wordpiece.servers["tei"].faults = [Fault(path="/tokenize", rewrite=far)]
+    with pytest.raises(OffsetsError):
+        wordpiece.remote("tei").embed([parent("Berlin – a city.")])
+
+
+@pytest.mark.rule(6)
+@pytest.mark.parametrize("kind", SERVERS)
+def test_answers_out_of_order_change_no_vector(wordpiece: Placed, kind: str) -> None:
+    engine, server = wordpiece.remote(kind, max_concurrency=4), wordpiece.servers[kind]
+    parents = [parent(f"City {n} of many. " * (n + 1)) for n in range(8)]
+    before = [one.vectors for one in engine.embed(parents)]
+    server.faults = [
+        Fault(path=MATRICES[kind], delay_seconds=seconds) for seconds in (0.2, 0.0, 0.1, 0.0, 0.1)
+    ]
+    after = [one.vectors for one in engine.embed(parents)]
+    assert server.most_at_once > 1
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.rule(4)
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_model_with_a_dense_head_is_refused(tmp_path: Path, kind: str) -> None:
+    folder = save_tiny_model(tmp_path, "wordpiece", heads=["dense"])
+    with SERVERS[kind](folder) as server, pytest.raises(ContractError, match="local"):
+        engine_of(kind, server, folder)
+
+
+@pytest.mark.rule(4)
+@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("mode", ["lasttoken", "cls"])
+def test_the_pooling_of_the_model_is_honoured(
+    tmp_path: Path, kind: str, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = save_tiny_model(tmp_path, "wordpiece", pooling=mode)
+    local = LateChunkEngine.from_pretrained(str(folder), dtype="float32", device="cpu")
+    caplog.clear()
+    with SERVERS[kind](folder) as server:
+        engine = engine_of(kind, server, folder)
+        assert ("CLS pooling" in caplog.text) == (mode == "cls")
+        assert largest_difference(local, engine, parent("Berlin is a city.")) < 1e-5
+        queries = ["Where is it?", "Who"]
+        np.testing.assert_allclose(
+            engine.embed_queries(queries), local.embed_queries(queries), atol=1e-5
+        )
+        close(engine)
+
+
+@pytest.mark.rule(4)
+@pytest.mark.parametrize("kind", ["vllm", "llama.cpp"])
+@pytest.mark.parametrize("mode", ["mean", "weightedmean"])
+def test_a_prompt_that_is_not_pooled_stays_out(tmp_path: Path, kind: str, mode: str) -> None:
+    folder = save_tiny_model(
+        tmp_path, "wordpiece", prompts=PROMPTS, include_prompt=False, pooling=mode
+    )
+    local = LateChunkEngine.from_pretrained(str(folder), dtype="float32", device="cpu")
+    with SERVERS[kind](folder) as server:
+        engine = engine_of(kind, server, folder)
+        assert largest_difference(local, engine, parent("Berlin is a city.")) < 1e-5
+        queries = ["Where is it?"]
+        np.testing.assert_allclose(
+            engine.embed_queries(queries), local.embed_queries(queries), atol=1e-5
+        )
+        close(engine)
+
+
+def test_servers_are_refused_whose_late_vectors_would_be_wrong(wordpiece: Placed) -> None:
+    folder = wordpiece.folder
+    for server, kind, why in [
+        (TeiServer(folder, default_prompt="passage: "), "tei", "default-prompt"),
+        (TeiServer(folder, model_type={"classifier": {"id2label": {}}}), "tei", "classifier"),
+        (TeiServer(folder, model_type={"embedding": {"pooling": "splade"}}), "tei", "splade"),
+        (VllmServer(folder, knows_activation=False), "vllm", "unit length"),
+        (LlamaCppServer(folder, pooling="mean"), "llama.cpp", "--pooling none"),
+    ]:
+        with server, pytest.raises(ContractError, match=why):
+            engine_of(kind, server, folder)
+
+
+def test_another_model_than_the_servers_is_refused(
+    placed: dict[str, Placed], wordpiece: Placed
+) -> None:
+    for kind in ("tei", "vllm"):
+        with pytest.raises(OptionError, match="other"):
+            LateChunkEngine.from_pretrained(
+                "other", encoder=kind, base_url=wordpiece.servers[kind].url
+            )
+    files = str(placed["byte_bpe"].folder)
+    for kind in ("vllm", "llama.cpp"):
+        with pytest.raises(ContractError, match="tokenizer="):
+            engine_of(kind, wordpiece.servers[kind], wordpiece.folder, tokenizer=files)
+
+
+def test_a_tokenizer_elsewhere_stands_in_for_the_models_name(wordpiece: Placed) -> None:
+    server = wordpiece.servers["llama.cpp"]
+    engine = LateChunkEngine.from_pretrained(
+        "tiny.gguf", encoder="llama.cpp", base_url=server.url, tokenizer=str(wordpiece.folder)
+    )
+    assert largest_difference(wordpiece.local(), engine, parent("Berlin")) < 1e-5
+    close(engine)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"device": "cpu"},
+        {"dtype": "float16"},
+        {"trust_remote_code": True},
+        {"max_tokens": 65},
+        {"dimensions": 33},
+        {"base_url": None},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", SERVERS)
+def test_an_option_that_the_server_cannot_honour_is_refused(
+    wordpiece: Placed, kind: str, options: dict[str, Any]
+) -> None:
+    given = {"base_url": wordpiece.servers[kind].url, **options}
+    with pytest.raises(OptionError, match=next(iter(options))):
+        LateChunkEngine.from_pretrained(str(wordpiece.folder), encoder=kind, **given)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_matryoshka_dimensions_are_cut_here(wordpiece: Placed, kind: str) -> None:
+    ours, theirs = wordpiece.local(dimensions=8), wordpiece.remote(kind, dimensions=8)
+    assert theirs.dimensions == 8
+    assert largest_difference(ours, theirs, parent("Berlin is a city.")) < 1e-5
+
+
+@pytest.mark.parametrize("server_class", [TeiServer, VllmServer])
+def test_a_key_opens_the_server_and_goes_nowhere_else(
+    wordpiece: Placed, server_class: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = {TeiServer: "tei", VllmServer: "vllm"}[server_class]
+    with server_class(wordpiece.folder, api_key="very-secret") as server:
+        with pytest.raises(AuthenticationError, match=f"{kind.upper()}_API_KEY"):
+            engine_of(kind, server, wordpiece.folder, api_key="wrong", max_retries=0)
+        engine = engine_of(kind, server, wordpiece.folder, api_key="very-secret")
+        assert isinstance(engine.encoder, ServerEncoder)
+        wanted = engine.embed_query("Where?")
+        assert "very-secret" not in f"{engine.options!r} {engine.options.to_dict()}"
+        assert b"very-secret" not in pickle.dumps((engine.options, engine.encoder))
+        monkeypatch.setenv(f"{kind.upper()}_API_KEY", "very-secret")
+        twin = pickle.loads(pickle.dumps(engine.encoder))
+        np.testing.assert_array_equal(
+            LateChunkEngine(twin, engine.options).embed_query("Where?"), wanted
+        )
+        assert copy.deepcopy(engine.options).api_key == engine.options.api_key
+        twin.close()
+        engine.encoder.close()
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_fingerprints_tell_models_apart_and_not_addresses(
+    placed: dict[str, Placed], kind: str
+) -> None:
+    one = placed["wordpiece"]
+    with SERVERS[kind](one.folder) as server:
+        twin = engine_of(kind, server, one.folder, max_retries=1)
+        assert twin.fingerprint == one.remote(kind).fingerprint
+        close(twin)
+    assert placed["byte_bpe"].remote(kind).fingerprint != one.remote(kind).fingerprint
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_without_prompts_has_none_at_the_server(tmp_path: Path, family: Any) -> None:
+    folder = save_tiny_model(tmp_path, family)
+    for kind, serve in SERVERS.items():
+        with serve(folder) as server:
+            encoder = engine_of(kind, server, folder).encoder
+            assert isinstance(encoder, ServerEncoder)
+            assert (encoder.document_prompt, encoder.query_prompt) == ("", "")
+            encoder.close()
+
+
+def test_tei_finds_the_models_prompts_at_the_server(placed: dict[str, Placed]) -> None:
+    for family in FAMILIES:
+        encoder = placed[family].remote("tei").encoder
+        assert isinstance(encoder, TeiEncoder)
+        assert (encoder.document_prompt, encoder.query_prompt) == tuple(PROMPTS.values())
+    own = placed["wordpiece"].remote("tei", document_prompt="", query_prompt="ask: ").encoder
+    assert isinstance(own, TeiEncoder)
+    assert (own.document_prompt, own.query_prompt) == ("", "ask: ")
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, wordpiece: Placed) -> None:
+    import sys
+
+    for name in [one for one in sys.modules if one.startswith("latechunk_integrations.encoders.")]:
+        if name.rsplit(".", 1)[-1] in ("http", "vllm", "id_server", "server"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(MissingExtraError, match=r"\[servers\]"):
+        engine_of("vllm", wordpiece.servers["vllm"], wordpiece.folder)
+
+
+def close(engine: LateChunkEngine) -> None:
+    assert isinstance(engine.encoder, ServerEncoder)
+    engine.encoder.close()

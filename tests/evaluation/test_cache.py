@@ -1,0 +1,80 @@
+"""Vectors on disk: computed once, read back whole, told apart by everything they depend on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latechunk_integrations import LateChunkEngine, Parent, Span
+from latechunk_integrations.evaluation.cache import CachedVectors, VectorCache, input_key
+from latechunk_integrations.evaluation.results import Costs
+
+MADE = CachedVectors(
+    np.arange(6, dtype=np.float32).reshape(3, 2),
+    np.array([True, False, True]),
+    Costs(1.25, 4_000_000_000, 512.5),
+)
+
+
+def _refuse() -> CachedVectors:
+    raise AssertionError("computed although it was there")
+
+
+@pytest.mark.parametrize("memory", [512.5, None])
+def test_what_was_computed_once_is_read_back_whole(tmp_path: Path, memory: float | None) -> None:
+    costs = replace(MADE.costs, peak_memory_mb=memory)
+    VectorCache(tmp_path / "new" / "folder").get("key", lambda: replace(MADE, costs=costs))
+    found = VectorCache(tmp_path / "new" / "folder").get("key", _refuse)
+    np.testing.assert_array_equal(found.vectors, MADE.vectors)
+    assert found.vectors.dtype == np.float32
+    np.testing.assert_array_equal(found.late, MADE.late)
+    assert found.costs == costs
+
+
+def test_without_a_folder_nothing_is_kept() -> None:
+    cache = VectorCache(None)
+    cache.get("key", lambda: MADE)
+    with pytest.raises(AssertionError, match="computed although"):
+        cache.get("key", _refuse)
+
+
+def test_a_run_that_stopped_leaves_no_half_written_vectors(tmp_path: Path) -> None:
+    def stopped() -> CachedVectors:
+        raise KeyboardInterrupt
+
+    cache = VectorCache(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        cache.get("key", stopped)
+    (tmp_path / "key.123.partial").write_bytes(b"half a file")
+    np.testing.assert_array_equal(cache.get("key", lambda: MADE).vectors, MADE.vectors)
+
+
+def test_the_key_tells_apart_all_that_vectors_depend_on(tiny_engine: LateChunkEngine) -> None:
+    spans = [Span(0, 5), Span(6, 11)]
+    parent = Parent("Hello there, reader.", spans, header="Title")
+    parents = [
+        [parent],
+        [parent, parent],
+        [Parent("Hallo there, reader.", spans, header="Title")],
+        [Parent(parent.text, spans, header="Other")],
+        [Parent(parent.text, [Span(0, 5), Span(6, 12)], header="Title")],
+        [Parent(parent.text, spans[::-1], header="Title")],
+        [Parent(parent.text, spans[:1], header="Title")],
+    ]
+    prints = {
+        LateChunkEngine(tiny_engine.encoder, replace(tiny_engine.options, **changed)).fingerprint
+        for changed in (
+            {},
+            {"overlap_tokens": 3},
+            {"preamble_tokens": 3},
+            {"pool_edges": False},
+            {"context_weight": 0.5},
+            {"header_weight": 0.5},
+        )
+    }
+    keys = {input_key(print_, each) for print_ in prints for each in parents}
+    assert len(keys) == 6 * len(parents)
+    assert input_key("same", [parent]) == input_key("same", [Parent(parent.text, spans, "Title")])

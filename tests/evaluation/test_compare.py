@@ -1,0 +1,203 @@
+"""A comparison against loops over every query and chunk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations.errors import OptionError
+from latechunk_integrations.evaluation.compare import compare
+from latechunk_integrations.evaluation.configurations import BASELINE
+from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
+from latechunk_integrations.evaluation.results import Comparison, Configuration
+from tests.evaluation.word_encoder import WordEncoder, lines, word_engine
+
+_SUBJECTS = ("crane", "tower", "bridge", "harbour", "tunnel")
+_FACTS = ("is tall", "is old and red", "was built by hand", "opens at noon", "has a clock")
+LATE = Configuration(name="late", context_weight=1.0)
+TITLED = Configuration(name="titled", context_weight=0.5, header="attended", header_weight=0.1)
+
+
+def _pairs(text: str) -> list[tuple[int, int]]:
+    each = lines(text)
+    return [(a[0], b[1]) for a, b in zip(each[::2], [*each[1::2], each[-1]], strict=False)]
+
+
+def sized(text: str, chunk_size: int) -> list[tuple[int, int]]:
+    """One line or two."""
+    return lines(text) if chunk_size == 1 else _pairs(text)
+
+
+def _set() -> GoldenSet:
+    """Documents of five facts, each fact told with "it" behind the first line."""
+    documents, queries, spans = [], [], []
+    for subject in _SUBJECTS:
+        text = f"This is about the {subject}.\n" + "\n".join(f"It {fact}." for fact in _FACTS)
+        documents.append(Document(subject, text, f"The {subject}"))
+        for n, fact in enumerate(_FACTS):
+            query = f"{subject}{n}"
+            start = text.index(fact)
+            queries.append(Query(query, subject, f"the {subject} {fact}"))
+            spans.append(GoldSpan(query, subject, start, start + len(fact)))
+    return GoldenSet("buildings", tuple(documents), tuple(queries), tuple(spans))
+
+
+def _by_loops(
+    engine: LateChunkEngine, golden: GoldenSet, weight: float
+) -> dict[str, tuple[float, int, float, int]]:
+    """nDCG@10 and rank of each query, over the corpus and inside the gold document."""
+    one = LateChunkEngine(engine.encoder, replace(engine.options, context_weight=weight))
+    chunks = []
+    for document in golden.documents:
+        spans = lines(document.text)
+        (found,) = one.embed([Parent(document.text, spans)])
+        chunks += [
+            (document.doc_id, span, row) for span, row in zip(spans, found.vectors, strict=True)
+        ]
+    scores = {}
+    for query in golden.queries:
+        vector = one.embed_query(query.text)
+        gold = golden.by_query[query.query_id]
+        ranked = sorted(chunks, key=lambda chunk: -float(chunk[2] @ vector))
+        hits = [
+            any(doc == g.doc_id and s < g.end and e > g.start for g in gold)
+            for doc, (s, e), _ in ranked
+        ]
+        inside = [hit for hit, chunk in zip(hits, ranked, strict=True) if chunk[0] == query.doc_id]
+        scores[query.query_id] = (*_measured(hits), *_measured(inside))
+    return scores
+
+
+def _measured(hits: Sequence[bool]) -> tuple[float, int]:
+    gain = sum(1 / math.log2(rank + 2) for rank, hit in enumerate(hits[:10]) if hit)
+    best = sum(1 / math.log2(rank + 2) for rank in range(min(10, sum(hits))))
+    return gain / best, hits.index(True) + 1
+
+
+@pytest.fixture(scope="module")
+def compared() -> Comparison:
+    return compare(word_engine(), _set(), [LATE, TITLED], splitter=lines, chunk_sizes=[None])
+
+
+@pytest.mark.parametrize(("name", "weight"), [(BASELINE, 0.0), ("late", 1.0)])
+def test_measures_and_ranks_are_those_of_plain_loops(
+    compared: Comparison, name: str, weight: float
+) -> None:
+    result = compared.get(name)
+    expected = _by_loops(word_engine(), _set(), weight)
+    for query in result.queries:
+        ndcg, rank, inside, inside_rank = expected[query.query_id]
+        assert query.scores["nDCG@10"] == pytest.approx(ndcg)
+        assert query.document_scores["nDCG@10"] == pytest.approx(inside)
+        assert (query.rank, query.document_rank) == (rank, inside_rank)
+    means = np.mean(list(expected.values()), axis=0)
+    assert result.corpus["nDCG@10"] == pytest.approx(means[0])
+    assert result.document["nDCG@10"] == pytest.approx(means[2])
+
+
+def test_early_chunking_comes_first_and_the_others_are_measured_against_it(
+    compared: Comparison,
+) -> None:
+    assert compared.names == (BASELINE, "late", "titled")
+    early, late = compared.get(BASELINE), compared.get("late")
+    assert early.corpus_difference == early.document_difference == {}
+    for measure, value in late.corpus.items():
+        assert late.corpus_difference[measure].mean == pytest.approx(value - early.corpus[measure])
+        inside = late.document[measure] - early.document[measure]
+        assert late.document_difference[measure].mean == pytest.approx(inside)
+    # Facts are told of "it": only a chunk that has read its document knows of what.
+    assert late.corpus_difference["RR@10"].low > 0.2
+
+
+def test_hits_are_the_best_chunks_with_their_places(compared: Comparison) -> None:
+    golden = _set()
+    for query in compared.get("late").queries:
+        scores = [hit.score for hit in query.top]
+        assert scores == sorted(scores, reverse=True)
+        gold = golden.by_query[query.query_id]
+        for rank, hit in enumerate(query.top, 1):
+            inside = any(
+                hit.doc_id == g.doc_id and hit.start < g.end and hit.end > g.start for g in gold
+            )
+            assert hit.relevant is inside
+            assert not hit.relevant or (query.rank is not None and query.rank <= rank)
+
+
+def test_a_result_survives_json(compared: Comparison, tmp_path: Path) -> None:
+    compared.to_json(tmp_path / "comparison.json")
+    assert Comparison.from_json(tmp_path / "comparison.json") == compared
+
+
+def test_each_chunk_size_is_measured_as_if_it_ran_alone() -> None:
+    splitter = f"{__name__}:sized"
+    both = compare(word_engine(), _set(), [LATE], splitter=splitter, chunk_sizes=[1, 2])
+    assert [(r.name, r.chunk_size, r.n_chunks) for r in both.results] == [
+        ("early", 1, 30),
+        ("late", 1, 30),
+        ("early", 2, 15),
+        ("late", 2, 15),
+    ]
+    for size in (1, 2):
+        alone = compare(word_engine(), _set(), [LATE], splitter=splitter, chunk_sizes=[size])
+        for name in (BASELINE, "late"):
+            assert both.get(name, size).queries == alone.get(name, size).queries
+
+
+def test_one_forward_pass_serves_all_weights_and_a_cache_all_runs(tmp_path: Path) -> None:
+    engine = word_engine()
+    encoder = engine.encoder
+    assert isinstance(encoder, WordEncoder)
+    weights = [Configuration(name=f"{w}", context_weight=w) for w in (0.2, 0.4, 0.6, 0.8)]
+    options: dict[str, Any] = {"splitter": lines, "chunk_sizes": [None], "cache": tmp_path}
+    compare(engine, _set(), [LATE], **options)
+    n_forward = encoder.n_forward
+    first = compare(engine, _set(), [LATE, *weights], **options)
+    assert encoder.n_forward == n_forward
+    assert compare(engine, _set(), [LATE, *weights], **options) == first
+
+
+def test_of_equal_chunks_the_earlier_one_ranks_first() -> None:
+    text = "same words\nsame words\nsame words"
+    golden = GoldenSet(
+        "ties", (Document("d", text),), (Query("q", "d", "same"),), (GoldSpan("q", "d", 11, 15),)
+    )
+    early = compare(word_engine(), golden, [], splitter=lines, chunk_sizes=[None]).get(BASELINE)
+    assert (early.queries[0].rank, early.queries[0].scores["RR@10"]) == (2, 0.5)
+
+
+def test_an_answer_between_the_chunks_is_said_and_counts_as_not_found() -> None:
+    golden = _set()
+    heads = compare(
+        word_engine(), golden, [LATE], splitter=lambda text: lines(text)[:2], chunk_sizes=[None]
+    )
+    late = heads.get("late")
+    assert {query.rank for query in late.queries if not query.query_id.endswith("0")} == {None}
+    assert late.corpus["Success@5"] <= 0.2
+    assert any("20 queries have a gold span that no chunk overlaps" in n for n in heads.notes)
+
+
+@pytest.mark.parametrize(
+    ("configurations", "message"),
+    [
+        ([LATE, replace(LATE, context_weight=0.5)], "different names"),
+        ([Configuration(name=BASELINE, context_weight=0.5)], "belongs to plain early"),
+        ([replace(LATE, header="prepended")], "prepended"),
+    ],
+)
+def test_configurations_that_cannot_be_compared_are_refused(
+    configurations: list[Configuration], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        compare(word_engine(), _set(), configurations, splitter=lines, chunk_sizes=[None])
+
+
+def test_a_measure_without_a_cutoff_is_refused() -> None:
+    with pytest.raises(OptionError, match="cutoff"):
+        compare(word_engine(), _set(), [LATE], splitter=lines, measures=["nDCG"])

@@ -1,0 +1,145 @@
+"""Blends in NumPy are what the engine itself gives with those options."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latechunk_integrations import CharSpans, LateChunkEngine, Parent
+from latechunk_integrations.errors import OptionError
+from latechunk_integrations.evaluation.cache import VectorCache
+from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
+from latechunk_integrations.evaluation.passes import Passes
+from latechunk_integrations.evaluation.results import Configuration
+
+LONG = (
+    "The supplier delivers every part within thirty days, unless Section 1.3 says otherwise. "
+    "Berlin is the capital of Germany; its inhabitants are proud of the café.    \n\n   "
+) * 3
+SHORT = "Don't stop at the tower, see the façade too. It is a city."
+SETS = GoldenSet(
+    "two",
+    (Document("long", LONG, "Supply and capital"), Document("short", SHORT)),
+    (Query("q", "long", "Who delivers?"), Query("r", "short", "What to see?")),
+    (GoldSpan("q", "long", 4, 12), GoldSpan("r", "short", 5, 9)),
+)
+_PLAIN: dict[str, Any] = {"context_weight": 0.0, "preamble_tokens": 0}
+_TITLED_BLANK = 20  # tokens of a chunk of white space, special tokens and title included
+BLANK = LONG.index("café.") + 5
+SPANS: dict[int | None, list[CharSpans]] = {
+    # One chunk is white space alone, which cannot be done late.
+    40: [
+        CharSpans([(0, 40), (40, BLANK), (BLANK, BLANK + 4), (BLANK, len(LONG))]),
+        CharSpans([(0, 20), (20, len(SHORT))]),
+    ],
+    None: [CharSpans([(0, len(LONG))]), CharSpans([(3, 7)])],
+}
+CONFIGURATIONS = [
+    Configuration(name="early"),
+    Configuration(name="early, title", header="attended", pool_edges=False),
+    Configuration(name="late", context_weight=1.0),
+    Configuration(
+        name="late, title + preamble", context_weight=1.0, header="attended", preamble_tokens=5
+    ),
+    Configuration(name="title vector", context_weight=1.0, header="attended", header_weight=0.3),
+    Configuration(name="no title", context_weight=0.3, overlap_tokens=7),
+    Configuration(
+        name="everything",
+        context_weight=0.6,
+        header="attended",
+        header_weight=0.1,
+        preamble_tokens=9,
+        overlap_tokens=12,
+        pool_edges=False,
+    ),
+]
+
+
+def _passes(engine: LateChunkEngine, folder: Path | None = None) -> Passes:
+    return Passes(engine, SETS, SPANS, VectorCache(folder))
+
+
+def _by_engine(
+    engine: LateChunkEngine, configuration: Configuration, size: int | None
+) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], int]:
+    """Vectors and encoder tokens of an engine that has the options itself."""
+    one = LateChunkEngine(engine.encoder, replace(engine.options, **configuration.options()))
+    titled = configuration.header == "attended"
+    parents = [
+        Parent(document.text, spans, header=document.title if titled else "")
+        for document, spans in zip(SETS.documents, SPANS[size], strict=True)
+    ]
+    vectors = np.concatenate([found.vectors for found in one.embed(parents)])
+    return vectors, one.stats["tokens"]
+
+
+@pytest.mark.parametrize("size", [40, None])
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda c: c.name)
+def test_a_blend_is_what_the_engine_gives(
+    tiny_engine: LateChunkEngine, configuration: Configuration, size: int | None
+) -> None:
+    vectors, _ = _passes(tiny_engine).vectors(configuration, size)
+    expected, _ = _by_engine(tiny_engine, configuration, size)
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda c: c.name)
+def test_costs_are_those_of_the_configuration_alone(
+    tiny_engine: LateChunkEngine, configuration: Configuration
+) -> None:
+    passes = Passes(tiny_engine, SETS, {40: SPANS[40]}, VectorCache(None))
+    for other in CONFIGURATIONS:
+        passes.vectors(other, 40)
+    _, costs = passes.vectors(configuration, 40)
+    _, n_tokens = _by_engine(tiny_engine, configuration, 40)
+    # The engine embeds the white-space chunk once for both sides of a blend, two passes twice.
+    blended = 0 < configuration.context_weight < 1
+    assert n_tokens <= costs.encoder_tokens <= n_tokens + (_TITLED_BLANK if blended else 0)
+    assert costs.seconds > 0
+
+
+def test_a_prepended_title_is_pooled_with_each_chunk(tiny_engine: LateChunkEngine) -> None:
+    prepended = Configuration(name="prepended", header="prepended")
+    vectors, _ = _passes(tiny_engine).vectors(prepended, None)
+    expected = tiny_engine.embed_texts([SHORT[3:7]])
+    np.testing.assert_allclose(vectors[1:], expected, atol=1e-6)
+    by_hand = Parent("Supply and capital\n" + LONG)
+    one = LateChunkEngine(tiny_engine.encoder, replace(tiny_engine.options, **_PLAIN))
+    np.testing.assert_allclose(vectors[:1], one.embed([by_hand])[0].vectors, atol=1e-6)
+
+
+def test_a_prepended_title_is_refused_in_a_late_pass(tiny_engine: LateChunkEngine) -> None:
+    mixed = Configuration(name="mixed", context_weight=0.5, header="prepended")
+    with pytest.raises(OptionError, match="prepended"):
+        _passes(tiny_engine).vectors(mixed, 40)
+
+
+def test_a_title_vector_needs_a_title(tiny_engine: LateChunkEngine) -> None:
+    untitled = replace(SETS, documents=tuple(replace(d, title=" ") for d in SETS.documents))
+    weighted = Configuration(name="w", header="attended", header_weight=0.1)
+    with pytest.raises(OptionError, match="titles"):
+        Passes(tiny_engine, untitled, SPANS, VectorCache(None)).vectors(weighted, 40)
+
+
+def test_a_second_run_embeds_nothing(
+    tiny_engine: LateChunkEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _passes(tiny_engine, tmp_path)
+    made = [first.vectors(each, size) for each in CONFIGURATIONS for size in SPANS]
+    queries = first.queries()
+
+    def refuse(*_args: object) -> None:
+        raise AssertionError("embedded again")
+
+    monkeypatch.setattr(tiny_engine.encoder, "forward", refuse)
+    monkeypatch.setattr(tiny_engine.encoder, "encode_queries", refuse)
+    second = _passes(tiny_engine, tmp_path)
+    again = [second.vectors(each, size) for each in CONFIGURATIONS for size in SPANS]
+    for (vectors, costs), (same, kept) in zip(made, again, strict=True):
+        np.testing.assert_array_equal(vectors, same)
+        assert costs == kept
+    np.testing.assert_array_equal(queries, second.queries())

@@ -1,0 +1,206 @@
+"""The pages: complete, self-contained, and harmless whatever the texts hold."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations.evaluation.compare import compare
+from latechunk_integrations.evaluation.configurations import RECOMMENDED
+from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
+from latechunk_integrations.evaluation.inspection import inspect_parent
+from latechunk_integrations.evaluation.report import (
+    inspection_html,
+    report_html,
+    similarities_of,
+    write_inspection,
+    write_report,
+)
+from latechunk_integrations.evaluation.results import TuneResult
+from latechunk_integrations.evaluation.similarity import sentence_spans
+from tests.evaluation.support import BERLIN, comparison, small_set
+from tests.evaluation.test_plots import similarities
+
+_VOID = {"meta", "link", "img", "br"}
+
+
+class _Page(HTMLParser):
+    """Checks that elements close in order, and keeps what a page loads and says."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.handlers: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data if self.open and self.open[-1] != "style" else ""
+
+
+def _checked(html: str) -> _Page:
+    page = _Page(html)
+    assert page.open == []
+    assert all(address.startswith(("data:", "#chunk-")) for address in page.loads)
+    assert "url(" not in html
+    assert "@import" not in html
+    assert not {"script", "iframe", "object"} & set(page.tags)
+    assert page.handlers == []
+    assert page.tags.count("table") == page.tags.count("caption")
+    return page
+
+
+def _hostile() -> GoldenSet:
+    text = '<script>alert(1)</script> & "quotes" 🎉. The fee is <b>300</b>. ' + "مرحبا. " * 300
+    start = text.index("The fee")
+    query = "What's the <img src=x onerror=alert(1)> fee & {{ 7 * 7 }}? " + "x" * 2_000
+    return GoldenSet(
+        "a <b>set</b>",
+        (Document("d", text),),
+        (Query("q", "d", query),),
+        (GoldSpan("q", "d", start, len(text)),),
+    )
+
+
+def test_a_report_says_first_what_was_asked_and_what_came_out() -> None:
+    page = _checked(report_html(comparison([2, 2, 1, 4], [1, 1, 1, 2]), small_set()))
+    words = " ".join(page.text.split())
+    order = ["What was asked", "The answer", "Late chunking helps here", "What is compared"]
+    order += ["Chunks of at most 64 tokens", "Question by question", "Glossary", "a note"]
+    places = [words.index(each) for each in order]
+    assert places == sorted(places)
+    assert "Better" not in words
+    assert "3 did better, 0 did worse, 1 did as before" in words
+    assert "No question lost." in words
+
+
+def test_a_report_names_no_path_of_this_machine() -> None:
+    html = report_html(comparison([2, 2, 1, 4], [1, 1, 1, 2]), small_set())
+    assert "/home/someone" not in html
+    assert "models/tiny" in html
+
+
+def test_wins_and_losses_come_with_their_texts() -> None:
+    golden = small_set()
+    page = _checked(report_html(comparison([2, 1, 1, None], [1, 3, 1, None]), golden))
+    words = " ".join(page.text.split())
+    assert "1 did better, 1 did worse, 2 did as before" in words
+    assert golden.queries[0].text in words
+    assert golden.queries[1].text in words
+    assert golden.queries[2].text not in words
+    assert "3.85 million inhabitants" in words
+    assert "early: place 2, ‘late’: place 1" in words
+
+
+@pytest.mark.parametrize(
+    ("early", "late"),
+    [
+        ([1, 1, 1, 1], [1, 1, 1, 1]),
+        ([None] * 4, [None] * 4),
+        ([None] * 4, [1] * 4),
+    ],
+)
+@pytest.mark.parametrize("sizes", [(None,), (64, 128)])
+def test_no_wins_no_losses_nothing_found(
+    early: list[int | None], late: list[int | None], sizes: tuple[int | None, ...]
+) -> None:
+    page = _checked(report_html(comparison(early, late, sizes=sizes), small_set()))
+    assert page.text.count("Question by question") == len(sizes)
+
+
+def test_hostile_texts_stay_texts() -> None:
+    golden = _hostile()
+    made = comparison([2], [1], golden=golden)
+    page = _checked(report_html(made, golden, similarities=similarities(golden.queries[0].text)))
+    assert "<script>alert(1)</script>" in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert "<img src=x onerror=alert(1)>" in page.text
+
+
+def test_early_chunking_alone_can_be_reported() -> None:
+    made = comparison([2, 1, 1, 1], [1, 1, 1, 1])
+    page = _checked(report_html(replace(made, results=made.results[:1]), small_set()))
+    assert "Early chunking is the better choice here" in page.text
+
+
+def test_a_tuning_is_shown_with_its_candidates() -> None:
+    made = comparison([2, 1, 1, 1], [1, 1, 1, 1])
+    tuned = TuneResult(
+        chosen=made.results[1].configuration,
+        chunk_size=64,
+        early_is_better=False,
+        verdict="Late chunking is the better choice.\nThe figures.",
+        choosing=comparison([1, 1, 1, 1], [1, 1, 1, 1], sizes=(64, 128)),
+        held_out=made,
+        options={},
+    )
+    page = _checked(report_html(made, small_set(), tuned=tuned))
+    words = " ".join(page.text.split())
+    assert "Late chunking is the better choice." in words
+    assert "Chosen: chunks read within their document, chunks of at most 64 tokens." in words
+    assert "4 candidates on the half that was used for choosing" in words
+
+
+def test_a_half_of_the_queries_is_matched_with_its_own_texts() -> None:
+    half = small_set().subset(["q3", "q4"])
+    page = _checked(report_html(comparison([2, 1], [1, 2], golden=half), small_set()))
+    assert "What does Tokyo have?" in page.text
+    assert "How many inhabitants" not in page.text
+
+
+def test_a_measured_comparison_is_written_with_a_heat_map(
+    tmp_path: Path, tiny_engine: LateChunkEngine
+) -> None:
+    golden = small_set()
+    made = compare(tiny_engine, golden, [RECOMMENDED], splitter="sentences", chunk_sizes=[None])
+    found = similarities_of(tiny_engine, made, golden, splitter="sentences")
+    assert found.queries == tuple(query.text for query in golden.queries[:2])
+    assert found.relevant is not None
+    assert found.relevant.tolist() == [[False, True, False, False], [False, False, False, True]]
+    path = write_report(made, golden, tmp_path / "new" / "report.html", similarities=found)
+    page = _checked(path.read_text(encoding="utf-8"))
+    assert "Questions against the chunks of one document" in page.text
+    assert report_html(made, golden, similarities=found) == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("query", ["", "How many <b>inhabitants</b>?"])
+@pytest.mark.parametrize("text", [BERLIN, " ".join([BERLIN] * 4), "Ein <i>Wort</i> 🎉."])
+def test_an_inspected_document_is_a_page(
+    tmp_path: Path, tiny_engine: LateChunkEngine, text: str, query: str
+) -> None:
+    parent = Parent(text, sentence_spans(text), header="A & <b>header</b>", id="<doc>")
+    seen = inspect_parent(tiny_engine, parent, query)
+    page = _checked(write_inspection(seen, tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert page.text.count("<doc>") == 2
+    for chunk in seen.chunks:
+        assert chunk.text in page.text
+    assert ("The question against the chunks" in page.text) is bool(query)
+
+
+def test_a_page_leads_to_the_best_chunks_of_each_side(tiny_engine: LateChunkEngine) -> None:
+    seen = inspect_parent(tiny_engine, Parent(BERLIN, sentence_spans(BERLIN)), "inhabitants")
+    html = inspection_html(seen)
+    for side in ("early", "late"):
+        scores = [getattr(chunk, side) for chunk in seen.chunks]
+        order = sorted(range(4), key=lambda n: -scores[n])
+        listed = html.partition(f"({side})</dt>")[2].partition("</dd>")[0]
+        assert re.findall(r'href="#chunk-(\d+)"', listed) == [str(n) for n in order]
+    assert set(re.findall(r'id="(chunk-\d+)"', html)) == {f"chunk-{n}" for n in range(4)}

@@ -1,0 +1,173 @@
+"""Tuning says which chunking is better, and is not fooled by chance."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from latechunk_integrations import LateChunkEngine, LateChunkOptions
+from latechunk_integrations.errors import GoldenSetError, OptionError
+from latechunk_integrations.evaluation.configurations import BASELINE
+from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
+from latechunk_integrations.evaluation.results import TuneResult
+from latechunk_integrations.evaluation.tune import Choices, tune, write_options
+from tests.evaluation.word_encoder import lines, word_engine
+
+CHOICES = Choices(chunk_sizes=(None,))
+_N_DOCUMENTS = 30
+
+
+def _set(name: str, texts: list[tuple[str, str]], queries: list[tuple[int, str, str]]) -> GoldenSet:
+    """From (title, text) pairs and (number of the document, question, gold line)."""
+    documents = tuple(Document(f"d{n}", text, title) for n, (title, text) in enumerate(texts))
+    spans = []
+    for n, (at, _, gold) in enumerate(queries):
+        start = texts[at][1].index(gold)
+        spans.append(GoldSpan(f"q{n}", f"d{at}", start, start + len(gold)))
+    asked = tuple(Query(f"q{n}", f"d{at}", text) for n, (at, text, _) in enumerate(queries))
+    return GoldenSet(name, documents, asked, tuple(spans))
+
+
+def leaning() -> GoldenSet:
+    """Every document tells the same facts of its own subject, which only the first line names."""
+    facts = ["it is tall", "it is red", "it was built by hand", "it opens at noon"]
+    texts = [("", "\n".join([f"about subject{n}", *facts])) for n in range(_N_DOCUMENTS)]
+    queries = [(n, f"subject{n} {fact}", fact) for n in range(_N_DOCUMENTS) for fact in facts]
+    return _set("leaning", texts, queries)
+
+
+def standing_alone() -> GoldenSet:
+    """Each line says all that is asked; another document is full of the same words, apart."""
+    texts, queries = [], []
+    for n in range(_N_DOCUMENTS):
+        topic = [f"topic{n}", f"word{n}"]
+        gold = f"{topic[0]} {topic[1]}"
+        noise = [f"other{n} thing{k} matter{n * 7 + k}" for k in range(6)]
+        texts.append(("", "\n".join([*noise, gold])))
+        scattered = [f"{word} also" for word in topic * 3]
+        texts.append(("", "\n".join(scattered)))
+        queries += [(2 * n, f"{gold} {ask}", gold) for ask in ("now", "then", "where", "why")]
+    return _set("alone", texts, queries)
+
+
+def alike() -> GoldenSet:
+    """Queries that have nothing to do with their chunks: no way of chunking can be better."""
+    rng = random.Random(5)
+    texts = [
+        ("", "\n".join(f"text{rng.random()} word{rng.random()}" for _ in range(5)))
+        for _ in range(_N_DOCUMENTS)
+    ]
+    queries = [
+        (n, f"ask{rng.random()}", rng.choice(text.split("\n")))
+        for n, (_, text) in enumerate(texts)
+        for _ in range(4)
+    ]
+    return _set("alike", texts, queries)
+
+
+def _tune(golden: GoldenSet, choices: Choices = CHOICES, context: float = 3.0) -> TuneResult:
+    return tune(word_engine(context), golden, choices, splitter=lines)
+
+
+def test_late_chunking_is_chosen_where_chunks_lean_on_their_document() -> None:
+    result = _tune(leaning())
+    assert not result.early_is_better
+    assert result.verdict.startswith("Late chunking is the better choice")
+    assert result.chosen.context_weight > 0
+    assert result.options["context_weight"] == result.chosen.context_weight
+
+
+def test_early_chunking_is_chosen_where_chunks_stand_on_their_own() -> None:
+    result = _tune(standing_alone())
+    assert result.early_is_better
+    assert result.verdict.startswith("Early chunking is the better choice for these queries.\n")
+    assert result.chosen.context_weight == 0
+    assert result.options["context_weight"] == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_early_chunking_is_chosen_where_the_difference_is_chance(seed: int) -> None:
+    result = tune(word_engine(3.0), alike(), CHOICES, splitter=lines, seed=seed)
+    assert result.early_is_better
+    assert result.chosen.name == BASELINE
+
+
+def test_what_was_chosen_on_is_not_what_is_reported() -> None:
+    golden = leaning()
+    result = _tune(golden)
+    halves = [
+        {query.query_id for query in half.results[0].queries}
+        for half in (result.choosing, result.held_out)
+    ]
+    assert not halves[0] & halves[1]
+    assert halves[0] | halves[1] == {query.query_id for query in golden.queries}
+    assert len(result.held_out.results) == 2
+    again = _tune(golden)
+    assert (again.chosen, again.verdict) == (result.chosen, result.verdict)
+
+
+def test_of_candidates_that_do_equally_well_the_cheapest_is_chosen() -> None:
+    """No document has two windows here, so preamble and overlap change nothing but the cost."""
+    choices = replace(CHOICES, context_weights=(0.5, 1.0), preambles=(48,), overlaps=(None, 32))
+    result = _tune(leaning(), choices)
+    assert result.chosen.context_weight == 1.0  # one pass instead of two
+    held = {r.name: r for r in result.held_out.results}
+    cost = held[result.chosen.name].costs.encoder_tokens
+    assert cost <= min(
+        r.costs.encoder_tokens for r in result.choosing.results if r.configuration.context_weight
+    )
+
+
+def test_titles_are_tried_where_there_are_some() -> None:
+    golden = leaning()
+    titled = tuple(
+        replace(d, title=f"subject{n}", text=d.text.replace(f"about subject{n}", "the beginning"))
+        for n, d in enumerate(golden.documents)
+    )
+    spans = tuple(
+        replace(
+            span,
+            start=(start := titled[int(span.doc_id[1:])].text.index(_gold_text(golden, span))),
+            end=start + span.end - span.start,
+        )
+        for span in golden.spans
+    )
+    result = _tune(replace(golden, documents=titled, spans=spans))
+    assert result.chosen.header == "attended"
+    assert not any(r.configuration.header == "attended" for r in _tune(golden).choosing.results)
+
+
+def _gold_text(golden: GoldenSet, span: GoldSpan) -> str:
+    return golden.documents[int(span.doc_id[1:])].text[span.start : span.end]
+
+
+def test_the_written_options_are_read_back_by_the_engine(
+    tiny_engine: LateChunkEngine, tmp_path: Path
+) -> None:
+    result = tune(
+        tiny_engine, leaning(), Choices(chunk_sizes=(None,), context_weights=(0.5,)), splitter=lines
+    )
+    write_options(result, tmp_path / "latechunk.yaml")
+    text = (tmp_path / "latechunk.yaml").read_text(encoding="utf-8")
+    assert text.startswith(f"# {result.verdict.splitlines()[0]}")
+    read = LateChunkOptions.from_config(tmp_path / "latechunk.yaml")
+    assert read == replace(tiny_engine.options, **result.chosen.options())
+    assert yaml.safe_load(text)["model"] == tiny_engine.options.model
+    assert LateChunkEngine.from_config(tmp_path / "latechunk.yaml").options == read
+
+
+def test_too_few_queries_are_refused_and_few_are_said() -> None:
+    golden = leaning()
+    few = golden.subset([query.query_id for query in golden.queries[:3]])
+    with pytest.raises(GoldenSetError, match="3 queries are too few"):
+        _tune(few)
+    assert any("60 queries decide" in note for note in _tune(golden).notes)
+
+
+def test_nothing_to_choose_from_is_refused() -> None:
+    with pytest.raises(OptionError, match="context weight above 0"):
+        _tune(leaning(), Choices(chunk_sizes=(None,), context_weights=()))

@@ -1,0 +1,214 @@
+"""The command `latechunk`, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from latechunk_integrations import LateChunkEngine, LateChunkOptions
+from latechunk_integrations.cli import app
+from latechunk_integrations.evaluation.configurations import DEFAULT
+from latechunk_integrations.evaluation.results import Comparison
+from tests.evaluation.support import BERLIN, ROWS, write_jsonl, write_quotes, write_set
+
+_COMMANDS = ("compare", "tune", "inspect", "diagnose")
+
+
+@pytest.fixture
+def model(tiny_model_path: Path) -> list[str]:
+    """The options that name the tiny model."""
+    return ["--model", str(tiny_model_path), "-o", "dtype=float32", "-o", "device=cpu"]
+
+
+def _run(*arguments: object) -> Result:
+    runner = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"})
+    return runner.invoke(app, [str(argument) for argument in arguments])
+
+
+def _worked(*arguments: object) -> str:
+    result = _run(*arguments)
+    assert result.exit_code == 0, result.output
+    return " ".join(result.stdout.split())
+
+
+def test_compare_prints_a_table_and_writes_what_it_is_asked_for(
+    tmp_path: Path, model: list[str]
+) -> None:
+    write_set(tmp_path)
+    report, data, plots = tmp_path / "out" / "report.html", tmp_path / "f.json", tmp_path / "plots"
+    outputs = ["--report", report, "--json", data, "--plots", plots]
+    sizes = ["--chunk-size", 16, "--chunk-size", 32]
+    printed = _worked("compare", tmp_path, *model, "--quick", *sizes, *outputs)
+    for expected in ("2 documents", "of at most 16 tokens", "of at most 32 tokens", "4 queries"):
+        assert expected in printed
+    comparison = Comparison.from_json(data)
+    assert comparison.names == ("early", "late", "recommended")
+    assert comparison.chunk_sizes == (16, 32)
+    for name in comparison.names:
+        assert f"{100 * comparison.get(name, 16).corpus['nDCG@10']:.1f}" in printed
+    assert len(list(plots.glob("*.png"))) == 6
+    assert "Questions against the chunks" in report.read_text(encoding="utf-8")
+
+
+def test_compare_takes_rows_of_quotes_another_splitter_and_all_configurations(
+    tmp_path: Path, model: list[str]
+) -> None:
+    rows = write_quotes(tmp_path)
+    rows.write_text(rows.read_text("utf-8") + "Lost?,berlin.txt,stands nowhere\n", "utf-8")
+    data = tmp_path / "figures.json"
+    printed = _worked("compare", rows, *model, "--splitter", "sentences", "--json", data)
+    assert Comparison.from_json(data).names == tuple(each.name for each in DEFAULT)
+    assert "line 6: the quote 'stands nowhere' does not stand in its document" in printed
+    moved = tmp_path / "rows"
+    moved.mkdir()
+    rows.rename(moved / "rows.csv")
+    splitter = "tests.evaluation.test_splitters:words"
+    arguments = ["--documents", tmp_path, "--splitter", splitter, "--quick"]
+    assert "recommended" in _worked("compare", moved / "rows.csv", *model, *arguments)
+
+
+def test_compare_goes_on_from_kept_vectors(tmp_path: Path, model: list[str]) -> None:
+    write_set(tmp_path)
+    arguments = ["compare", tmp_path, *model, "--quick", "--cache", tmp_path / "kept"]
+    first = _worked(*arguments)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").glob("*.npz")}
+    assert times
+    assert _worked(*arguments) == first
+    assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "kept").glob("*.npz")}
+
+
+def _many(folder: Path) -> Path:
+    write_set(folder)
+    queries = [
+        {"query_id": f"{query_id}-{n}", "doc_id": doc_id, "query": f"{query} {n}"}
+        for n in range(3)
+        for query_id, doc_id, query, _ in ROWS
+    ]
+    qrels = [json.loads(line) for line in (folder / "qrels.jsonl").read_text("utf-8").splitlines()]
+    write_jsonl(folder / "queries.jsonl", queries)
+    repeated = [{**row, "query_id": f"{row['query_id']}-{n}"} for n in range(3) for row in qrels]
+    write_jsonl(folder / "qrels.jsonl", repeated)
+    return folder
+
+
+def test_tune_writes_options_that_an_engine_is_made_from(tmp_path: Path, model: list[str]) -> None:
+    output, report = tmp_path / "latechunk.yaml", tmp_path / "tuned.html"
+    choices = ["--context-weight", 0.5, "--context-weight", 1.0, "--chunk-size", 24]
+    files = ["--output", output, "--report", report]
+    printed = _worked("tune", _many(tmp_path), *model, *choices, *files)
+    assert "on the held-out half" in printed
+    assert "chunk size" in printed
+    options = LateChunkOptions.from_config(output)
+    assert options.context_weight in (0.0, 0.5, 1.0)
+    assert LateChunkEngine.from_config(output).dimensions == 32
+    early = "Early chunking is the better choice" in printed
+    assert early is (options.context_weight == 0)
+    assert "candidates on the half" in report.read_text(encoding="utf-8")
+
+
+def test_tune_says_when_there_are_too_few_queries(tmp_path: Path, model: list[str]) -> None:
+    write_set(tmp_path)
+    for name in ("queries", "qrels"):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[:2]), "utf-8")
+    result = _run("tune", tmp_path, *model)
+    assert result.exit_code == 2
+    assert "2 queries are too few" in result.stderr
+
+
+def test_inspect_shows_windows_chunks_and_the_query(tmp_path: Path, model: list[str]) -> None:
+    file, page = tmp_path / "berlin.md", tmp_path / "page.html"
+    file.write_text(" ".join([BERLIN] * 3), encoding="utf-8")
+    query = ["--query", "How many [bold] inhabitants?", "--title", "Cities [1]"]
+    arguments = ["--splitter", "sentences", "--report", page]
+    printed = _worked("inspect", file, *query, *arguments, *model)
+    for expected in ("berlin.md", "window 64", "Cities [1]", "How many [bold] inhabitants?"):
+        assert expected in printed
+    assert printed.count("windowed, ") == 12
+    assert printed.count("late 0.") + printed.count("late -0.") == 12
+    assert "The question against the chunks" in page.read_text(encoding="utf-8")
+    plain = _worked("inspect", file, "--chunk-size", 20, *model)
+    assert "early" not in plain
+
+
+def test_diagnose_needs_no_queries(tmp_path: Path, model: list[str]) -> None:
+    write_quotes(tmp_path)
+    printed = _worked("diagnose", tmp_path, "--splitter", "sentences", *model)
+    for expected in ("berlin.txt", "tokyo.txt", "100% late", "mean over documents"):
+        assert expected in printed
+
+
+def test_options_of_a_file_are_changed_by_the_command_line(
+    tmp_path: Path, tiny_model_path: Path
+) -> None:
+    config = tmp_path / "latechunk.yaml"
+    config.write_text(f"model: {tiny_model_path}\nmax_tokens: 40\n", encoding="utf-8")
+    file = tmp_path / "a.txt"
+    file.write_text(BERLIN, encoding="utf-8")
+    assert "window 40" in _worked("inspect", file, "--config", config)
+    assert "window 32" in _worked("inspect", file, "--config", config, "-o", "max_tokens=32")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "absent", "--model", "m"], "absent is neither a folder nor a file"),
+        (["inspect", "absent.txt", "--model", "m"], "cannot read absent.txt"),
+        (["compare", "set"], "no model: give --model NAME or --config"),
+        (["compare", "set", "--model", "nowhere/at-all"], "nowhere/at-all"),
+        (["compare", "set", "--config", "absent.yaml"], "cannot read the options in absent.yaml"),
+        (["compare", "set", "--model", "m", "-o", "max_tokens"], "wants NAME=VALUE"),
+        (["compare", "set", "--model", "m", "-o", "max_token=3"], "did you mean 'max_tokens'"),
+        (["compare", "set", "--model", "m", "-o", "max_tokens=many"], "must be an integer"),
+        (["compare", "set", "MODEL", "--splitter", "nowhere:f"], "no splitter 'nowhere:f'"),
+        (["compare", "set", "MODEL", "--quick", "--json", "."], "s a directory"),
+        (["tune", "set", "MODEL", "--measure", "Fun@3"], "ir-measures does not know"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_exit_code_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: list[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    (tmp_path / "set").mkdir()
+    write_set(tmp_path / "set")
+    monkeypatch.chdir(tmp_path)
+    given = [part for each in arguments for part in (model if each == "MODEL" else [each])]
+    result = _run(*given)
+    assert result.exit_code == 2
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message in last
+    assert "Traceback" not in result.output
+
+
+def test_a_wrong_line_is_named_on_the_command_line(tmp_path: Path, model: list[str]) -> None:
+    with (write_set(tmp_path) / "queries.jsonl").open("a", encoding="utf-8") as file:
+        file.write("{\n")
+    result = _run("compare", tmp_path, *model)
+    assert result.exit_code == 2
+    assert "queries.jsonl, line 5: no JSON" in result.stderr
+
+
+def test_the_installed_command_lists_its_commands(tmp_path: Path) -> None:
+    script = Path(sysconfig.get_path("scripts")) / "latechunk"
+    finished = subprocess.run(
+        [str(script), "--help"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert all(command in finished.stdout for command in _COMMANDS)
+    failed = subprocess.run(
+        [str(script), "compare", "absent", "--model", "m"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert failed.returncode == 2
+    assert failed.stderr.strip() == "error: absent is neither a folder nor a file of rows"
