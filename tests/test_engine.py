@@ -122,6 +122,21 @@ def test_every_vector_is_the_oracles(
         np.testing.assert_allclose(result.vectors, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("pooling", "same"), [("lasttoken", True), ("mean", False)])
+def test_a_model_that_reads_one_token_keeps_it_without_pool_edges(
+    tmp_path: Path, pooling: str, same: bool
+) -> None:
+    path = save_tiny_model(tmp_path, "wordpiece", pooling=pooling)
+    parent = Parent(TEXT, [Span(0, 33), Span(34, len(TEXT))], header="Capitals")
+    found = [
+        LateChunkEngine.from_pretrained(
+            str(path), dtype="float32", device="cpu", context_weight=0.5, pool_edges=pool_edges
+        ).embed([parent])[0]
+        for pool_edges in (True, False)
+    ]
+    assert np.allclose(found[0].vectors, found[1].vectors, atol=1e-6) is same
+
+
 @pytest.mark.rule(3)
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("include_prompt", [True, False])

@@ -8,7 +8,7 @@ from typing import Any
 from latechunk_integrations import options
 from latechunk_integrations.evaluation.results import Configuration
 
-__all__ = ["BASELINE", "DEFAULT", "EARLY", "FRUGAL", "LEVERS", "QUICK", "RECOMMENDED"]
+__all__ = ["BASELINE", "DEFAULT", "EARLY", "FRUGAL", "LEVERS", "RECOMMENDED"]
 
 BASELINE = "early"
 """Name of the configuration that the others are compared with."""
@@ -50,9 +50,6 @@ DEFAULT = (
     _titled("blend 0.6 + 0.1 title", 0.6, header_weight=0.1),
 )
 """Early, late, blends, header and preamble, from five passes over the corpus."""
-
-QUICK = (Configuration(name=BASELINE), Configuration(name="late", context_weight=1.0), RECOMMENDED)
-"""The first question only: does late chunking help, plain or as recommended?"""
 
 LEVERS = (
     _titled("late, title", 1.0, preamble_tokens=0),
