@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
@@ -221,12 +221,12 @@ class _Run:
 
     def _purge(self) -> None:
         """Take rows of former versions out of files."""
-        stale = sorted(self._checkpoint.stale_parts)
-        versions: Mapping[str, str] = (
-            {name: version for name, (version, *_) in self._checkpoint.finished.items()}
-            if stale
-            else {}
-        )
-        for part in stale:
+        # By part, not by version alone: a document that was changed back has the same version in
+        # its former part and in its present one.
+        kept: dict[str, dict[str, str]] = {part: {} for part in self._checkpoint.stale_parts}
+        for name, (version, part, _) in self._checkpoint.finished.items():
+            if part in kept:
+                kept[part][name] = version
+        for part, versions in sorted(kept.items()):
             self._writer.purge(part, versions)
             self._checkpoint.purged([part])
