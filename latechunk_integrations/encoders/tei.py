@@ -22,6 +22,7 @@ from latechunk_integrations.errors import (
     OptionError,
     RequestRefusedError,
     ServerAnswerError,
+    ServerError,
 )
 from latechunk_integrations.options import LateChunkOptions
 
@@ -107,6 +108,8 @@ class TeiEncoder(ServerEncoder):
         _check_model(info, options)
         self.document_prompt = self._prompt("document", options.document_prompt)
         self.query_prompt = self._prompt("query", options.query_prompt)
+        # What stands in front of every window, to be found by itself.
+        self.tokenizer.tokenize([self.document_prompt.rstrip()], "")
         self.plain_tokens = info.max_tokens
         self.set_window(info.max_tokens)
         self.header_separator = self._separator()
@@ -190,15 +193,15 @@ class TeiEncoder(ServerEncoder):
         for join in ("".join, _spaced):
             left = [row for row in range(len(rows)) if row not in inputs]
             texts = [join(parts[row]) for row in left]
-            read = self.tokenizer.ids_of(texts, special=True)
+            read = self._read(texts, left, special=True)
             inputs |= {
                 row: text
                 for row, text, ids in zip(left, texts, read, strict=True)
                 if np.array_equal(ids, rows[row])
             }
         left = [row for row in range(len(rows)) if row not in inputs]
-        decoded = self._decode([rows[row] for row in left])
-        for row, ids in zip(left, self.tokenizer.ids_of(decoded, special=False), strict=True):
+        decoded = self._decode(rows, left)
+        for row, ids in zip(left, self._read(decoded, left, special=False), strict=True):
             if not np.array_equal(ids, rows[row]):
                 raise ServerAnswerError(
                     f"the server reads a window of {len(rows[row])} tokens as other tokens than "
@@ -210,8 +213,16 @@ class TeiEncoder(ServerEncoder):
             inputs[row] = rows[row]
         return [inputs[row] for row in range(len(rows))]
 
-    def _decode(self, rows: Sequence[list[int]]) -> list[str]:
-        """The texts that the server makes of ids before it reads them."""
+    def _read(self, texts: list[str], rows: list[int], *, special: bool) -> list[NDArray[np.int32]]:
+        """The ids of the texts that stand for these rows."""
+        try:
+            return self.tokenizer.ids_of(texts, special=special)
+        except ServerError as error:
+            error.row = rows[error.row or 0]
+            raise
+
+    def _decode(self, rows: Sequence[list[int]], wanted: list[int]) -> list[str]:
+        """The texts that the server makes of the ids of these rows before it reads them."""
 
         def check(answer: Any) -> str:
             (text,) = answer
@@ -220,7 +231,8 @@ class TeiEncoder(ServerEncoder):
             return text
 
         calls = (
-            json_call("/decode", {"ids": ids, "skip_special_tokens": False}, check) for ids in rows
+            json_call("/decode", {"ids": rows[row], "skip_special_tokens": False}, check, row=row)
+            for row in wanted
         )
         return list(self.client.run_all(calls))
 
