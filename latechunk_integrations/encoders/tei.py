@@ -17,6 +17,7 @@ from latechunk_integrations.encoders.matrices import RowReceiver, vectors_of
 from latechunk_integrations.encoders.served import ServedContract, resolve_served_pooling
 from latechunk_integrations.encoders.server import ServerEncoder, refuse_local_options
 from latechunk_integrations.encoders.tei_tokenizer import TeiTokenizer
+from latechunk_integrations.encoders.text_memory import TextMemory
 from latechunk_integrations.errors import (
     ContractError,
     OptionError,
@@ -108,8 +109,6 @@ class TeiEncoder(ServerEncoder):
         _check_model(info, options)
         self.document_prompt = self._prompt("document", options.document_prompt)
         self.query_prompt = self._prompt("query", options.query_prompt)
-        # What stands in front of every window, to be found by itself.
-        self.tokenizer.tokenize([self.document_prompt.rstrip()], "")
         self.plain_tokens = info.max_tokens
         self.set_window(info.max_tokens)
         self.header_separator = self._separator()
@@ -125,6 +124,9 @@ class TeiEncoder(ServerEncoder):
         mode = self.contract.pooling_mode
         self.pooling = resolve_served_pooling(options.pooling, mode, info.model)
         self._check_heads(matrix)
+        # Forget the probes; note what stands in front of every window, to be found by itself.
+        self.tokenizer.memory = TextMemory()
+        self.tokenizer.tokenize([self.document_prompt.rstrip()], "")
         identity = [info.model, info.revision, info.dtype, self.header_separator]
         contract = json.dumps([identity, self.contract.to_dict()], sort_keys=True)
         self.fingerprint = hashlib.sha256(contract.encode()).hexdigest()[:32]

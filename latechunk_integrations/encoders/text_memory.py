@@ -82,7 +82,8 @@ class TextMemory:
                 wanted = ids[at:]
                 # A window goes on in the text that its preamble is from.
                 best = _best([*used, *self._beginning_with(wanted)], wanted)
-                best = best or _best(reversed(self._sources.values()), wanted)
+                if not _is_sure(best, wanted):
+                    best = _best(reversed(self._sources.values()), wanted)
                 if best is None:
                     return []
                 source, start, n_found = best
@@ -107,6 +108,15 @@ class TextMemory:
         del alike[text]
         if not alike:
             del self._by_key[source.key]
+
+
+def _is_sure(found: tuple[_Source, int, int] | None, wanted: NDArray[np.int32]) -> bool:
+    """Whether a run is long enough, or a whole text, so that no other need be looked for."""
+    if found is None:
+        return False
+    source, start, n_found = found
+    whole = start == 0 and n_found == len(source.ids) and n_found > 1
+    return whole or n_found >= min(_KEY_TOKENS, len(wanted))
 
 
 def _best(sources: Iterable[_Source], wanted: NDArray[np.int32]) -> tuple[_Source, int, int] | None:
