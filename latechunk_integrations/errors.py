@@ -244,7 +244,8 @@ class ServerError(LateChunkError):
         message: What is wrong and what to do about it.
         parent_id: The parent whose text was asked about, where there is one.
         request_id: The service's own id of the request, else ours (``X-Request-ID``).
-        row: Which of the texts or windows of the call it was, where several were given.
+        row: Which of the texts or windows of the call it was, where several were given; the first
+            of the request, where that held several.
         retry_after_seconds: How long the server asks to wait, where it does.
     """
 

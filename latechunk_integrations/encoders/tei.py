@@ -17,11 +17,13 @@ from latechunk_integrations.encoders.matrices import RowReceiver, vectors_of
 from latechunk_integrations.encoders.served import ServedContract, resolve_served_pooling
 from latechunk_integrations.encoders.server import ServerEncoder, refuse_local_options
 from latechunk_integrations.encoders.tei_tokenizer import TeiTokenizer
+from latechunk_integrations.encoders.text_memory import TextMemory
 from latechunk_integrations.errors import (
     ContractError,
     OptionError,
     RequestRefusedError,
     ServerAnswerError,
+    ServerError,
 )
 from latechunk_integrations.options import LateChunkOptions
 
@@ -122,6 +124,9 @@ class TeiEncoder(ServerEncoder):
         mode = self.contract.pooling_mode
         self.pooling = resolve_served_pooling(options.pooling, mode, info.model)
         self._check_heads(matrix)
+        # Forget the probes; note what stands in front of every window, to be found by itself.
+        self.tokenizer.memory = TextMemory()
+        self.tokenizer.tokenize([self.document_prompt.rstrip()], "")
         identity = [info.model, info.revision, info.dtype, self.header_separator]
         contract = json.dumps([identity, self.contract.to_dict()], sort_keys=True)
         self.fingerprint = hashlib.sha256(contract.encode()).hexdigest()[:32]
@@ -190,15 +195,15 @@ class TeiEncoder(ServerEncoder):
         for join in ("".join, _spaced):
             left = [row for row in range(len(rows)) if row not in inputs]
             texts = [join(parts[row]) for row in left]
-            read = self.tokenizer.ids_of(texts, special=True)
+            read = self._read(texts, left, special=True)
             inputs |= {
                 row: text
                 for row, text, ids in zip(left, texts, read, strict=True)
                 if np.array_equal(ids, rows[row])
             }
         left = [row for row in range(len(rows)) if row not in inputs]
-        decoded = self._decode([rows[row] for row in left])
-        for row, ids in zip(left, self.tokenizer.ids_of(decoded, special=False), strict=True):
+        decoded = self._decode(rows, left)
+        for row, ids in zip(left, self._read(decoded, left, special=False), strict=True):
             if not np.array_equal(ids, rows[row]):
                 raise ServerAnswerError(
                     f"the server reads a window of {len(rows[row])} tokens as other tokens than "
@@ -210,8 +215,16 @@ class TeiEncoder(ServerEncoder):
             inputs[row] = rows[row]
         return [inputs[row] for row in range(len(rows))]
 
-    def _decode(self, rows: Sequence[list[int]]) -> list[str]:
-        """The texts that the server makes of ids before it reads them."""
+    def _read(self, texts: list[str], rows: list[int], *, special: bool) -> list[NDArray[np.int32]]:
+        """The ids of the texts that stand for these rows."""
+        try:
+            return self.tokenizer.ids_of(texts, special=special)
+        except ServerError as error:
+            error.row = rows[error.row or 0]
+            raise
+
+    def _decode(self, rows: Sequence[list[int]], wanted: list[int]) -> list[str]:
+        """The texts that the server makes of the ids of these rows before it reads them."""
 
         def check(answer: Any) -> str:
             (text,) = answer
@@ -220,7 +233,8 @@ class TeiEncoder(ServerEncoder):
             return text
 
         calls = (
-            json_call("/decode", {"ids": ids, "skip_special_tokens": False}, check) for ids in rows
+            json_call("/decode", {"ids": rows[row], "skip_special_tokens": False}, check, row=row)
+            for row in wanted
         )
         return list(self.client.run_all(calls))
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +11,14 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.encoders.base import TokenizedText
 from latechunk_integrations.encoders.http import Call, HttpClient, json_call
+from latechunk_integrations.encoders.text_memory import TextMemory
 from latechunk_integrations.encoders.tokenization import OffsetTokenizer, TokenPiece
 from latechunk_integrations.errors import ContractError, OffsetsError, ServerAnswerError
 
-__all__ = ["TeiTokenizer", "TextMemory"]
+__all__ = ["TeiTokenizer"]
 
 # Far below the two megabytes that the server takes in a request.
 _REQUEST_CHARS = 131_072
-_MEMORY_CHARS = 1 << 23
 # Three bytes for each of the first two characters: it tells byte from code point offsets.
 _UNIT_PROBE = "日本 a"
 
@@ -65,20 +63,28 @@ class TeiTokenizer(OffsetTokenizer):
         """Token ids, offsets and edges of each text behind the prompt."""
         # A space behind the prompt goes with the text: a header may come between them, and no
         # text reads as a lone space before a word.
-        bare, n_gap = prompt.rstrip(), len(prompt) - len(prompt.rstrip())
-        tokenized = super().tokenize([prompt[len(bare) :] + text for text in texts], bare)
+        bare, gap = _split_gap(prompt)
+        texts = [gap + text for text in texts]
+        tokenized = super().tokenize(texts, bare)
+        for text, one in zip(texts, tokenized, strict=True):
+            self.memory.add(text, one.ids, one.offsets)
         return [
-            _with_edges(one, text, n_gap, 0) for one, text in zip(tokenized, texts, strict=True)
+            _with_edges(one, text[len(gap) :], len(gap), 0)
+            for one, text in zip(tokenized, texts, strict=True)
         ]
 
     def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
         """The same for one text of any length, piece by piece."""
-        bare, n_gap = prompt.rstrip(), len(prompt) - len(prompt.rstrip())
+        bare, gap = _split_gap(prompt)
         last = 0
-        for piece in super().tokenize_pieces(prompt[len(bare) :] + text, bare):
-            moved = _with_edges(piece, text, n_gap, last)
+        ids, offsets = [], []
+        for piece in super().tokenize_pieces(gap + text, bare):
+            ids.append(piece.ids)
+            offsets.append(piece.offsets)
+            moved = _with_edges(piece, text, len(gap), last)
             yield moved
             last = int(moved.offsets[-1, 1]) if len(moved.offsets) else last
+        self.memory.add(gap + text, np.concatenate(ids), np.concatenate(offsets))
 
     def ids_of(self, texts: Sequence[str], *, special: bool) -> list[NDArray[np.int32]]:
         """Token ids of texts as the server would read them."""
@@ -117,7 +123,6 @@ class TeiTokenizer(OffsetTokenizer):
             starts_word = np.zeros(len(ids), np.int64)
             starts_word[_edges(text, offsets, 0)] = 1
             pieces.append(TokenPiece(ids, offsets, np.cumsum(starts_word)))
-            self.memory.add(text, ids, offsets)
         return pieces
 
     def _ask(
@@ -204,6 +209,11 @@ def _ids(tokens: list[dict[str, Any]]) -> NDArray[np.int32]:
     return np.array([token["id"] for token in tokens], dtype=np.int32)
 
 
+def _split_gap(prompt: str) -> tuple[str, str]:
+    bare = prompt.rstrip()
+    return bare, prompt[len(bare) :]
+
+
 def _with_edges(one: TokenizedText, text: str, n_gap: int, last: int) -> TokenizedText:
     offsets = np.maximum(one.offsets - np.int32(n_gap), 0)
     return replace(one, offsets=offsets, edges=_edges(text, offsets, last))
@@ -225,85 +235,3 @@ def _edges(text: str, offsets: NDArray[np.int32], last: int) -> NDArray[np.int64
     at = np.flatnonzero(inner)
     kept = [i for i in at.tolist() if text[ends[i]] == " " and not text[ends[i] - 1].isspace()]
     return np.array(kept, dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class _Source:
-    text: str
-    ids: NDArray[np.int32]
-    offsets: NDArray[np.int32]
-
-
-class TextMemory:
-    """Texts read lately, to write token ids as text again.
-
-    What it gives is a proposal: a caller asks the server whether it reads it as these tokens.
-
-    Args:
-        max_chars: Bound on the texts that are kept; the oldest go.
-    """
-
-    def __init__(self, max_chars: int = _MEMORY_CHARS) -> None:
-        self._max_chars = max_chars
-        self._sources: OrderedDict[str, _Source] = OrderedDict()
-        self._n_chars = 0
-        self._lock = threading.Lock()
-
-    def __reduce__(self) -> tuple[Callable[..., TextMemory], tuple[int]]:
-        """A copy elsewhere remembers nothing."""
-        return TextMemory, (self._max_chars,)
-
-    def add(self, text: str, ids: NDArray[np.int32], offsets: NDArray[np.int32]) -> None:
-        """Note a text and its tokens."""
-        if not len(ids):
-            return
-        with self._lock:
-            if text not in self._sources:
-                self._n_chars += len(text)
-            self._sources[text] = _Source(text, ids, offsets)
-            self._sources.move_to_end(text)
-            while self._n_chars > self._max_chars and len(self._sources) > 1:
-                _, oldest = self._sources.popitem(last=False)
-                self._n_chars -= len(oldest.text)
-
-    def parts_of(self, ids: NDArray[np.int32]) -> list[str]:
-        """Parts of texts that together read as these tokens, or seem to; none if none do."""
-        with self._lock:
-            sources = list(reversed(self._sources.values()))
-        parts: list[str] = []
-        at = 0
-        while at < len(ids):
-            best, n_best, start = None, 0, 0
-            for source in sources:
-                n_found, found = _longest(source.ids, ids[at:])
-                if n_found > n_best:
-                    best, n_best, start = source, n_found, found
-                if at + n_best == len(ids):
-                    break
-            if best is None:
-                return []
-            parts.append(_slice(best, start, start + n_best))
-            at += n_best
-        return parts
-
-
-def _longest(source: NDArray[np.int32], wanted: NDArray[np.int32]) -> tuple[int, int]:
-    """Length and place of the longest run in the source that ``wanted`` begins with."""
-    best, place = 0, 0
-    for start in np.flatnonzero(source == wanted[0]).tolist():
-        n = min(len(source) - start, len(wanted))
-        if n <= best or source[start + best] != wanted[best]:
-            continue
-        different = np.flatnonzero(source[start : start + n] != wanted[:n])
-        length = int(different[0]) if len(different) else n
-        if length > best:
-            best, place = length, start
-    return best, place
-
-
-def _slice(source: _Source, start: int, end: int) -> str:
-    """The text of tokens, with the white space before them and, at the end, all that is left."""
-    # A mark that SentencePiece puts in front has the range of the first character.
-    first = int(min(source.offsets[start - 1, 1], source.offsets[start, 0])) if start else 0
-    last = len(source.text) if end == len(source.ids) else int(source.offsets[end - 1, 1])
-    return source.text[first:last]

@@ -366,6 +366,19 @@ def test_a_failure_that_stays_names_the_parent_among_several(
     assert caught.value.parent_id == texts[1]
 
 
+def test_a_failure_while_a_window_is_checked_names_its_parent(wordpiece: Placed) -> None:
+    engine = wordpiece.remote("tei", max_retries=0)
+    server = wordpiece.servers["tei"]
+    broken = Fault(path="/tokenize", rewrite=lambda body: body[:-1])
+    # The first request reads the texts; of those that ask for windows, the second breaks.
+    server.faults = [replace(broken, rewrite=None), replace(broken, rewrite=None), broken]
+    parents = [Parent(f"City number {n}.", [Span(0, 4)], id=f"parent {n}") for n in range(6)]
+    with pytest.raises(ServerAnswerError) as caught:
+        engine.embed(parents)
+    assert caught.value.parent_id in {one.id for one in parents}
+    assert not server.faults
+
+
 @pytest.mark.parametrize("path", ["/tokenize", "/embed"])
 @pytest.mark.parametrize(
     "fault",

@@ -1,0 +1,57 @@
+"""Token ids are written as the texts that they were read from."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latechunk_integrations.encoders.text_memory import TextMemory
+
+_WORDS: dict[str, int] = {}
+
+
+def _read(text: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """One token for each word, with its place."""
+    ids, offsets, at = [], [], 0
+    for word in text.split(" "):
+        if word:
+            ids.append(_WORDS.setdefault(word, len(_WORDS)))
+            offsets.append((at, at + len(word)))
+        at += len(word) + 1
+    return np.array(ids, np.int32), np.array(offsets, np.int32)
+
+
+def _memory(*texts: str, max_chars: int = 1_000) -> TextMemory:
+    memory = TextMemory(max_chars)
+    for text in texts:
+        memory.add(text, *_read(text))
+    return memory
+
+
+def test_windows_are_written_with_the_white_space_of_their_text() -> None:
+    text = "a b  c d e f g h i j k l"
+    memory = _memory("passage:", "Title\n\n", text, "a b x")
+    assert memory.parts_of(_read("passage: Title\n\n a b c")[0]) == [
+        "passage:",
+        "Title\n\n",
+        "a b  c",
+    ]
+    assert memory.parts_of(_read("passage: a b i j k")[0]) == ["passage:", "a b", " i j k"]
+    assert memory.parts_of(_read("e f g")[0]) == [" e f g"]
+    assert memory.parts_of(_read("a b x")[0]) == ["a b x"]
+
+
+def test_what_was_never_read_is_not_made_up() -> None:
+    assert _memory("a b c").parts_of(_read("a b unknown")[0]) == []
+    assert _memory().parts_of(_read("a")[0]) == []
+    assert _memory("a b c").parts_of(np.zeros(0, np.int32)) == []
+
+
+def test_the_oldest_texts_go_when_it_is_full_and_a_copy_starts_empty() -> None:
+    memory = _memory("a b c", "d e f", "a b c", "g h i", max_chars=10)
+    assert memory.parts_of(_read("d e f")[0]) == []
+    assert memory.parts_of(_read("a b c")[0]) == ["a b c"]
+    assert memory.parts_of(_read("g h i")[0]) == ["g h i"]
+    assert pickle.loads(pickle.dumps(memory)).parts_of(_read("a b c")[0]) == []
