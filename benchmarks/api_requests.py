@@ -19,6 +19,7 @@ from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
 from latechunk_integrations.encoders.base import Reading
 from latechunk_integrations.encoders.chunk_api import ChunkApiEncoder
 from latechunk_integrations.encoders.registry import load_encoder
+from latechunk_integrations.errors import RequestRefusedError
 
 _MODELS = {
     "jina": "jina-embeddings-v3",
@@ -28,7 +29,7 @@ _MODELS = {
 _WORDS = "the city of a river and its people in which they were born with water from mountains"
 _CHUNK_WORDS = 200
 # Planned at this size and scaled up.
-_PLANNED = 200_000
+_PLANNED = 100_000
 _TOKENS = 1_000_000
 # Parents of so many words, which are as many tokens: a page, a report, a book.
 _PARENTS = {"page": 1_000, "report": 12_000, "book": 100_000}
@@ -73,10 +74,13 @@ def _count(encoder: str, n_words: int, configuration: dict[str, Any]) -> tuple[i
         documents: Sequence[Sequence[str]], reading: Reading, *, parent_id: str | None
     ) -> Future[list[NDArray[np.float32]]]:
         del reading, parent_id
-        sent[0] += 1
-        flat = [element for elements in documents for element in elements]
-        sent[1] += sum(most for _, most in exact.count_tokens(flat))
         future: Future[list[NDArray[np.float32]]] = Future()
+        sent[0] += 1
+        counts = [sum(n for n, _ in exact.count_tokens(elements)) for elements in documents]
+        if max(counts) > loaded.limits.document_tokens:
+            future.set_exception(RequestRefusedError("it exceeds the maximum length in tokens"))
+            return future
+        sent[1] += sum(counts)
         width = loaded.dimensions
         future.set_result([np.ones((len(one), width), np.float32) for one in documents])
         return future

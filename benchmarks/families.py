@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, ModernBertConfig, ModernBertModel
 from transformers.models.nomic_bert import NomicBertConfig, NomicBertModel
 
 from benchmarks.harness import minilm
+from tests.encoders.jina_v2.published import published_config, random_weights, save_checkpoint
 
 _WIDTH = 384
 _LAYERS = 6
@@ -46,13 +47,27 @@ def _modern() -> torch.nn.Module:
     )
 
 
+def _jina(folder: Path) -> str:
+    width = {"hidden_size": _WIDTH, "intermediate_size": 1_536}
+    config = published_config(
+        num_hidden_layers=_LAYERS, num_attention_heads=6, vocab_size=30_522, **width
+    )
+    path = save_checkpoint(folder / "model", config, random_weights(config))
+    _tokenizer().save_pretrained(path)
+    return str(path)
+
+
+def _tokenizer() -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(minilm())
+    tokenizer.model_max_length = _WINDOW
+    return tokenizer
+
+
 def _saved(build: Callable[[], torch.nn.Module], folder: Path) -> str:
     torch.manual_seed(0)
     raw = folder / "transformer"
     build().save_pretrained(raw)  # type: ignore[operator]  # a PreTrainedModel
-    tokenizer = AutoTokenizer.from_pretrained(minilm())
-    tokenizer.model_max_length = _WINDOW
-    tokenizer.save_pretrained(raw)
+    _tokenizer().save_pretrained(raw)
     model = SentenceTransformer(modules=[Transformer(str(raw)), Pooling(_WIDTH, "mean")])
     model.max_seq_length = _WINDOW
     model.save(str(folder / "model"), create_model_card=False)
@@ -63,5 +78,6 @@ FAMILIES: dict[str, Callable[[Path], str]] = {
     "minilm": lambda _: minilm(),
     "nomic_bert": partial(_saved, _nomic),
     "modernbert": partial(_saved, _modern),
+    "jina_v2": _jina,
 }
 """From a name to a function that makes the model in a folder and gives its path."""

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks.memory import MIB, PeakMemory
+from benchmarks.harness import MIB, PeakMemory
 
 # What the engine sends through a model on a CPU at once; a longer window goes alone.
 BATCH_TOKENS = 2_048

@@ -81,16 +81,13 @@ def measure(path: str, case: Case, dtype: str, rounds: int) -> tuple[Any, ...]:
     recorder = Recorder(encoder)
     engine.embed(parents)
     batches = recorder.stop()
-    transformer = model.transformers_model
 
     @torch.inference_mode()
     def bare() -> None:
         for ids, lengths in batches:
-            mask = torch.from_numpy((np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64))
-            transformer(
-                input_ids=torch.from_numpy(ids).to(model.device),
-                attention_mask=mask.to(model.device),
-            )
+            mask = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64)
+            features = {"input_ids": ids, "attention_mask": mask}
+            model[0]({k: torch.from_numpy(v).to(model.device) for k, v in features.items()})
 
     times = seconds_in_turns(
         {

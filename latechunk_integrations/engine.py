@@ -169,6 +169,12 @@ class LateChunkEngine:
         used = {} if self._chunk_flow is None else self._chunk_flow.usage
         return {**used, **self._stats.to_dict()}
 
+    def close(self) -> None:
+        """Close what the encoder holds open, such as connections; a later call opens it anew."""
+        close = getattr(self._encoder, "close", None)
+        if close is not None:
+            close()
+
     def embed(
         self, parents: Sequence[Parent], *, show_progress: bool = False
     ) -> list[ChunkVectors]:

@@ -4,7 +4,8 @@ from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.ray_dataset import embed_dataset
 from latechunk_integrations.bulk.ray_writer import write_chunks
 from latechunk_integrations.bulk.rows import Columns, Document
-from latechunk_integrations.bulk.run import IndexSettings, IndexSummary, index
+from latechunk_integrations.bulk.run import index
+from latechunk_integrations.bulk.settings import IndexSettings, IndexSummary
 
 __all__ = [
     "Chunking",

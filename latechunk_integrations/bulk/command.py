@@ -10,7 +10,8 @@ import typer
 
 from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.rows import Columns
-from latechunk_integrations.bulk.run import IndexSettings, IndexSummary, index
+from latechunk_integrations.bulk.run import index
+from latechunk_integrations.bulk.settings import IndexSettings, IndexSummary
 from latechunk_integrations.errors import LateChunkError, OptionError
 from latechunk_integrations.options import LateChunkOptions
 

@@ -16,12 +16,13 @@ class DeadLetters:
     """Follows the checkpoint, which is the truth: each failed document stands here once.
 
     Args:
-        path: The file.
+        path: The file; its folder is made if need be.
         failures: What has failed so far.
     """
 
     def __init__(self, path: Path, failures: Iterable[Failure]) -> None:
         self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.write(failures)
 
     def write(self, failures: Iterable[Failure]) -> None:

@@ -65,7 +65,7 @@ class DocumentEmbedder:
         Raises:
             ModelError: The model cannot be used at all.
             OptionError: An option is impossible for every document.
-        ServerError: A model server does not answer, or not as it should.
+            ServerError: A model server does not answer, or not as it should.
         """
         outcomes: dict[int, Outcome] = {}
         tasks: list[_Task] = []

@@ -4,103 +4,31 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm.auto import tqdm
 
 from latechunk_integrations.bulk.checkpoint import Checkpoint
-from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.dead_letters import DeadLetters
 from latechunk_integrations.bulk.embedder import DocumentEmbedder, Outcome
 from latechunk_integrations.bulk.ray_pool import RayPool
-from latechunk_integrations.bulk.rows import Columns, Document, DocumentRows, Failure
+from latechunk_integrations.bulk.rows import Document, DocumentRows, Failure
+from latechunk_integrations.bulk.settings import IndexSettings, IndexSummary
 from latechunk_integrations.bulk.sources import FileSource
 from latechunk_integrations.bulk.targets import Target
 from latechunk_integrations.bulk.writers.base import Writer
 from latechunk_integrations.engine import shared_engine
-from latechunk_integrations.errors import CheckpointError, InputError, LateChunkError, OptionError
+from latechunk_integrations.errors import CheckpointError, InputError, LateChunkError
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["IndexSettings", "IndexSummary", "index"]
+__all__ = ["index"]
 
 logger = logging.getLogger(__name__)
 
 _DEAD_LETTERS = "dead-letters.jsonl"
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexSettings:
-    """What a run may be told besides source, target, options and checkpoint.
-
-    Args:
-        chunking: The splitter.
-        columns: Where records keep their document.
-        ray: Embed in Ray actors; otherwise in this process.
-        concurrency: Number of actors.
-        num_cpus: Cores of each actor, which are also its threads.
-        num_gpus: Accelerators of each actor.
-        reproducible: Embed each document by itself, see `DocumentEmbedder`.
-        restart: Forget what the checkpoint holds.
-        prune: Remove documents from the target that the source no longer has.
-        dead_letters: Where failed documents are listed; ``None``: in the checkpoint's folder.
-        batch_documents: Documents that are written and noted together, at most.
-        batch_chars: Characters of these, about.
-        show_progress: Show a progress bar over documents.
-
-    Raises:
-        OptionError: A number is less than 1.
-    """
-
-    chunking: Chunking = field(default_factory=Chunking)
-    columns: Columns = field(default_factory=Columns)
-    ray: bool = False
-    concurrency: int = 1
-    num_cpus: float = 1
-    num_gpus: float = 0
-    reproducible: bool = True
-    restart: bool = False
-    prune: bool = False
-    dead_letters: Path | None = None
-    batch_documents: int = 64
-    batch_chars: int = 1 << 18
-    show_progress: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        for name in ("concurrency", "batch_documents", "batch_chars"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.concurrency > 1 and not self.ray:
-            raise OptionError("concurrency is a number of Ray actors: it needs ray")
-
-
-@dataclass
-class IndexSummary:
-    """What a run has done, in documents but for ``n_chunks``.
-
-    Args:
-        dead_letters: Where failed documents are listed.
-        n_documents: Embedded and written in this run.
-        n_chunks: Their chunks.
-        n_unchanged: Finished before, and left as they were.
-        n_skipped: Embedded in this run to nothing, under ``fallback="skip"``.
-        n_failed: Listed among the dead letters, those of former runs included.
-        n_removed: Taken out of the target, under ``prune``.
-        seconds: How long it took.
-    """
-
-    dead_letters: Path
-    n_documents: int = 0
-    n_chunks: int = 0
-    n_unchanged: int = 0
-    n_skipped: int = 0
-    n_failed: int = 0
-    n_removed: int = 0
-    seconds: float = 0.0
 
 
 class _Embedder(Protocol):
@@ -293,12 +221,12 @@ class _Run:
 
     def _purge(self) -> None:
         """Take rows of former versions out of files."""
-        stale = sorted(self._checkpoint.stale_parts)
-        versions: Mapping[str, str] = (
-            {name: version for name, (version, *_) in self._checkpoint.finished.items()}
-            if stale
-            else {}
-        )
-        for part in stale:
+        # By part, not by version alone: a document that was changed back has the same version in
+        # its former part and in its present one.
+        kept: dict[str, dict[str, str]] = {part: {} for part in self._checkpoint.stale_parts}
+        for name, (version, part, _) in self._checkpoint.finished.items():
+            if part in kept:
+                kept[part][name] = version
+        for part, versions in sorted(kept.items()):
             self._writer.purge(part, versions)
             self._checkpoint.purged([part])

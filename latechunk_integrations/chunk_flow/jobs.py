@@ -29,6 +29,7 @@ class ChunkJob:
         late: Weighted sums of the late pass, a row for each unique span.
         alone: The same of the standalone pass; rows that it does not hold have no weight.
         header: Weighted sums of the header's own vector, one row.
+        front: The header, as much of it as there is room for; None: not looked at yet.
         skipped: The parent is left out.
         windowed: The parent, or a chunk of it, was divided.
         n_windows: Documents that the late pass took.
@@ -42,6 +43,7 @@ class ChunkJob:
     late: SumTable | None = None
     alone: SumTable | None = None
     header: SumTable | None = None
+    front: str | None = None
     skipped: bool = False
     windowed: bool = False
     n_windows: int = 0

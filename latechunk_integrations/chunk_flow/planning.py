@@ -120,15 +120,13 @@ class ChunkPlanner:
                 f"{reason}",
                 parent_id=source.job.parent.id,
             )
-        pieces: Sequence[Piece] = document.pieces
-        if len(pieces) == 1:
-            pieces = self._parts(source, pieces[0], room - self._build.most(source.header))
         if source.is_late:
             source.job.n_windows -= 1
-            yield from self._grouped(source, pieces, room)
-        else:
-            for piece in pieces:
-                yield self._build.build(source, [piece], room)
+            yield from self._grouped(source, document.pieces, room)
+            return
+        own_room = room - self._build.most(source.header)
+        for piece in self._parts(source, document.pieces[0], own_room):
+            yield self._build.build(source, [piece], room)
 
     def _late(self, job: ChunkJob, blank: Sequence[int]) -> Iterator[Document]:
         """The late pass, or what the options put in its place."""
@@ -196,17 +194,9 @@ class ChunkPlanner:
         """Overlapping documents of pieces that do not fit one; those without chunk are left out."""
         job, text = source.job, source.text
         preamble = self._preamble(source, room)
-        first = room - self._build.most(source.header)
-        later = first - self._build.most(preamble)
-        fine: list[Piece] = []
-        for piece in pieces:
-            if piece.row == CONTEXT:
-                size = min(_CONTEXT_TOKENS, max(1, later // 4))
-                fine.extend(cut_piece(text, piece, size, self._build.most))
-            elif self._build.least(text[piece.start : piece.end]) > later:
-                fine.extend(self._parts(source, piece, later))
-            else:
-                fine.append(piece)
+        later = room - self._build.most(source.header) - self._build.most(preamble)
+        first = later if pieces[0].start else later + self._build.most(preamble)
+        fine = list(self._divided(source, pieces, later))
         sizes = self._build.sizes([text[piece.start : piece.end] for piece in fine])
         rooms = Rooms(first, later, self._overlap(job, later), self._most_elements)
         groups = group_pieces(sizes, rooms)
@@ -217,6 +207,19 @@ class ChunkPlanner:
                 continue
             job.n_windows += 1
             yield self._build.build(source, group, room, preamble[: group[0].start])
+
+    def _divided(self, source: Source, pieces: Sequence[Piece], room: int) -> Iterator[Piece]:
+        """Pieces with context in small parts, and chunks that surely do not fit in parts too."""
+        # A chunk that is refused although it is alone does not fit, whatever was estimated.
+        measure = self._build.most if len(pieces) == 1 else self._build.least
+        for piece in pieces:
+            if piece.row == CONTEXT:
+                size = min(_CONTEXT_TOKENS, max(1, room // 4))
+                yield from cut_piece(source.text, piece, size, self._build.most)
+            elif measure(source.text[piece.start : piece.end]) > room:
+                yield from self._parts(source, piece, room)
+            else:
+                yield piece
 
     def _alone(self, job: ChunkJob, rows: Sequence[int]) -> Iterator[Document]:
         """The standalone documents of some chunks."""
@@ -251,11 +254,12 @@ class ChunkPlanner:
 
     def _header(self, job: ChunkJob) -> str:
         """The header, or as much of it as leaves half of a document to the text."""
-        header = job.parent.header.strip()
-        kept = self._build.clip(header, self._room // 2)
-        if kept != header:
-            self._report_cut("header", job)
-        return kept
+        if job.front is None:
+            header = job.parent.header.strip()
+            job.front = self._build.clip(header, self._room // 2)
+            if job.front != header:
+                self._report_cut("header", job)
+        return job.front
 
     def _preamble(self, source: Source, room: int) -> str:
         """The beginning of the parent's text, for its later documents."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,15 @@ __all__ = ["Requests"]
 # Requests that wait for a slot, so that a slow answer at the front holds up nobody.
 _AHEAD = 2
 _NAMED_PARENTS = 3
+
+
+@dataclass
+class _Pack:
+    """Documents of a request that may still grow."""
+
+    documents: list[Document] = field(default_factory=list)
+    n_elements: int = 0
+    n_tokens: int = 0
 
 
 class Requests:
@@ -34,7 +45,7 @@ class Requests:
     def __init__(self, encoder: ChunkEncoder, planner: ChunkPlanner) -> None:
         self._encoder = encoder
         self._planner = planner
-        self._packs: dict[Reading, list[Document]] = {"chunks": [], "alone": [], "query": []}
+        self._packs: dict[Reading, _Pack] = {reading: _Pack() for reading in get_args(Reading)}
         self._in_flight: deque[tuple[Future[list[NDArray[np.float32]]], list[Document]]] = deque()
 
     def add(self, document: Document) -> None:
@@ -75,25 +86,26 @@ class Requests:
 
     def _pack(self, document: Document) -> None:
         document.source.job.n_open += 1
-        pack = self._packs[document.reading]
-        if pack and not self._fits([*pack, document]):
+        if not self._fits(document):
             self._send_pack(document.reading)
-        self._packs[document.reading].append(document)
+        pack = self._packs[document.reading]
+        pack.documents.append(document)
+        pack.n_elements += len(document.elements)
+        pack.n_tokens += document.n_tokens
 
-    def _fits(self, documents: Sequence[Document]) -> bool:
-        limits = self._encoder.limits
-        reading = documents[0].reading
-        most = limits.request_documents if reading == "chunks" else limits.request_texts
+    def _fits(self, document: Document) -> bool:
+        limits, pack = self._encoder.limits, self._packs[document.reading]
+        most = limits.request_documents if document.reading == "chunks" else limits.request_texts
         return (
-            len(documents) <= most
-            and sum(len(one.elements) for one in documents) <= limits.request_elements
-            and sum(one.n_tokens for one in documents) <= limits.request_tokens
+            len(pack.documents) < most
+            and pack.n_elements + len(document.elements) <= limits.request_elements
+            and pack.n_tokens + document.n_tokens <= limits.request_tokens
         )
 
     def _send_pack(self, reading: Reading) -> None:
-        pack, self._packs[reading] = self._packs[reading], []
-        if pack:
-            self._send(pack)
+        pack, self._packs[reading] = self._packs[reading], _Pack()
+        if pack.documents:
+            self._send(pack.documents)
 
     def _send(self, documents: list[Document]) -> None:
         future = self._encoder.submit(

@@ -32,7 +32,8 @@ def allow_unpadded(model: SentenceTransformer) -> None:
     """
     transformer: Any = model[0]
     fits = model.device.type == "cuda" and model.dtype in _HALF and is_flash_attn_2_available()
-    if not fits or not getattr(transformer.model, "_supports_flash_attn", False):
+    inner = getattr(transformer, "model", None)
+    if not fits or not getattr(inner, "_supports_flash_attn", False):
         return
     try:
         transformer.model.set_attn_implementation("flash_attention_2")

@@ -77,7 +77,6 @@ class VllmEncoder(IdServerEncoder):
         """
         if np.allclose(np.linalg.norm(matrix, axis=1), 1.0, atol=_UNIT_TOLERANCE):
             raise ContractError(
-                "the server gives every token embedding unit length, and does not know "
-                "use_activation=false: take a newer vLLM, or start it with --pooler-config "
-                "'{\"use_activation\": false}'"
+                "the server gives every token embedding unit length and does not know "
+                "use_activation=false; take a newer vLLM"
             )

@@ -137,6 +137,24 @@ def test_a_changed_document_replaces_its_chunks_and_leaves_no_orphans(
     assert without_hashes(indexing.rows()) == expected(tiny_engine, corpus)
 
 
+def test_a_document_changed_back_after_a_kill_is_not_doubled(
+    indexing: Indexing, tiny_engine: LateChunkEngine
+) -> None:
+    """Its present version stands in a former part too, which was not cleared yet."""
+    first = documents(3)
+
+    def killed() -> Iterator[Document]:
+        yield document(0, "Another text, for a moment.")
+        yield from first[1:]
+        raise KilledError
+
+    indexing(first)
+    with pytest.raises(KilledError):
+        indexing(killed(), batch_documents=1)
+    indexing(first)
+    assert without_hashes(indexing.rows()) == expected(tiny_engine, first)
+
+
 def test_a_document_that_fails_is_listed_and_the_others_are_done(
     indexing: Indexing, tiny_engine: LateChunkEngine
 ) -> None:
@@ -209,10 +227,7 @@ def test_killed_ten_times_every_chunk_stands_there_once(
     corpus = documents(14)
     n_killed = 0
     while n_killed < 10:
-        corpus[rng.randrange(14)] = document(rng.randrange(14, 99))  # the source goes on changing
-        corpus = list({each.id: each for each in corpus}.values())
-        corpus += documents(14)[: 14 - len(corpus)]
-        corpus = list({each.id: each for each in corpus}.values())
+        corpus = _changed(corpus, rng)
         with monkeypatch.context() as patch:
             _die_somewhere(patch, rng)
             try:
@@ -222,6 +237,19 @@ def test_killed_ten_times_every_chunk_stands_there_once(
         _cut_last_line(indexing.folder / "checkpoint" / "finished.jsonl", rng)
     indexing(corpus, prune=True)
     assert without_hashes(indexing.rows()) == expected(tiny_engine, corpus)
+
+
+def _changed(corpus: list[Document], rng: random.Random) -> list[Document]:
+    """Documents come, go, change and change back."""
+    by_id = {each.id: each for each in corpus}
+    for number in rng.sample(range(18), 3):
+        first = document(number)
+        now = by_id.pop(first.id, None)
+        if now != first:
+            by_id[first.id] = first
+        elif rng.random() < 0.7:
+            by_id[first.id] = document(number, f"Number {number} says something else.")
+    return list(by_id.values())
 
 
 def _dying(corpus: list[Document], rng: random.Random) -> Iterator[Document]:

@@ -275,6 +275,14 @@ def test_an_answer_is_counted_as_it_is_billed(api_server: LoopbackServer, api: s
     assert (stats["parents"], stats["chunks"]) == (2, 6)
 
 
+def test_a_closed_engine_opens_again(api_server: LoopbackServer, api: str) -> None:
+    engine = api_engine(api_server, api)
+    right = _vectors(engine)
+    engine.close()
+    assert np.array_equal(_vectors(engine), right)
+    assert api_server.n_connections >= 2
+
+
 def test_the_same_model_and_options_have_one_fingerprint(
     api_server: LoopbackServer, api: str
 ) -> None:
