@@ -74,9 +74,13 @@ class WindowRunner:
                 continue
             batches.popleft()
             # A GPU computes the batch just launched while the sums of the one before come in.
+            # What is there already is taken at once: kept, it would lie between large buffers.
             if under_way is not None:
                 under_way.collect()
             under_way = launched
+            if not launched.sums.under_way:
+                launched.collect()
+                under_way = None
         if under_way is not None:
             under_way.collect()
         self._stats.count("windows", len(windows))

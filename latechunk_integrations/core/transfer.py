@@ -44,6 +44,11 @@ class HostCopy:
         # The allocator must not hand its memory on before the other stream has read it.
         tensor.record_stream(stream)
 
+    @property
+    def under_way(self) -> bool:
+        """Whether the copy may still be going on."""
+        return self._copied is not None
+
     def numpy(self) -> NDArray[np.float32]:
         """The values, once they have arrived."""
         if self._copied is not None:
