@@ -54,9 +54,9 @@ ALGORITHM_VERSION = 1
 _BLOCK_BATCHES = 16
 # Rows that pass through the heads at once.
 _FINISH_ROWS = 1_024
-# Options that change how the work is done but not its result.
+# Options that change how the work is done but not its result, or that the encoder answers for.
 _NEUTRAL_OPTIONS = (
-    *("model", "device", "revision", "trust_remote_code", "batch_tokens", "strict"),
+    *("model", "device", "dtype", "revision", "trust_remote_code", "batch_tokens", "strict"),
     *("encoder", *TRANSPORT_OPTIONS),
 )
 

@@ -407,12 +407,16 @@ def test_impossible_sizes_are_refused(tiny_model_path: Path) -> None:
 
 
 def test_equal_engines_have_equal_fingerprints(tiny_model_paths: dict[str, Path]) -> None:
-    def fingerprint(family: str = "wordpiece", **options: Any) -> str:
+    def fingerprint(family: str = "wordpiece", dtype: str = "float32", **options: Any) -> str:
         path = str(tiny_model_paths[family])
-        return LateChunkEngine.from_pretrained(path, dtype="float32", **options).fingerprint
+        return LateChunkEngine.from_pretrained(path, dtype=dtype, **options).fingerprint
 
     assert fingerprint() == fingerprint(batch_tokens=77)
     assert len({fingerprint(), fingerprint("unigram"), fingerprint(max_tokens=32)}) == 3
+    # What "auto" stands for is another dtype on another machine, and so are the vectors.
+    by_dtype = {name: fingerprint(dtype=name) for name in ("float32", "bfloat16")}
+    assert by_dtype["float32"] != by_dtype["bfloat16"]
+    assert fingerprint(dtype="auto") in by_dtype.values()
 
 
 def test_auto_dtype_loads_and_stays_close_to_float32(

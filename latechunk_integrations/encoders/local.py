@@ -114,7 +114,9 @@ class LocalEncoder:
         self._heads = [copy.deepcopy(module).float() for module in modules[at + 1 :]]
         self._headers: dict[str, NDArray[np.int32]] = {}
         self._lock = threading.Lock()
-        self.fingerprint = _digest([identity, json.dumps(self.contract.to_dict(), sort_keys=True)])
+        contract = json.dumps(self.contract.to_dict(), sort_keys=True)
+        # Not the option: what "auto" stands for differs from one machine to the next.
+        self.fingerprint = _digest([identity, contract, str(self.dtype)])
 
     @classmethod
     def load(cls, options: LateChunkOptions) -> LocalEncoder:
