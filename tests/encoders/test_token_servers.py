@@ -410,9 +410,10 @@ def test_offsets_outside_of_the_text_are_an_error(wordpiece: Placed) -> None:
     def far(body: Any) -> Any:
         return [[{**token, "stop": 10_000} for token in tokens] for tokens in body]
 
+    engine = wordpiece.remote("tei")
     wordpiece.servers["tei"].faults = [Fault(path="/tokenize", rewrite=far)]
     with pytest.raises(OffsetsError):
-        wordpiece.remote("tei").embed([parent("Berlin – a city.")])
+        engine.embed([parent("Berlin – a city.")])
 
 
 @pytest.mark.rule(6)

@@ -52,7 +52,7 @@ class TinyReader:
             ]
             inside += [0] if index == 0 else []
             inside += [len(hidden) - 1] if index == len(elements) - 1 else []
-            rows.append(hidden[inside].mean(axis=0))
+            rows.append(_mean(hidden[inside]))
         return np.array(rows), len(hidden) - 2
 
     def separated(self, elements: Sequence[str]) -> tuple[NDArray[np.float64], int]:
@@ -63,13 +63,19 @@ class TinyReader:
             spans.append((len(ids), len(ids) + len(own)))
             ids += [*own, self.tokenizer.sep_token_id]
         hidden = self._hidden(ids)
-        return np.array([hidden[start:end].mean(axis=0) for start, end in spans]), len(ids) - 1
+        return np.array([_mean(hidden[start:end]) for start, end in spans]), len(ids) - 1
 
     def _hidden(self, ids: Sequence[int]) -> NDArray[np.float64]:
         with torch.no_grad():
             output = self.model(input_ids=torch.tensor([ids]))
         hidden: NDArray[np.float64] = output.last_hidden_state[0].numpy()
         return hidden
+
+
+def _mean(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Zeros for an element without a token, such as a lone combining mark; nobody documents it."""
+    mean: NDArray[np.float64] = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
+    return mean
 
 
 @dataclass
