@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-models bench-quality build clean
+.PHONY: help demo test lint format bench bench-bulk bench-models bench-quality build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,12 @@ bench: $(INSTALLED) ## Measure throughput and memory against named peers
 	$(BIN)/python -m benchmarks.corpus_cost
 	$(BIN)/python -m benchmarks.langchain_index
 	$(BIN)/python -m benchmarks.llama_index_loop
+	$(BIN)/python -m benchmarks.servers
+	$(BIN)/python -m benchmarks.api_requests
+
+bench-bulk: $(INSTALLED) ## Measure Ray workers against one process, and kill an indexing run ten times
+	$(BIN)/python -m benchmarks.ray_workers
+	$(BIN)/python -m benchmarks.bulk_kills
 
 bench-models: $(INSTALLED) ## Measure jina-v2, nomic and ModernBERT by window length (minutes)
 	$(BIN)/python -m benchmarks.models $(ARGS)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import subprocess
 import sys
+from pathlib import Path
 
 NAME = "latechunk_integrations"
 EXTRAS = {"llama_index": "llama-index", "langchain": "langchain"}
+COMMANDS = ("compare", "tune", "inspect", "diagnose", "index")
 
 
 def without_extra(module: str, extra: str) -> None:
@@ -21,17 +24,28 @@ def without_extra(module: str, extra: str) -> None:
         sys.exit(f"{module} could be imported without its extra")
 
 
+def check_command() -> None:
+    """Ends unless the installed command lists what it can do."""
+    command = Path(sys.executable).with_name("latechunk")
+    shown = subprocess.run([command, "--help"], check=True, capture_output=True, text=True).stdout
+    lacking = [name for name in COMMANDS if name not in shown]
+    if lacking:
+        sys.exit(f"latechunk --help does not list {lacking}")
+
+
 def main() -> None:
     """Ends with a message and a non-zero status at the first thing that is wrong."""
     files = [str(file) for file in importlib.metadata.files(NAME) or ()]
     strangers = [file for file in files if not file.startswith((f"{NAME}/", f"{NAME}-"))]
     if strangers:
         sys.exit(f"the wheel holds more than the package: {strangers}")
-    if f"{NAME}/py.typed" not in files:
-        sys.exit("the wheel lacks py.typed")
+    for needed in ("py.typed", "evaluation/html/report.html.j2"):
+        if f"{NAME}/{needed}" not in files:
+            sys.exit(f"the wheel lacks {needed}")
     package = importlib.import_module(NAME)
     for module, extra in EXTRAS.items():
         without_extra(module, extra)
+    check_command()
     print(f"{NAME} {package.__version__}: the wheel imports without extras")
 
 
