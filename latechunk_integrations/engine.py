@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from latechunk_integrations.chunk_flow.flow import ChunkFlow
+from latechunk_integrations.core.blending import make_unit
 from latechunk_integrations.core.passages import SumTable
 from latechunk_integrations.encoders.base import (
     ChunkEncoder,
@@ -278,7 +279,7 @@ class LateChunkEngine:
         self._stats.count("chunks", n_chunks)
         self._stats.count("standalone_chunks", n_chunks - int(is_late.sum()))
         if self.options.normalize:
-            _make_unit(vectors)
+            make_unit(vectors)
         return ChunkVectors(job.parent.id, vectors, modes, job.n_windows)
 
     def _vectors(self, table: SumTable) -> NDArray[np.float32]:
@@ -294,12 +295,12 @@ class LateChunkEngine:
             block = self.encoder.finish(means[rows])
             vectors[rows] = block
             if blended:
-                _make_unit(vectors[rows])
+                make_unit(vectors[rows])
         return vectors
 
     def _scaled(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.options.normalize:
-            _make_unit(vectors)
+            make_unit(vectors)
         return vectors
 
     def _plain_encoder(self) -> QueryEncoder:
@@ -341,14 +342,6 @@ def shared_engine(options: LateChunkOptions) -> LateChunkEngine:
     What adapters load lazily, so that unpickled copies in one worker share a model.
     """
     return LateChunkEngine.from_options(options)
-
-
-def _make_unit(vectors: NDArray[np.float32]) -> None:
-    """Give rows unit length, in place and in blocks: no second array of their size."""
-    for start in range(0, len(vectors), _FINISH_ROWS):
-        rows = vectors[start : start + _FINISH_ROWS]
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        rows /= np.maximum(norms, np.float32(1e-12))
 
 
 def _check_parents(parents: Iterable[Parent]) -> Iterator[Parent]:

@@ -1,4 +1,4 @@
-"""Late, standalone and header vectors to the vectors of chunks."""
+"""Vectors to unit length."""
 
 from __future__ import annotations
 
