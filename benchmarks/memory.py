@@ -24,7 +24,7 @@ from latechunk_integrations import LateChunkEngine, Parent
 _CHUNK_CHARS = 512
 _SHORT_CHARS = 420
 _BATCH_TOKENS = 512
-_PARENTS = 64
+_PARENTS = 40
 # A window of MiniLM holds about as many of these characters.
 _WINDOW_CHARS = 1_040
 
