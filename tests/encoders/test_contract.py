@@ -288,6 +288,8 @@ class TestPrompts:
             ("intfloat/multilingual-e5-large-instruct", False),
             ("nomic-embed-text-v1.5/finetuned", False),
             ("nomic-ai/nomic-embed-text-v2-moe", False),
+            ("BAAI/bge-large-en", True),
+            ("BAAI/bge-base-zh-v1.5", False),
         ],
     )
     def test_a_card_is_found_by_the_models_name_alone(self, model: str, *, known: bool) -> None:
