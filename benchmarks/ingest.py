@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.corpus import sentences
 from benchmarks.harness import minilm, print_table, seconds_in_turns
-from latechunk_integrations import CharSpans, LateChunkEngine, Parent
+from latechunk_integrations import RECOMMENDED, CharSpans, LateChunkEngine, Parent
 
 # A published refactor to late chunking took this many times the ingest time.
 MARK = 2.3
@@ -23,8 +23,8 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "late": {},
     "late, no overlap": {"overlap_tokens": 0, "preamble_tokens": 0},
     "late, overlap 32": {"overlap_tokens": 32},
-    "recommended": {"context_weight": 0.5},
-    "recommended, overlap 32": {"context_weight": 0.5, "overlap_tokens": 32},
+    "recommended": {**RECOMMENDED},
+    "recommended, overlap 32": {**RECOMMENDED, "overlap_tokens": 32},
 }
 LENGTHS = {"fit the window": (24, 930), "long": (1, 22_000)}
 
