@@ -159,7 +159,7 @@ class LateChunkEngine:
 
     def describe(self) -> ModelDescription:
         """The model's contract, and what the options made of it; ``print`` shows a table."""
-        return describe(self.encoder, self.options, fingerprint=self.fingerprint)
+        return describe(self._encoder, self.options, fingerprint=self.fingerprint)
 
     @property
     def stats(self) -> dict[str, int]:

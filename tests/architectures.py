@@ -64,7 +64,7 @@ class Layout:
 _BERT: tuple[str, TokenizerKind] = ("BertModel", "bert")
 _NOMIC_PROMPTS = ("search_document: ", "search_query: ")
 _E5_PROMPTS = ("passage: ", "query: ")
-_ARCTIC_QUERY = "Represent this sentence for searching relevant passages: "
+_SEARCH_QUERY = "Represent this sentence for searching relevant passages: "
 _QWEN_QUERY = (
     "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 )
@@ -156,14 +156,21 @@ LAYOUTS: dict[str, Layout] = {
             causal=True,
         ),
         Layout("gte-modernbert-base", "ModernBertModel", "modernbert", pooling="cls", prompts={}),
-        Layout("bge-small-en-v1.5", *_BERT, pooling="cls", heads=("Normalize",), prompts={}),
+        Layout(
+            "bge-small-en-v1.5",
+            *_BERT,
+            pooling="cls",
+            heads=("Normalize",),
+            prompts={},
+            asked=("", _SEARCH_QUERY),
+        ),
         Layout(
             "snowflake-arctic-embed-m-v1.5",
             *_BERT,
             pooling="cls",
             heads=("Normalize",),
-            prompts={"query": _ARCTIC_QUERY},
-            asked=("", _ARCTIC_QUERY),
+            prompts={"query": _SEARCH_QUERY},
+            asked=("", _SEARCH_QUERY),
         ),
         Layout(
             "jina-embeddings-v3-hf",

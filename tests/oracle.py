@@ -19,7 +19,10 @@ Pair = tuple[int, int]
 
 @dataclass
 class Oracle:
-    """A transformer in float64 with its tokenizer, and the options of a run."""
+    """A transformer in float64 with its tokenizer, and the options of a run.
+
+    Chunks are pooled by mean, or by their last token; matrices behind that are ``heads``.
+    """
 
     model: Any
     tokenizer: Any
@@ -30,6 +33,8 @@ class Oracle:
     context_weight: float = 1.0
     header_weight: float = 0.0
     pool_edges: bool = True
+    last: bool = False
+    heads: Sequence[NDArray[np.float64]] = ()
 
     def vectors(self, text: str, spans: Sequence[Pair], header: str = "") -> NDArray[np.float64]:
         """Unit vectors of the chunks, shape ``(n_chunks, dim)``."""
@@ -134,10 +139,20 @@ class Oracle:
                     rows += range(len(lead) + len(prompt_ids))
                 if end == len(ids) and holds_last and pooled:
                     rows += range(len(hidden) - len(tail), len(hidden))
+                if self.last:  # in every window that holds it
+                    rows = [max(rows)] if rows and max(tokens) < end else []
                 for row in rows:
                     sums[chunk] = sums[chunk] + hidden[row]
                     counts[chunk] += 1
-        return [total / count if count else None for total, count in zip(sums, counts, strict=True)]
+        return [
+            self._headed(total / count) if count else None
+            for total, count in zip(sums, counts, strict=True)
+        ]
+
+    def _headed(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        for matrix in self.heads:
+            vector = matrix @ vector
+        return vector
 
     @staticmethod
     def _members(offsets: Sequence[Pair], with_text: Sequence[int], span: Pair) -> set[int]:

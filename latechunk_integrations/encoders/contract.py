@@ -47,6 +47,8 @@ _MODES: dict[str, PoolingMode] = {
 _MODES_WITHOUT_COUNTERPART = ("mean_sqrt_len_tokens", "max")
 # Modules between transformer and pooling that see one token at a time.
 _TOKEN_MODULES = (Transformer, Dense, Normalize, Dropout, WeightedLayerPooling)
+# Rotary scaling that goes by the longest text of a batch.
+_STRETCHED_BY_OTHERS = ("dynamic", "longrope")
 # Tokenizers without a limit of their own report a number of this kind.
 _NO_LIMIT = 10**9
 
@@ -280,7 +282,9 @@ def _declared_length(
     if length is None or length > _NO_LIMIT:
         return None
     # Behind the end of a position table the model would not cut a text but break.
-    has_end = _position_table(transformer) is not None or _is_dynamic(transformer.config)
+    has_end = (
+        _position_table(transformer) is not None or _unstretched(transformer.config) is not None
+    )
     return min(int(length), limit) if limit is not None and has_end else int(length)
 
 
@@ -292,7 +296,8 @@ def _position_limit(transformer: Transformer) -> int | None:
         return None
     owner = _position_table(transformer)
     if owner is None:
-        return limit
+        unstretched = _unstretched(config)
+        return limit if unstretched is None else min(limit, unstretched)
     # RoBERTa and its kin count positions from behind the padding index.
     padding = getattr(owner, "padding_idx", None)
     own_padding = owner.position_embeddings.padding_idx  # type: ignore[union-attr]  # an Embedding
@@ -309,15 +314,21 @@ def _position_table(transformer: Transformer) -> torch.nn.Module | None:
     return None
 
 
-def _is_dynamic(config: Any) -> bool:
-    """Whether longer texts stretch the rotary range.
+def _unstretched(config: Any) -> int | None:
+    """Positions up to which longer texts do not stretch the rotary range; None: they never do.
 
-    By the longest text of a batch, and for those that follow: a vector would depend on others,
-    so that the model is kept within the range where nothing is stretched.
+    By the longest text of a batch, and with ``dynamic`` for those that follow: a vector would
+    depend on others, so that the model is kept within the range where nothing is stretched.
     """
     parameters = getattr(config, "rope_parameters", None) or {}
-    parameters = parameters.get("full_attention") or parameters
-    return bool(parameters.get("rope_type") == "dynamic")
+    # Some models have a set for each type of layer.
+    by_layer = [value for value in parameters.values() if isinstance(value, dict)]
+    limits = [
+        entry.get("original_max_position_embeddings") or config.max_position_embeddings
+        for entry in by_layer or [parameters]
+        if entry.get("rope_type") in _STRETCHED_BY_OTHERS
+    ]
+    return min(limits, default=None)
 
 
 def _trained_dimensions(transformer: Transformer, card: ModelCard | None) -> tuple[int, ...]:

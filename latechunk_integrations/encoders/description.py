@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from latechunk_integrations.encoders.base import TokenEncoder
+from latechunk_integrations.encoders.base import ChunkEncoder, ChunkLimits, TokenEncoder
 from latechunk_integrations.encoders.contract import ModelContract
 from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["ModelDescription", "ModelUse", "describe"]
 
+# How an encoder of chunks pools.
+_BY_ITSELF = "its own"
 _COLUMNS = ("", "the model's own", "used here")
 
 
@@ -20,10 +22,11 @@ class ModelUse:
     """What the options made of a model.
 
     Args:
-        max_tokens: Window length, special tokens included.
+        max_tokens: Window length, special tokens included; of an encoder that pools chunks
+            itself the length of a document.
         pooling: How chunks are pooled.
         standalone_pooling: How chunks that are embedded alone are pooled.
-        document_prompt: Prefix of every window.
+        document_prompt: Prefix of every window; None: the encoder's own affair.
         query_prompt: Prefix of queries; None: the encoder embeds none.
         document_adapter: Adapter that documents go through.
         query_adapter: Adapter that queries go through.
@@ -37,7 +40,7 @@ class ModelUse:
     max_tokens: int
     pooling: str
     standalone_pooling: str
-    document_prompt: str
+    document_prompt: str | None
     query_prompt: str | None
     document_adapter: str | None
     query_adapter: str | None
@@ -57,12 +60,16 @@ class ModelDescription:
         contract: What the model's files say; None where they are not at hand.
         use: What the options made of it.
         fingerprint: Hash of everything that a vector depends on.
+        encoder: How the model is reached: the option ``encoder``.
+        limits: What an encoder that pools chunks itself takes; None for any other.
     """
 
     model: str
     contract: ModelContract | None
     use: ModelUse
     fingerprint: str
+    encoder: str = "local"
+    limits: ChunkLimits | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The description as plain values."""
@@ -70,17 +77,20 @@ class ModelDescription:
 
     def __str__(self) -> str:
         rows = [_COLUMNS, *_rows(self.contract, self.use)]
+        if self.limits is not None:
+            rows += [(name.replace("_", " "), "", str(n)) for name, n in vars(self.limits).items()]
         widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
         lines.insert(1, "  ".join("-" * width for width in widths))
-        return "\n".join([self.model, *lines, f"fingerprint {self.fingerprint}"])
+        through = "" if self.encoder == "local" else f" through {self.encoder}"
+        return "\n".join([self.model + through, *lines, f"fingerprint {self.fingerprint}"])
 
 
 def describe(
-    encoder: TokenEncoder, options: LateChunkOptions, *, fingerprint: str
+    encoder: TokenEncoder | ChunkEncoder, options: LateChunkOptions, *, fingerprint: str
 ) -> ModelDescription:
     """The description of an engine's model.
 
@@ -90,11 +100,16 @@ def describe(
         fingerprint: The engine's fingerprint.
     """
     contract = getattr(encoder, "contract", None)
+    if isinstance(encoder, ChunkEncoder):
+        limits, max_tokens = encoder.limits, encoder.limits.document_tokens
+    else:
+        limits, max_tokens = None, encoder.max_tokens
+    pooling = getattr(encoder, "pooling", _BY_ITSELF)
     use = ModelUse(
-        max_tokens=encoder.max_tokens,
-        pooling=encoder.pooling,
-        standalone_pooling=getattr(encoder, "standalone_pooling", encoder.pooling),
-        document_prompt=encoder.document_prompt,
+        max_tokens=max_tokens,
+        pooling=pooling,
+        standalone_pooling=getattr(encoder, "standalone_pooling", pooling),
+        document_prompt=getattr(encoder, "document_prompt", None),
         query_prompt=getattr(encoder, "query_prompt", None),
         document_adapter=options.document_adapter,
         query_adapter=options.query_adapter,
@@ -105,7 +120,7 @@ def describe(
         device=_text(getattr(encoder, "device", None)),
     )
     known = contract if isinstance(contract, ModelContract) else None
-    return ModelDescription(options.model, known, use, fingerprint)
+    return ModelDescription(options.model, known, use, fingerprint, options.encoder, limits)
 
 
 def _text(value: object) -> str | None:
@@ -118,7 +133,7 @@ def _rows(contract: ModelContract | None, use: ModelUse) -> list[tuple[str, str,
         "architecture": " on ".join(part for part in (use.dtype, use.device) if part),
         "window": f"{use.max_tokens} tokens",
         "pooling": _used_pooling(use),
-        "document prompt": repr(use.document_prompt),
+        "document prompt": "" if use.document_prompt is None else repr(use.document_prompt),
         "query prompt": "" if use.query_prompt is None else repr(use.query_prompt),
         "dimensions": str(use.dimensions),
         "similarity": "unit length" if use.normalize else "length as the model gives it",
@@ -126,7 +141,8 @@ def _rows(contract: ModelContract | None, use: ModelUse) -> list[tuple[str, str,
     }
     names = {**used, **own}
     order = [name for name in _ORDER if name in names]
-    return [(name, own.get(name, ""), used.get(name, "")) for name in order]
+    rows = [(name, own.get(name, ""), used.get(name, "")) for name in order]
+    return [row for row in rows if any(row[1:])]
 
 
 _ORDER = (

@@ -33,6 +33,7 @@ class ModelCard:
 
 _NOMIC = ("search_document: ", "search_query: ")
 _E5 = ("passage: ", "query: ")
+_BGE_EN = ("", "Represent this sentence for searching relevant passages: ")
 
 # The first pattern that fits counts. docs/models.md lists the same models.
 _CARDS = (
@@ -45,6 +46,7 @@ _CARDS = (
     ModelCard(r"(multilingual-)?e5-small(-v2)?", *_E5, dimensions=(384,)),
     ModelCard(r"(multilingual-)?e5-base(-v2)?", *_E5, dimensions=(768,)),
     ModelCard(r"(multilingual-)?e5-large(-v2)?", *_E5, dimensions=(1024,)),
+    ModelCard(r"bge-(small|base|large)-en(-v1\.5)?", *_BGE_EN),
     ModelCard(r"embeddinggemma-300m", dimensions=(128, 256, 512, 768)),
     ModelCard(r"Qwen3-Embedding-.*", least_dimensions=32),
     ModelCard(r"snowflake-arctic-embed-m-v1\.5", dimensions=(256, 768)),

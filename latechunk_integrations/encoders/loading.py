@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -16,6 +17,7 @@ from latechunk_integrations.encoders.adapters import (
     twin_for_queries,
 )
 from latechunk_integrations.encoders.jina_v2.checkpoint import load_jina_v2
+from latechunk_integrations.encoders.nomic_layout import foreign_settings, native_sizes
 from latechunk_integrations.encoders.precision import bfloat16_is_fast
 from latechunk_integrations.encoders.published import (
     PublishedFiles,
@@ -28,8 +30,9 @@ from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["LoadedModel", "load_model", "wanted_adapters"]
 
-# Weight files are hashed at both ends only: reading gigabytes would outlast the loading.
-_HASHED_END_BYTES = 1 << 20
+# Whole files, so that no fine-tuned layer is overlooked; about a second for each gigabyte.
+_HASHED = {".json", ".model", ".py", ".safetensors", ".txt"}
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def load_model(options: LateChunkOptions) -> LoadedModel:
         if not options.trust_remote_code:
             refuse_remote_code(files)
         check_safetensors(files)
+    config_changes = _config_changes(files, options)
     adapters = adapter_names(files)
     check_adapters(wanted_adapters(options), adapters, options.model)
     try:
@@ -75,6 +79,7 @@ def load_model(options: LateChunkOptions) -> LoadedModel:
             revision=options.revision,
             trust_remote_code=options.trust_remote_code,
             model_kwargs={"dtype": dtype, "use_safetensors": True},
+            config_kwargs=config_changes,
         )
     except Exception as error:
         raise _load_error(options, error) from error
@@ -91,6 +96,23 @@ def wanted_adapters(options: LateChunkOptions) -> dict[str, str | None]:
         "document_adapter": options.document_adapter,
         "query_adapter": options.query_adapter,
     }
+
+
+def _config_changes(files: PublishedFiles, options: LateChunkOptions) -> dict[str, Any]:
+    """What transformers would not find in config.json, because it stands there by another name.
+
+    Raises:
+        ModelLoadError: Another thing stands there that it would not do.
+    """
+    if files.own_classes and options.trust_remote_code:
+        return {}
+    foreign = foreign_settings(files.config)
+    if foreign:
+        raise ModelLoadError(
+            f"the architecture {files.config['model_type']} of transformers does not have what "
+            f"config.json of {options.model!r} asks for: {', '.join(foreign)}"
+        )
+    return native_sizes(files.config)
 
 
 def _load_adapters(
@@ -154,7 +176,8 @@ def _load_error(options: LateChunkOptions, error: Exception) -> Exception:
         "check that the folder holds a complete model with safetensors weights"
         if local
         else "without network, point model= at a local folder that holds it "
-        "(`hf download NAME --local-dir FOLDER` on a machine that has network)"
+        "(`hf download OWNER/NAME --local-dir NAME` on a machine that has network; prompts of its "
+        "card are found by the folder's name, so let it end in the model's own)"
     )
     return ModelLoadError(f"cannot load the model {options.model!r}: {hint}. ({text})")
 
@@ -167,12 +190,11 @@ def _identity(name: str, model: SentenceTransformer) -> str:
         return f"{name}@{commit}"
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.suffix not in {".json", ".safetensors", ".txt", ".model"} or not path.is_file():
+        if path.suffix not in _HASHED or not path.is_file():
             continue
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
         with path.open("rb") as file:
-            digest.update(file.read(_HASHED_END_BYTES))
-            file.seek(max(0, size - _HASHED_END_BYTES))
-            digest.update(file.read(_HASHED_END_BYTES))
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
     return digest.hexdigest()

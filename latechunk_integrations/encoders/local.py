@@ -253,6 +253,14 @@ def _report_silence(contract: ModelContract, options: LateChunkOptions) -> None:
             f"{options.model!r} has task adapters ({', '.join(contract.adapters)}) and none is "
             "used; choose document_adapter and query_adapter",
         )
+    nomic = contract.architecture == "nomic_bert" and contract.prompt_source == "none"
+    if nomic and None in (options.document_prompt, options.query_prompt):
+        warn_once(
+            options.model,
+            f"the files of {options.model!r} name no prompts, and nomic models are trained with "
+            "them: pass document_prompt='search_document: ' and query_prompt='search_query: ' "
+            "(or what it was trained with; '' for none), or call its folder as the original",
+        )
     normal = any(head.name == "Normalize" for head in contract.heads)
     if contract.similarity == "dot" and options.normalize and not normal:
         warn_once(

@@ -17,9 +17,16 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import load_file_path
 from transformers import CONFIG_MAPPING
 
+from latechunk_integrations.encoders.nomic_layout import foreign_settings
 from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
 
-__all__ = ["PublishedFiles", "check_safetensors", "refuse_remote_code", "remote_code_error"]
+__all__ = [
+    "PublishedFiles",
+    "check_safetensors",
+    "own_parts",
+    "refuse_remote_code",
+    "remote_code_error",
+]
 
 _OWN_MODULES = "sentence_transformers."
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
@@ -129,9 +136,20 @@ def refuse_remote_code(files: PublishedFiles) -> None:
     Raises:
         RemoteCodeError: It would run code; the message names it and how to pin it.
     """
-    found = [*_custom_classes(files), *_custom_modules(files)]
+    found = own_parts(files)
+    if not _is_native(files.config):
+        found = [*(("config.json", name) for name in files.own_classes), *found]
     if found:
         raise remote_code_error(files, found)
+
+
+def own_parts(files: PublishedFiles) -> list[tuple[str, str]]:
+    """Code of its own beside the transformer: tokenizer, modules, activation functions.
+
+    Returns:
+        Pairs of the file that names code and what it names.
+    """
+    return [*_custom_tokenizer(files), *_custom_modules(files)]
 
 
 def remote_code_error(files: PublishedFiles, found: list[tuple[str, str]]) -> RemoteCodeError:
@@ -176,11 +194,8 @@ def check_safetensors(files: PublishedFiles) -> None:
             )
 
 
-def _custom_classes(files: PublishedFiles) -> Iterator[tuple[str, str]]:
-    """Classes of ``auto_map`` that transformers has no counterpart for."""
-    if not _is_native(files.config):
-        for reference in files.own_classes:
-            yield "config.json", reference
+def _custom_tokenizer(files: PublishedFiles) -> Iterator[tuple[str, str]]:
+    """A tokenizer that transformers has no counterpart for."""
     tokenizer = _mapping(files.json("tokenizer_config.json", files.transformer_folder))
     classes = _mapping(tokenizer.get("auto_map")).get("AutoTokenizer")
     if classes and not hasattr(transformers, str(tokenizer.get("tokenizer_class"))):
@@ -192,9 +207,10 @@ def _custom_classes(files: PublishedFiles) -> Iterator[tuple[str, str]]:
 def _is_native(config: dict[str, Any]) -> bool:
     """Whether transformers has the architecture, and not only the name of its config."""
     architectures = config.get("architectures") or []
-    return config.get("model_type") in CONFIG_MAPPING and all(
+    known = config.get("model_type") in CONFIG_MAPPING and all(
         hasattr(transformers, str(name)) for name in architectures
     )
+    return known and not foreign_settings(config)
 
 
 def _custom_modules(files: PublishedFiles) -> Iterator[tuple[str, str]]:

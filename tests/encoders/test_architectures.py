@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
 
@@ -133,17 +134,13 @@ def test_padding_batch_mates_and_order_change_no_vector(
 
 @pytest.mark.rule(2)
 @pytest.mark.parametrize(
-    "name",
-    [
-        name
-        for name, layout in LAYOUTS.items()
-        if layout.trained_pooling == "mean" and set(layout.heads) <= {"Normalize"}
-    ],
+    "name", [name for name, layout in LAYOUTS.items() if layout.trained_pooling != "cls"]
 )
 def test_windows_of_a_long_parent_add_up_to_the_oracles_vectors(
     published: dict[str, Path], name: str
 ) -> None:
-    """Float64 and plain loops, one window at a time; with prompt, header and preamble."""
+    """Float64 and plain loops, one window at a time; with prompt, header, preamble and heads."""
+    layout = LAYOUTS[name]
     text = "The supplier delivers 東京 parts. Section 1.3 of the café says otherwise! " * 12
     spans = [(0, 33), (30, 200), (150, 160), (300, len(text))]
     engine = _engine(published[name], max_tokens=72, preamble_tokens=4)
@@ -154,7 +151,12 @@ def test_windows_of_a_long_parent_add_up_to_the_oracles_vectors(
         AutoTokenizer.from_pretrained(str(published[name])),
         max_tokens=72,
         preamble=4,
-        prompt=LAYOUTS[name].asked[0] if not LAYOUTS[name].adapters else "",
+        prompt="" if layout.adapters else layout.asked[0],
+        last=layout.trained_pooling == "lasttoken",
+        heads=[
+            load_file(path)["linear.weight"].astype(np.float64)
+            for path in sorted(published[name].glob("*_Dense/model.safetensors"))
+        ],
     )
     expected = oracle.vectors(text, spans, "Title heading")
     np.testing.assert_allclose(result.vectors, expected, atol=1e-5)

@@ -292,6 +292,22 @@ def test_the_same_model_and_options_have_one_fingerprint(
     assert api_engine(api_server, api, max_tokens=100).fingerprint != first.fingerprint
 
 
+def test_it_is_described_by_its_limits(api_server: LoopbackServer, api: str) -> None:
+    engine = api_engine(api_server, api, max_tokens=100)
+    description = engine.describe()
+    assert (description.contract, description.encoder) == (None, api)
+    assert (description.use.max_tokens, description.use.dimensions) == (100, WIDTH)
+    assert description.use.document_prompt is None
+    assert description.limits is not None
+    assert json.loads(json.dumps(description.to_dict()))["limits"]["document_tokens"] == 100
+    first, *rows = str(description).splitlines()
+    assert first == f"{engine.options.model} through {api}"
+    shown = [row.split() for row in rows]
+    assert ["document", "tokens", "100"] in shown
+    assert ["dimensions", str(WIDTH)] in shown
+    assert not [row for row in shown if "prompt" in row]
+
+
 def test_empty_texts_and_unknown_tokenizers_are_typed_errors(
     api_server: LoopbackServer, api: str
 ) -> None:

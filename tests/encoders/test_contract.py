@@ -254,6 +254,19 @@ class TestPrompts:
         engine = _engine(path, document_prompt="")
         np.testing.assert_allclose(engine.embed([Parent(TEXT)])[0].vectors, own, atol=1e-6)
 
+    def test_a_nomic_model_by_another_name_says_once_what_to_set(
+        self, tmp_path: Path, published: dict[str, Path], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        renamed = tmp_path / "our-own-finetune"
+        shutil.copytree(published["nomic-embed-text-v1.5"], renamed)
+        _engine(renamed, document_prompt="search_document: ", query_prompt="")
+        _engine(published["nomic-embed-text-v1.5"])
+        assert "name no prompts" not in caplog.text
+        for _ in range(2):
+            _engine(renamed)
+        assert caplog.text.count("name no prompts") == 1
+        assert "query_prompt='search_query: '" in caplog.text
+
     def test_the_source_is_named(self, published: dict[str, Path]) -> None:
         sources = {}
         for name in ("e5-base-v2", "embeddinggemma-300m", "all-mpnet-base-v2"):
@@ -275,6 +288,8 @@ class TestPrompts:
             ("intfloat/multilingual-e5-large-instruct", False),
             ("nomic-embed-text-v1.5/finetuned", False),
             ("nomic-ai/nomic-embed-text-v2-moe", False),
+            ("BAAI/bge-large-en", True),
+            ("BAAI/bge-base-zh-v1.5", False),
         ],
     )
     def test_a_card_is_found_by_the_models_name_alone(self, model: str, *, known: bool) -> None:
@@ -314,6 +329,30 @@ def test_a_text_that_would_run_off_the_position_table_is_cut(tmp_path: Path) -> 
     assert engine.encoder.max_tokens == 64
     assert engine.embed_texts(["word " * 200]).shape == (1, 32)
     assert engine.stats["truncated_texts"] == 1
+
+
+@pytest.mark.parametrize("by_layer", [False, True])
+def test_long_rotary_scaling_is_never_set_off(tmp_path: Path, by_layer: bool) -> None:
+    """It is another one for all texts of a batch when one of them is long."""
+    layout = LAYOUTS["modernbert-embed-base" if by_layer else "nomic-embed-text-v1.5"]
+    scaling = {
+        "rope_type": "longrope",
+        "rope_theta": 1000.0,
+        "original_max_position_embeddings": 128,
+        "short_factor": [1.0] * (layout.width // 4),
+        "long_factor": [4.0] * (layout.width // 4),
+    }
+    parameters = {"full_attention": scaling, "sliding_attention": scaling} if by_layer else scaling
+    layout = dataclasses.replace(layout, config={**layout.config, "rope_parameters": parameters})
+    engine = _engine(write_model(tmp_path, layout, window=1_024))
+    assert engine.encoder.max_tokens == 128
+    with pytest.raises(OptionError, match="128 positions"):
+        _engine(tmp_path / layout.name, max_tokens=129)
+    before = engine.embed_texts(["a " * 60])
+    engine.embed_texts(["word " * 900])
+    assert engine.stats["truncated_texts"] == 1
+    together = engine.embed_texts(["a " * 60, "word " * 900])
+    np.testing.assert_allclose(together[:1], before, atol=1e-5)
 
 
 def test_dynamic_rotary_scaling_is_never_set_off(tmp_path: Path) -> None:

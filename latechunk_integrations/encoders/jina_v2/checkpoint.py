@@ -21,7 +21,11 @@ from transformers import PreTrainedConfig
 
 from latechunk_integrations.encoders.jina_v2.config import JinaBertConfig, is_jina_v2
 from latechunk_integrations.encoders.jina_v2.encoder import JinaBert
-from latechunk_integrations.encoders.published import PublishedFiles
+from latechunk_integrations.encoders.published import (
+    PublishedFiles,
+    check_safetensors,
+    own_parts,
+)
 from latechunk_integrations.errors import ContractError, LateChunkError, ModelLoadError
 
 __all__ = ["load_jina_v2"]
@@ -79,12 +83,21 @@ def load_jina_v2(
         dtype: Of the weights.
 
     Raises:
-        ContractError: Its modules.json names a module that sentence-transformers does not have.
-        ModelLoadError: The files are incomplete, or the weights are not those of a JinaBERT.
+        ContractError: A module beside it is none of sentence-transformers, or needs code of its
+            own, as the tokenizer may; nothing of that kind runs here.
+        ModelLoadError: The files are incomplete, there are only pickles, or the weights are not
+            those of a JinaBERT.
     """
     config_path = files.path("config.json")
     if config_path is None or not is_jina_v2(files.config):
         return None
+    own = "; ".join(f"{source} names {name}" for source, name in own_parts(files))
+    if own:
+        raise ContractError(
+            f"{files.model!r} is a jina-embeddings-v2 model, which runs without code of its own "
+            f"whatever trust_remote_code says: {own}"
+        )
+    check_safetensors(files)
     folder = config_path.parent
     if not files.is_local:
         folder = _download(files, folder.name)

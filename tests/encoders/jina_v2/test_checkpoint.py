@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from latechunk_integrations import LateChunkEngine, Parent, Span
 from latechunk_integrations.errors import ContractError, ModelLoadError
+from tests import strategies
 from tests.encoders.jina_v2.published import (
     published_config,
     random_weights,
@@ -40,6 +45,20 @@ def assert_same(vector: Any, expected: Any) -> None:
 def ids_of(engine: LateChunkEngine, text: str) -> list[int]:
     (tokens,) = engine.encoder.tokenize([text], "")
     return [*engine.encoder.lead, *tokens.ids, *engine.encoder.tail]
+
+
+def add_dense(folder: Path, head: Any, **config: Any) -> None:
+    """A Dense module behind the pooling, as sentence-transformers saves it."""
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append(
+        {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    )
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "config.json").write_text(
+        json.dumps({"in_features": 48, "out_features": 16, "bias": False} | config)
+    )
+    save_file({"linear.weight": head}, folder / "2_Dense" / "model.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +106,34 @@ def test_no_vector_depends_on_padding_or_batch_mates(engine: LateChunkEngine) ->
     for parent, result in zip(parents, together, strict=True):
         (alone,) = engine.embed([parent])
         np.testing.assert_allclose(result.vectors, alone.vectors, atol=1e-5)
+
+
+@pytest.mark.rule(6)
+@settings(max_examples=25 if os.environ.get("CI") else 8)
+@given(data=st.data())
+def test_padding_batch_mates_and_order_change_no_vector(
+    engine: LateChunkEngine, data: st.DataObject
+) -> None:
+    """Also beside a window of more than 512 tokens, whose steep heads read their neighbours."""
+    parents = []
+    for _ in range(data.draw(st.integers(1, 4))):
+        text = data.draw(strategies.texts())
+        spans = data.draw(strategies.spans_of(text))
+        parents.append(Parent(text, spans, header=data.draw(strategies.headers)))
+    if data.draw(st.booleans()):
+        text = (TEXT * 12)[: data.draw(st.integers(2_900, 3_400))]
+        assert len(ids_of(engine, text)) > 512
+        parents.append(Parent(text, [(0, 40), (30, 2_000), (0, len(text))]))
+    order = data.draw(st.permutations(range(len(parents))))
+    alone = [_packed(engine, 1).embed([parent])[0].vectors for parent in parents]
+    packed = _packed(engine, data.draw(st.sampled_from([100, 300, 4_000])))
+    for at, result in zip(order, packed.embed([parents[i] for i in order]), strict=True):
+        np.testing.assert_allclose(result.vectors, alone[at], atol=1e-5)
+
+
+def _packed(engine: LateChunkEngine, batch_tokens: int) -> LateChunkEngine:
+    options = replace(engine.options, batch_tokens=batch_tokens, strict=False)
+    return LateChunkEngine(engine.encoder, options)
 
 
 def test_a_window_longer_than_every_block_is_computed_like_a_short_one(tmp_path: Path) -> None:
@@ -158,7 +205,7 @@ def test_weights_that_are_no_safetensors_are_refused(checkpoint: Path, tmp_path:
     weights = load_file(checkpoint / "model.safetensors")
     folder = save_checkpoint(tmp_path, published_config(), weights)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ModelLoadError, match="Only safetensors weights are loaded"):
+    with pytest.raises(ModelLoadError, match="only as a pickle, pytorch_model"):
         engine_of(folder)
 
 
@@ -212,7 +259,30 @@ def test_a_module_of_another_package_is_refused(checkpoint: Path, tmp_path: Path
     modules = json.loads((folder / "modules.json").read_text())
     modules.append({"idx": 2, "name": "2", "path": "2_Own", "type": "custom_st.Own"})
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ContractError, match=r"'custom_st\.Own'"):
+    for trust in (False, True):
+        with pytest.raises(ContractError, match=r"modules\.json names the class custom_st\.Own"):
+            engine_of(folder, trust_remote_code=trust)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_head_with_a_function_of_its_own_is_refused_and_not_replaced(
+    checkpoint: Path, tmp_path: Path, trust: bool
+) -> None:
+    """sentence-transformers would put Tanh in its place."""
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(tmp_path, published_config(), weights)
+    add_dense(folder, np.ones((16, 48), np.float32), activation_function="own.Swish")
+    with pytest.raises(ContractError, match=r"2_Dense/config\.json names .* own\.Swish"):
+        engine_of(folder, trust_remote_code=trust)
+
+
+def test_a_head_that_is_only_a_pickle_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(tmp_path, published_config(), weights)
+    add_dense(folder, np.ones((16, 48), np.float32))
+    (folder / "2_Dense/model.safetensors").unlink()
+    torch.save({"linear.weight": torch.ones(16, 48)}, folder / "2_Dense/pytorch_model.bin")
+    with pytest.raises(ModelLoadError, match="only as a pickle, 2_Dense/pytorch_model"):
         engine_of(folder)
 
 
@@ -222,17 +292,8 @@ def test_prompts_and_heads_beside_the_model_are_honoured(checkpoint: Path, tmp_p
     (folder / "config_sentence_transformers.json").write_text(
         json.dumps({"prompts": {"query": "query: ", "document": "passage: "}})
     )
-    modules = json.loads((folder / "modules.json").read_text())
-    modules.append(
-        {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
-    )
-    (folder / "modules.json").write_text(json.dumps(modules))
     head = np.random.default_rng(1).normal(size=(16, 48)).astype(np.float32)
-    (folder / "2_Dense").mkdir()
-    (folder / "2_Dense" / "config.json").write_text(
-        json.dumps({"in_features": 48, "out_features": 16, "bias": False})
-    )
-    save_file({"linear.weight": head}, folder / "2_Dense" / "model.safetensors")
+    add_dense(folder, head)
     engine = engine_of(folder)
     tokens = Reference(published_config(), weights).encode(ids_of(engine, "passage: " + TEXT))
     (result,) = engine.embed([Parent(TEXT, [Span(0, len(TEXT))])])
