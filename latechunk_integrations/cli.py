@@ -94,7 +94,10 @@ _Sizes = Annotated[
     typer.Option("--chunk-size", min=1, help="Tokens of a chunk at most; can be repeated."),
 ]
 _Cache = Annotated[
-    Path | None, typer.Option(help="Folder that keeps vectors: a stopped run goes on from there.")
+    Path | None,
+    typer.Option(
+        help="Folder that keeps vectors: a stopped run goes on from the last pass that it finished."
+    ),
 ]
 _Report = Annotated[Path | None, typer.Option(help="Write an HTML page that needs nothing else.")]
 _Plots = Annotated[Path | None, typer.Option(help="Write the plots as PNG files to this folder.")]

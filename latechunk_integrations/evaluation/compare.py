@@ -64,7 +64,8 @@ def compare(  # a comparison has that many sides, and defaults for all
         splitter: See `split_documents`.
         chunk_sizes: Tokens of a chunk at most; one late pass serves all of them.
         measures: Names of ir-measures, each with a cutoff.
-        cache: A folder that keeps vectors; a run that was stopped goes on from there.
+        cache: A folder that keeps vectors; a run that was stopped goes on from
+            the last pass that it finished.
         show_progress: Show a progress bar for each pass.
 
     Returns:
@@ -81,6 +82,7 @@ def compare(  # a comparison has that many sides, and defaults for all
         spans[size], lost = split_documents(golden, splitter, size, engine.encoder)
         notes += [note for note in lost if note not in notes]
     passes = Passes(engine, golden, spans, VectorCache(cache), show_progress=show_progress)
+    notes += passes.notes()
     queries = passes.queries()
     results: list[ConfigurationResult] = []
     for size, chunks in spans.items():

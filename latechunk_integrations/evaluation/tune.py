@@ -105,7 +105,8 @@ def tune(
         measure: What is maximised over the corpus. Across chunk sizes, larger chunks have it
             easier: compare them with the token measures in mind.
         seed: Of the halves.
-        cache: A folder that keeps vectors; a run that was stopped goes on from there.
+        cache: A folder that keeps vectors; a run that was stopped goes on from
+            the last pass that it finished.
         show_progress: Show a progress bar for each pass.
 
     Raises:
