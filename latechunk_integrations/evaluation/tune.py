@@ -26,10 +26,11 @@ from latechunk_integrations.evaluation.results import (
     HeaderUse,
     TuneResult,
 )
-from latechunk_integrations.evaluation.splitters import Splitter
+from latechunk_integrations.evaluation.splitters import Splitter, sizes_of
 
 __all__ = ["Choices", "tune", "write_options"]
 
+_SIZES = (64, 128, 256)
 _FEWEST_QUERIES = 4
 _FEW_QUERIES = 100
 _CERTAIN = 0.05
@@ -41,7 +42,8 @@ class Choices:
 
     Args:
         context_weights: Weights of the late vector; early chunking (0) is always tried.
-        chunk_sizes: Tokens of a chunk at most; ``None`` for a splitter without a size.
+        chunk_sizes: Tokens of a chunk at most. ``None``: 64, 128 and 256 for ``"recursive"``;
+            other splitters have a size of their own.
         headers: What is done with the title: ``"none"`` or ``"attended"``.
         header_weights: How much of the title's own vector is added.
         overlaps: Tokens that neighbouring windows share; ``None``: the engine's default.
@@ -49,7 +51,7 @@ class Choices:
     """
 
     context_weights: Sequence[float] = (0.3, 0.5, 0.7, 1.0)
-    chunk_sizes: Sequence[int | None] = (64, 128, 256)
+    chunk_sizes: Sequence[int | None] | None = None
     headers: Sequence[HeaderUse] = ("none", "attended")
     header_weights: Sequence[float] = (0.0, 0.1)
     overlaps: Sequence[int | None] = (None, 32)
@@ -115,6 +117,7 @@ def tune(
     """
     choices = choices or Choices()
     choosing, held_out = _halves(golden, seed)
+    sizes = sizes_of(splitter, choices.chunk_sizes, _SIZES)
     titled = any(document.title.strip() for document in golden.documents)
     with tempfile.TemporaryDirectory() as scratch:
 
@@ -124,7 +127,7 @@ def tune(
                 part,
                 configurations,
                 splitter=splitter,
-                chunk_sizes=choices.chunk_sizes,
+                chunk_sizes=sizes,
                 cache=cache or scratch,
                 show_progress=show_progress,
                 measures=_measures(measure),
