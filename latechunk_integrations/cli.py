@@ -188,8 +188,9 @@ def tune_command(  # noqa: PLR0913  # a command's parameters are its options
         chunk_sizes=chunk_sizes,
         overlaps=overlaps or default.overlaps,
     )
+    engine = _engine(model, config, options)
     tuned = tune(
-        _engine(model, config, options),
+        engine,
         golden,
         choices,
         splitter=splitter,
@@ -202,7 +203,11 @@ def tune_command(  # noqa: PLR0913  # a command's parameters are its options
     if output is not None:
         write_options(tuned, output)
     if report is not None:
-        write_report(tuned.held_out, golden, report, tuned=tuned)
+        held_out = golden.subset(query.query_id for query in tuned.held_out.results[0].queries)
+        similarities = similarities_of(
+            engine, tuned.held_out, held_out, splitter=splitter, chunk_size=tuned.chunk_size
+        )
+        write_report(tuned.held_out, golden, report, similarities=similarities, tuned=tuned)
     terminal.show_files(output, report)
 
 

@@ -108,7 +108,9 @@ def test_tune_writes_options_that_an_engine_is_made_from(tmp_path: Path, model: 
     assert LateChunkEngine.from_config(output).dimensions == 32
     early = "Early chunking is the better choice" in printed
     assert early is (options.context_weight == 0)
-    assert "candidates on the half" in report.read_text(encoding="utf-8")
+    page = report.read_text(encoding="utf-8")
+    assert "candidates on the half" in page
+    assert "Questions against the chunks" in page
 
 
 def test_tune_says_when_there_are_too_few_queries(tmp_path: Path, model: list[str]) -> None:

@@ -18,7 +18,7 @@ from rich.text import Text
 from latechunk_integrations.evaluation.diagnostics import Diagnosis
 from latechunk_integrations.evaluation.inspection import ChunkView, Inspection
 from latechunk_integrations.evaluation.results import Comparison, Difference, TuneResult
-from latechunk_integrations.evaluation.verdicts import main_measure, verdict
+from latechunk_integrations.evaluation.verdicts import best_result, main_measure, verdict
 
 __all__ = [
     "show_comparison",
@@ -173,7 +173,7 @@ def _heading(comparison: Comparison, size: int | None) -> str:
 
 def _comparison_table(comparison: Comparison, size: int | None) -> Table:
     results = [comparison.get(name, size) for name in comparison.names]
-    early, best = comparison.get(comparison.baseline, size), verdict(comparison, size).best
+    early, best = comparison.get(comparison.baseline, size), best_result(comparison, size)
     measure = main_measure(early)
     shown = [name for name in ("R@5", "RR@10") if name in early.corpus and name != measure]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

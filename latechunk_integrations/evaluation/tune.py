@@ -10,7 +10,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import GoldenSetError, OptionError
@@ -33,7 +32,6 @@ __all__ = ["Choices", "tune", "write_options"]
 _SIZES = (64, 128, 256)
 _FEWEST_QUERIES = 4
 _FEW_QUERIES = 100
-_CERTAIN = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,9 +164,9 @@ def _decide(
 ) -> TuneResult:
     late, early = candidates
     held = [second.get(each.name, each.chunk_size) for each in candidates]
-    difference = paired_difference(_scores(held[0], measure), _scores(held[1], measure))
+    difference = paired_difference(held[0].scores(measure), held[1].scores(measure))
     behind = late.corpus[measure] <= early.corpus[measure] or difference.mean <= 0
-    unclear = not behind and difference.p_value > _CERTAIN
+    unclear = not behind and not difference.clear
     winner = early if behind or unclear else late
     notes = list(first.notes)
     if second.n_queries < _FEW_QUERIES:
@@ -187,6 +185,7 @@ def _decide(
         chunk_size=winner.chunk_size,
         early_is_better=winner is early,
         verdict=f"{headline}\n{_figures(held, difference, measure)}",
+        measure=measure,
         choosing=first,
         held_out=second,
         options=options,
@@ -230,10 +229,6 @@ def _described(result: ConfigurationResult) -> str:
     return f"'{result.name}'{size}"
 
 
-def _scores(result: ConfigurationResult, measure: str) -> NDArray[np.float64]:
-    return np.array([query.scores[measure] for query in result.queries])
-
-
 def _winner(comparison: Comparison, measure: str, *, late: bool) -> ConfigurationResult:
     """The cheapest late or early result among those that cannot be told from the best one.
 
@@ -251,7 +246,7 @@ def _winner(comparison: Comparison, measure: str, *, late: bool) -> Configuratio
 
 
 def _as_good(result: ConfigurationResult, best: ConfigurationResult, measure: str) -> bool:
-    behind = _scores(best, measure) - _scores(result, measure)
+    behind = best.scores(measure) - result.scores(measure)
     return bool(behind.mean() <= behind.std(ddof=1) / np.sqrt(len(behind)))
 
 
