@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,11 +13,11 @@ from typer.core import TyperGroup
 
 from latechunk_integrations.bulk.command import index_command
 from latechunk_integrations.engine import LateChunkEngine
-from latechunk_integrations.errors import LateChunkError
+from latechunk_integrations.errors import GoldenSetError, LateChunkError
 from latechunk_integrations.evaluation import terminal
 from latechunk_integrations.evaluation.compare import compare
 from latechunk_integrations.evaluation.configurations import ALL, DEFAULT
-from latechunk_integrations.evaluation.dataset import GoldenSet, read_documents
+from latechunk_integrations.evaluation.dataset import Document, GoldenSet, read_documents
 from latechunk_integrations.evaluation.diagnostics import diagnose
 from latechunk_integrations.evaluation.inspection import inspect_parent
 from latechunk_integrations.evaluation.plots import save_plots
@@ -25,7 +26,7 @@ from latechunk_integrations.evaluation.report import (
     write_inspection,
     write_report,
 )
-from latechunk_integrations.evaluation.splitters import split_text
+from latechunk_integrations.evaluation.splitters import sizes_of, split_text
 from latechunk_integrations.evaluation.tune import Choices, tune, write_options
 from latechunk_integrations.flags import read_options
 from latechunk_integrations.schema import Parent
@@ -94,7 +95,10 @@ _Sizes = Annotated[
     typer.Option("--chunk-size", min=1, help="Tokens of a chunk at most; can be repeated."),
 ]
 _Cache = Annotated[
-    Path | None, typer.Option(help="Folder that keeps vectors: a stopped run goes on from there.")
+    Path | None,
+    typer.Option(
+        help="Folder that keeps vectors: a stopped run goes on from the last pass that it finished."
+    ),
 ]
 _Report = Annotated[Path | None, typer.Option(help="Write an HTML page that needs nothing else.")]
 _Plots = Annotated[Path | None, typer.Option(help="Write the plots as PNG files to this folder.")]
@@ -135,7 +139,7 @@ def compare_command(  # noqa: PLR0913  # a command's parameters are its options
         golden,
         ALL if all_configurations else DEFAULT,
         splitter=splitter,
-        chunk_sizes=chunk_sizes or _sizes(splitter, [_CHUNK_TOKENS]),
+        chunk_sizes=chunk_sizes,
         cache=cache,
         show_progress=True,
     )
@@ -181,11 +185,12 @@ def tune_command(  # noqa: PLR0913  # a command's parameters are its options
     default = Choices()
     choices = Choices(
         context_weights=context_weights or default.context_weights,
-        chunk_sizes=chunk_sizes or _sizes(splitter, default.chunk_sizes),
+        chunk_sizes=chunk_sizes,
         overlaps=overlaps or default.overlaps,
     )
+    engine = _engine(model, config, options)
     tuned = tune(
-        _engine(model, config, options),
+        engine,
         golden,
         choices,
         splitter=splitter,
@@ -198,7 +203,11 @@ def tune_command(  # noqa: PLR0913  # a command's parameters are its options
     if output is not None:
         write_options(tuned, output)
     if report is not None:
-        write_report(tuned.held_out, golden, report, tuned=tuned)
+        held_out = golden.subset(query.query_id for query in tuned.held_out.results[0].queries)
+        similarities = similarities_of(
+            engine, tuned.held_out, held_out, splitter=splitter, chunk_size=tuned.chunk_size
+        )
+        write_report(tuned.held_out, golden, report, similarities=similarities, tuned=tuned)
     terminal.show_files(output, report)
 
 
@@ -218,12 +227,13 @@ def inspect_command(  # noqa: PLR0913  # a command's parameters are its options
     report: _Report = None,
 ) -> None:
     """Show a document as the engine sees it: windows, chunks, tokens, modes, similarities."""
-    (document,) = read_documents(file)
+    documents = read_documents(file)
+    if len(documents) != 1:
+        raise GoldenSetError(f"{file} holds {len(documents)} documents: name a file with one")
     engine = _engine(model, config, options)
-    (size,) = [chunk_size] if chunk_size else _sizes(splitter, [_CHUNK_TOKENS])
-    spans, _ = split_text(document.text, splitter, size, engine.encoder)
-    parent = Parent(document.text, spans, header=title, id=document.doc_id)
-    inspection = inspect_parent(engine, parent, query)
+    ((parent,), notes) = _split(engine, documents, splitter, chunk_size)
+    inspection = inspect_parent(engine, replace(parent, header=title), query)
+    inspection = replace(inspection, notes=(*notes, *inspection.notes))
     terminal.show_inspection(inspection)
     if report is not None:
         write_inspection(inspection, report)
@@ -248,12 +258,8 @@ def diagnose_command(
     """Look at late vectors without any query: do chunks collapse, what was not done late?"""
     documents = read_documents(data)
     engine = _engine(model, config, options)
-    (size,) = [chunk_size] if chunk_size else _sizes(splitter, [_CHUNK_TOKENS])
-    parents = [
-        Parent(each.text, split_text(each.text, splitter, size, engine.encoder)[0], id=each.doc_id)
-        for each in documents
-    ]
-    terminal.show_diagnosis(diagnose(engine, parents, show_progress=True))
+    parents, notes = _split(engine, documents, splitter, chunk_size)
+    terminal.show_diagnosis(diagnose(engine, parents, show_progress=True), notes=notes)
 
 
 def _engine(model: str | None, config: Path | None, options: list[str] | None) -> LateChunkEngine:
@@ -262,9 +268,18 @@ def _engine(model: str | None, config: Path | None, options: list[str] | None) -
     return LateChunkEngine.from_options(read_options(config, model, options or ()))
 
 
-def _sizes(splitter: str, default: Sequence[int | None]) -> list[int | None]:
-    """Only the splitter that we size ourselves has a size by default."""
-    return list(default) if splitter == "recursive" else [None]
+def _split(
+    engine: LateChunkEngine, documents: Sequence[Document], splitter: str, chunk_size: int | None
+) -> tuple[list[Parent], list[str]]:
+    """Documents with their chunks and titles, and notes on chunks that were not found."""
+    (size,) = sizes_of(splitter, [chunk_size] if chunk_size else None, [_CHUNK_TOKENS])
+    parents, notes = [], []
+    for each in documents:
+        spans, n_lost = split_text(each.text, splitter, size, engine.encoder)
+        if n_lost:
+            notes.append(f"{n_lost} chunks of {each.doc_id!r} do not stand in its text")
+        parents.append(Parent(each.text, spans, header=each.title, id=each.doc_id))
+    return parents, notes
 
 
 app.command("index")(index_command)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,20 @@ from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["read_options", "read_pairs"]
 
+# Their values are texts as they stand: "" is no prompt, and a space at the end belongs to one.
+_TEXTS = {
+    option.name
+    for option in fields(LateChunkOptions)
+    if option.type in ("str", "str | None", "SecretStr | None")
+}
+
 
 def read_options(config: Path | None, model: str | None, pairs: Sequence[str]) -> LateChunkOptions:
     """Options of a file, changed by the model and the pairs of the command line.
 
     Args:
-        config: A YAML file; see `LateChunkOptions.from_config`.
+        config: A YAML file; see `LateChunkOptions.from_config`. What the command line changes
+            counts as if it stood there.
         model: Hub name or local path; ``None``: the file's.
         pairs: Options as ``NAME=VALUE``.
 
@@ -25,22 +34,23 @@ def read_options(config: Path | None, model: str | None, pairs: Sequence[str]) -
     """
     given: dict[str, Any] = {}
     if config is not None:
-        read = LateChunkOptions.from_config(config)
-        given = {**read.to_dict(), "api_key": read.api_key}
+        # As it stands there: of checked options with `enabled: false` the weight is gone.
+        given |= LateChunkOptions.read_mapping(config)
     if model is not None:
         given["model"] = model
-    given |= read_pairs(pairs, "--option")
+    given |= read_pairs(pairs, "--option", texts=_TEXTS)
     if "model" not in given:
         raise OptionError("no model: give --model NAME or --config latechunk.yaml")
     return LateChunkOptions.from_mapping(given)
 
 
-def read_pairs(pairs: Sequence[str], flag: str) -> dict[str, Any]:
+def read_pairs(pairs: Sequence[str], flag: str, *, texts: Container[str] = ()) -> dict[str, Any]:
     """``NAME=VALUE`` pairs; a value is read as YAML reads it.
 
     Args:
         pairs: The pairs.
         flag: The flag they came with, for the error.
+        texts: Names whose values are taken as they are, but for ``null``.
 
     Raises:
         OptionError: A pair is none.
@@ -50,7 +60,8 @@ def read_pairs(pairs: Sequence[str], flag: str) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not (name.strip() and equals):
             raise OptionError(f"{flag} wants NAME=VALUE, not {pair!r}")
-        read[name.strip()] = _value(value)
+        as_it_is = name.strip() in texts and value.strip() != "null"
+        read[name.strip()] = value if as_it_is else _value(value)
     return read
 
 

@@ -223,8 +223,19 @@ class LateChunkOptions:
         Raises:
             OptionError: The file cannot be read, a key is unknown or a value impossible.
         """
-        mapping = source if isinstance(source, Mapping) else _read_yaml(Path(source))
-        return cls.from_mapping(_unnest(mapping))
+        return cls.from_mapping(cls.read_mapping(source))
+
+    @staticmethod
+    def read_mapping(source: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a YAML file or a mapping says, flat and as it stands there: nothing is checked.
+
+        Args:
+            source: As for `from_config`.
+
+        Raises:
+            OptionError: The file cannot be read, or holds no mapping.
+        """
+        return _unnest(source if isinstance(source, Mapping) else _read_yaml(Path(source)))
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> LateChunkOptions:

@@ -39,7 +39,7 @@ def text_splitter(
         arguments: More arguments of the class, factory or function.
 
     Raises:
-        OptionError: There is no such splitter, or it does not take the arguments.
+        OptionError: There is no such splitter, or it does not take the size or the arguments.
         MissingExtraError: The splitter's package is not installed.
     """
     given = dict(arguments or {})
@@ -105,7 +105,10 @@ def _built(factory: Callable[..., Any], chunk_size: int | None, given: dict[str,
 def _sized(
     function: Callable[..., Any], chunk_size: int | None, given: dict[str, Any]
 ) -> Callable[[str], Iterable[Any]]:
-    if chunk_size is not None and "chunk_size" in inspect.signature(function).parameters:
+    if chunk_size is not None:
+        if "chunk_size" not in inspect.signature(function).parameters:
+            name = getattr(function, "__qualname__", repr(function))
+            raise OptionError(f"{name} has chunks of its own size: leave chunk_size out")
         given = {"chunk_size": chunk_size} | given
     return (lambda text: function(text, **given)) if given else function
 

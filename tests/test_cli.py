@@ -108,7 +108,9 @@ def test_tune_writes_options_that_an_engine_is_made_from(tmp_path: Path, model: 
     assert LateChunkEngine.from_config(output).dimensions == 32
     early = "Early chunking is the better choice" in printed
     assert early is (options.context_weight == 0)
-    assert "candidates on the half" in report.read_text(encoding="utf-8")
+    page = report.read_text(encoding="utf-8")
+    assert "candidates on the half" in page
+    assert "Questions against the chunks" in page
 
 
 def test_tune_says_when_there_are_too_few_queries(tmp_path: Path, model: list[str]) -> None:
@@ -136,6 +138,27 @@ def test_inspect_shows_windows_chunks_and_the_query(tmp_path: Path, model: list[
     assert "early" not in plain
 
 
+def test_chunks_that_do_not_stand_in_the_text_are_reported(
+    tmp_path: Path, model: list[str]
+) -> None:
+    write_quotes(tmp_path)
+    page = tmp_path / "page.html"
+    splitter = ["--splitter", "tests.evaluation.test_splitters:invented"]
+    lost = "1 chunks of 'berlin.txt' do not stand in its text"
+    assert lost in _worked("inspect", tmp_path / "berlin.txt", *splitter, *model, "--report", page)
+    assert "do not stand in its text" in page.read_text(encoding="utf-8")
+    assert lost in _worked("diagnose", tmp_path, *splitter, *model)
+
+
+def test_diagnose_reads_titles_along(tmp_path: Path, model: list[str]) -> None:
+    figures = []
+    for title in ("", "Berlin, its parks and its suppliers"):
+        row = {"doc_id": "berlin", "title": title, "text": BERLIN}
+        file = write_jsonl(tmp_path / "documents.jsonl", [row])
+        figures.append(_worked("diagnose", file, "--splitter", "sentences", *model))
+    assert figures[0] != figures[1]
+
+
 def test_diagnose_needs_no_queries(tmp_path: Path, model: list[str]) -> None:
     write_quotes(tmp_path)
     printed = _worked("diagnose", tmp_path, "--splitter", "sentences", *model)
@@ -159,6 +182,12 @@ def test_options_of_a_file_are_changed_by_the_command_line(
     [
         (["compare", "absent", "--model", "m"], "absent is neither a folder nor a file"),
         (["inspect", "absent.txt", "--model", "m"], "cannot read absent.txt"),
+        (["inspect", "set", "MODEL"], "set holds 2 documents: name a file with one"),
+        (["inspect", "set/documents.jsonl", "--model", "m"], "documents.jsonl holds 2 documents"),
+        (
+            ["compare", "set", "MODEL", "--splitter", "sentences", "--chunk-size", "9"],
+            "leave chunk_size out",
+        ),
         (["compare", "set"], "no model: give --model NAME or --config"),
         (["compare", "set", "--model", "nowhere/at-all"], "nowhere/at-all"),
         (["compare", "set", "--config", "absent.yaml"], "cannot read the options in absent.yaml"),

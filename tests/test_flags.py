@@ -28,6 +28,22 @@ def test_a_key_in_the_file_is_kept(tmp_path: Path) -> None:
     assert "secret" not in repr(options)
 
 
+def test_an_option_that_another_hides_is_still_that_of_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "latechunk.yaml"
+    config.write_text("model: one\nenabled: false\ncontext_weight: 0.7\n", encoding="utf-8")
+    assert read_options(config, None, ()).context_weight == 0
+    assert read_options(config, None, ["enabled=true"]).context_weight == 0.7
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("", ""), ("query: ", "query: "), ("7", "7"), ("[x] ", "[x] "), ("null", None)],
+)
+def test_a_text_is_taken_as_it_stands(text: str, value: str | None) -> None:
+    options = read_options(None, "one", [f"document_prompt={text}", f"query_prompt={text}"])
+    assert (options.document_prompt, options.query_prompt) == (value, value)
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

@@ -24,6 +24,10 @@ def factory(size: int = 9) -> Any:
     return partial(pieces, size=size)
 
 
+def halved(text: str) -> list[str]:
+    return [text[: len(text) // 2], text[len(text) // 2 :]]
+
+
 _PIECES = f"{__name__}:pieces"
 _WORDS = "langchain_text_splitters:CharacterTextSplitter"
 
@@ -73,6 +77,12 @@ def test_what_cannot_be_a_splitter_is_refused(
 ) -> None:
     with pytest.raises(OptionError):
         text_splitter(splitter, None, tiny_engine.encoder, arguments)
+
+
+def test_a_size_that_a_function_does_not_take_is_refused(tiny_engine: LateChunkEngine) -> None:
+    for splitter in (str.split, f"{__name__}:halved"):
+        with pytest.raises(OptionError, match="chunks of its own size: leave chunk_size out"):
+            text_splitter(splitter, 5, tiny_engine.encoder)
 
 
 def test_chunks_are_spans_whether_texts_or_pairs() -> None:

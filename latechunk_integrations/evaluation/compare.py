@@ -32,11 +32,12 @@ from latechunk_integrations.evaluation.results import (
     Hit,
     QueryResult,
 )
-from latechunk_integrations.evaluation.splitters import Splitter, split_documents
+from latechunk_integrations.evaluation.splitters import Splitter, sizes_of, split_documents
 from latechunk_integrations.schema import CharSpans
 
 __all__ = ["compare"]
 
+_SIZES = (128,)
 _TOP = 5
 # Similarities held at once: queries in blocks, so that a large corpus needs no large matrix.
 _BLOCK_QUERIES = 256
@@ -50,7 +51,7 @@ def compare(  # a comparison has that many sides, and defaults for all
     configurations: Sequence[Configuration] = DEFAULT,
     *,
     splitter: Splitter = "recursive",
-    chunk_sizes: Sequence[int | None] = (128,),
+    chunk_sizes: Sequence[int | None] | None = None,
     measures: Sequence[str] = MEASURES,
     cache: str | Path | None = None,
     show_progress: bool = False,
@@ -62,9 +63,11 @@ def compare(  # a comparison has that many sides, and defaults for all
         golden: Documents, queries, gold spans.
         configurations: What to measure; plain early chunking is added if it is not among them.
         splitter: See `split_documents`.
-        chunk_sizes: Tokens of a chunk at most; one late pass serves all of them.
+        chunk_sizes: Tokens of a chunk at most; one late pass serves all of them. ``None``: 128
+            for ``"recursive"``; other splitters have a size of their own.
         measures: Names of ir-measures, each with a cutoff.
-        cache: A folder that keeps vectors; a run that was stopped goes on from there.
+        cache: A folder that keeps vectors; a run that was stopped goes on from
+            the last pass that it finished.
         show_progress: Show a progress bar for each pass.
 
     Returns:
@@ -77,10 +80,11 @@ def compare(  # a comparison has that many sides, and defaults for all
     configurations = _with_baseline(configurations)
     spans: dict[int | None, list[CharSpans]] = {}
     notes = list(golden.notes)
-    for size in chunk_sizes:
+    for size in sizes_of(splitter, chunk_sizes, _SIZES):
         spans[size], lost = split_documents(golden, splitter, size, engine.encoder)
         notes += [note for note in lost if note not in notes]
     passes = Passes(engine, golden, spans, VectorCache(cache), show_progress=show_progress)
+    notes += passes.notes()
     queries = passes.queries()
     results: list[ConfigurationResult] = []
     for size, chunks in spans.items():

@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from latechunk_integrations.core.blending import make_unit
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.evaluation.cache import CachedVectors, VectorCache, input_key
 from latechunk_integrations.evaluation.dataset import Document, GoldenSet
 from latechunk_integrations.evaluation.results import Configuration, Costs, HeaderUse
+from latechunk_integrations.evaluation.similarity import comparable
 from latechunk_integrations.schema import CharSpans, Parent
 
 __all__ = ["Passes", "blend"]
@@ -58,6 +60,24 @@ class Passes:
         self._show_progress = show_progress
         self._kept: dict[tuple[object, ...], CachedVectors] = {}
         self._lengths: dict[tuple[HeaderUse, int | None], int] = {}
+
+    def notes(self) -> list[str]:
+        """Where the engine's options are not those that are measured."""
+        options = self._engine.options
+        notes = []
+        if comparable(options).fallback != options.fallback:
+            notes.append(
+                f"fallback={options.fallback!r} would leave out documents longer than a window, "
+                "and holes in the comparison: they are read in windows here"
+            )
+        if options.fallback == "standard":
+            notes.append(
+                "fallback='standard': the costs of a blend count the chunks of documents longer "
+                "than a window twice"
+            )
+        if not options.normalize:
+            notes.append("normalize=False: similarities are cosines here, not dot products")
+        return notes
 
     def vectors(
         self, configuration: Configuration, chunk_size: int | None
@@ -103,7 +123,7 @@ class Passes:
             costs = Costs(time.perf_counter() - start, 0)
             return CachedVectors(vectors, np.zeros(len(vectors), bool), costs)
 
-        return _unit(self._cache.get(key, compute).vectors)
+        return make_unit(self._cache.get(key, compute).vectors.copy())
 
     def _late(self, configuration: Configuration, chunk_size: int | None) -> CachedVectors:
         options = configuration.options() | {"context_weight": 1.0, "header_weight": 0.0}
@@ -189,9 +209,7 @@ class Passes:
     def _embed(
         self, parents: Sequence[Parent], options: Mapping[str, Any], what: str
     ) -> CachedVectors:
-        # A parent left out would leave holes in the comparison, so none is.
-        kept: dict[str, Any] = {"fallback": "window", "normalize": True, "enabled": True}
-        asked = replace(self._engine.options, **kept | dict(options))
+        asked = replace(comparable(self._engine.options), **options)
         engine = LateChunkEngine(self._engine.encoder, asked)
 
         def compute() -> CachedVectors:
@@ -249,13 +267,7 @@ def blend(
         vectors = weight * late.vectors + (1 - weight) * alone.vectors
     if header is not None:
         vectors += np.float32(header_weight) * header.vectors
-    return _unit(vectors)
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = vectors / np.maximum(norms, np.float32(1e-12))
-    return unit
+    return make_unit(vectors)
 
 
 def _sum_costs(costs: Sequence[Costs]) -> Costs:

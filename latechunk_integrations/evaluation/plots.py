@@ -60,7 +60,7 @@ def recall_curves(
 
     Args:
         comparison: With measures ``R@k`` at several k.
-        chunk_size: ``None``: the first of the run.
+        chunk_size: ``None``: see `Comparison.size`.
         names: The configurations; none: early chunking and the best few.
         where: Against the chunks of all documents, or inside the gold document.
         theme: The palette.
@@ -68,7 +68,7 @@ def recall_curves(
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    size = comparison.chunk_sizes[0] if chunk_size is None else chunk_size
+    size = comparison.size(chunk_size)
     results = _chosen(comparison, size, names)
     with _figure(theme, height=3.4) as (figure, axes):
         for number, result in enumerate(results):
@@ -94,27 +94,33 @@ def recall_curves(
 
 
 def gains(
-    comparison: Comparison, chunk_size: int | None = None, *, theme: Theme = "light"
+    comparison: Comparison,
+    chunk_size: int | None = None,
+    *,
+    measure: str | None = None,
+    theme: Theme = "light",
 ) -> Figure:
     """What each configuration gains or loses against early chunking, with 95 % intervals.
 
     Args:
-        comparison: With the measure nDCG@10, or its first measure is taken.
-        chunk_size: ``None``: the first of the run.
+        comparison: What was measured.
+        chunk_size: ``None``: see `Comparison.size`.
+        measure: ``None``: nDCG@10 if it was measured, else the first measure.
         theme: The palette.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    size = comparison.chunk_sizes[0] if chunk_size is None else chunk_size
+    size = comparison.size(chunk_size)
     results = [
         comparison.get(name, size) for name in comparison.names if name != comparison.baseline
     ]
+    shown = measure or main_measure(comparison.get(comparison.baseline, size))
     colours = _COLOURS[theme]
     with _figure(theme, height=1.2 + 0.34 * len(results)) as (figure, axes):
         rows = np.arange(len(results))
         for shift, where, colour in ((-0.14, "corpus", "late"), (0.14, "document", "early")):
-            differences = [_difference(result, where) for result in results]
+            differences = [_difference(result, where, shown) for result in results]
             means = np.array([100 * d.mean for d in differences])
             low = means - [100 * d.low for d in differences]
             high = np.array([100 * d.high for d in differences]) - means
@@ -130,8 +136,7 @@ def gains(
         axes.axvline(0, color=colours["ink"], linewidth=1)
         axes.set_yticks(rows, [result.name for result in results])
         axes.set_ylim(len(results) - 0.4, -0.6)
-        measure = main_measure(results[0]) if results else "nDCG@10"
-        axes.set_xlabel(f"{measure}: points gained over early chunking")
+        axes.set_xlabel(f"{shown}: points gained over early chunking")
         axes.legend(
             frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.3, 1.0), ncol=2
         )
@@ -290,9 +295,9 @@ def _chosen(
     return [comparison.get(comparison.baseline, size), *kept]
 
 
-def _difference(result: ConfigurationResult, where: str) -> Any:
+def _difference(result: ConfigurationResult, where: str, measure: str) -> Any:
     found = result.corpus_difference if where == "corpus" else result.document_difference
-    return found[main_measure(result)]
+    return found[measure]
 
 
 def _wrapped(text: str, width: int, max_lines: int) -> str:

@@ -29,6 +29,7 @@ from latechunk_integrations.evaluation.similarity import Similarities, compare_s
 from latechunk_integrations.evaluation.splitters import Splitter, split_documents
 from latechunk_integrations.evaluation.verdicts import (
     Verdict,
+    best_early,
     best_late,
     describe,
     main_measure,
@@ -89,14 +90,15 @@ def report_html(
     tuned: TuneResult | None = None,
 ) -> str:
     """The page that `write_report` writes."""
+    measure = main_measure(comparison.results[0]) if tuned is None else tuned.measure
     return render(
         "report.html.j2",
         comparison=comparison,
-        sizes=[_size(comparison, golden, size) for size in comparison.chunk_sizes],
+        sizes=[_size(comparison, golden, size, measure) for size in comparison.chunk_sizes],
         ways={name: describe(comparison.get(name).configuration) for name in comparison.names},
         tuned=tuned,
         chosen="" if tuned is None else describe(tuned.chosen),
-        candidates=() if tuned is None else _candidates(tuned.choosing),
+        candidates=() if tuned is None else _candidates(tuned),
         similarities=similarities,
         heat_map=None if similarities is None else picture(heat_map, similarities),
     )
@@ -141,19 +143,21 @@ def similarities_of(
     golden: GoldenSet,
     *,
     splitter: Splitter = "recursive",
+    chunk_size: int | None = None,
 ) -> Similarities:
     """Queries against the chunks of the document that most of them ask about.
 
     Args:
         engine: The engine that was compared.
-        comparison: Gives the chunk size and the best late configuration.
+        comparison: Gives the best late configuration.
         golden: The texts.
         splitter: The splitter of the comparison.
+        chunk_size: ``None``: see `Comparison.size`.
 
     Returns:
         Of at most six queries.
     """
-    size = comparison.chunk_sizes[0]
+    size = comparison.size(chunk_size)
     asked: dict[str, list[str]] = {}
     for query in golden.queries:
         asked.setdefault(query.doc_id, []).append(query.text)
@@ -190,8 +194,8 @@ def _write(path: str | Path, html: str) -> Path:
     return target
 
 
-def _candidates(comparison: Comparison) -> tuple[ConfigurationResult, ...]:
-    return tuple(sorted(comparison.results, key=lambda r: -r.corpus[main_measure(r)]))
+def _candidates(tuned: TuneResult) -> tuple[ConfigurationResult, ...]:
+    return tuple(sorted(tuned.choosing.results, key=lambda r: -r.corpus[tuned.measure]))
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,7 @@ class _Size:
     verdict: Verdict
     in_words: str
     compared: ConfigurationResult
+    rival: str
     figures: Mapping[str, Mapping[str, str]]
     won: tuple[_Fate, ...]
     lost: tuple[_Fate, ...]
@@ -214,7 +219,7 @@ class _Size:
 
 @dataclass(frozen=True)
 class _Fate:
-    """A query under early chunking and under the configuration it is compared with."""
+    """A query under the best early configuration and under the late one that it meets."""
 
     text: str
     title: str
@@ -235,10 +240,10 @@ class _Shown:
     relevant: bool
 
 
-def _size(comparison: Comparison, golden: GoldenSet, size: int | None) -> _Size:
-    early = comparison.get(comparison.baseline, size)
-    late = best_late(comparison, size)
-    measure = main_measure(early)
+def _size(comparison: Comparison, golden: GoldenSet, size: int | None, measure: str) -> _Size:
+    plain = comparison.get(comparison.baseline, size)
+    late = best_late(comparison, size, measure)
+    early = plain if late is plain else best_early(comparison, size, measure)
     changes = [
         late_query.scores[measure] - early_query.scores[measure]
         for early_query, late_query in zip(early.queries, late.queries, strict=True)
@@ -258,13 +263,14 @@ def _size(comparison: Comparison, golden: GoldenSet, size: int | None) -> _Size:
     return _Size(
         chunk_size=size,
         results=tuple(comparison.get(name, size) for name in names),
-        baseline=early,
+        baseline=plain,
         measure=measure,
-        verdict=verdict(comparison, size),
-        in_words="" if late is early else plain_words(early, late),
+        verdict=verdict(comparison, size, measure),
+        in_words="" if late is plain else plain_words(early, late),
         compared=late,
+        rival="early chunking" if early is plain else f"‘{early.name}’",
         figures={
-            "gains": picture(gains, comparison, size),
+            "gains": picture(gains, comparison, size, measure=measure),
             "corpus": picture(recall_curves, comparison, size),
             "document": picture(recall_curves, comparison, size, where="document"),
         },

@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from latechunk_integrations.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -186,6 +189,10 @@ class ConfigurationResult:
         """Name of the configuration."""
         return self.configuration.name
 
+    def scores(self, measure: str) -> NDArray[np.float64]:
+        """A measure over the corpus for each query, float64, shape ``(n_queries,)``."""
+        return np.array([query.scores[measure] for query in self.queries])
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -219,18 +226,24 @@ class Comparison:
         """The names of the configurations, in the order of the run."""
         return tuple(dict.fromkeys(result.name for result in self.results))
 
+    def size(self, chunk_size: int | None = None) -> int | None:
+        """The chunk size that is meant: for ``None``, unless it is one itself, the first."""
+        sizes = self.chunk_sizes
+        return sizes[0] if chunk_size is None and sizes and None not in sizes else chunk_size
+
     def get(self, name: str, chunk_size: int | None = None) -> ConfigurationResult:
         """The result of a configuration.
 
         Args:
             name: Of the configuration.
-            chunk_size: ``None``: the first chunk size of the run.
+            chunk_size: ``None``: see `size`.
 
         Raises:
             KeyError: There is no such result.
         """
+        size = self.size(chunk_size)
         for result in self.results:
-            if result.name == name and chunk_size in (None, result.chunk_size):
+            if result.name == name and result.chunk_size == size:
                 return result
         raise KeyError(f"no result for {name!r} at chunk size {chunk_size}; have {self.names}")
 
@@ -281,8 +294,10 @@ class TuneResult:
         chunk_size: The winning chunk size.
         early_is_better: Early chunking is the better choice on these queries.
         verdict: The outcome in plain words.
+        measure: What was maximised over the corpus.
         choosing: All candidates, on the half they were chosen on.
-        held_out: The winner and early chunking, on the other half.
+        held_out: The best late and the best early candidate and plain early chunking, on the
+            other half.
         options: What to give to `LateChunkEngine.from_config`.
         notes: What could not be done as asked, in plain words.
     """
@@ -291,6 +306,7 @@ class TuneResult:
     chunk_size: int | None
     early_is_better: bool
     verdict: str
+    measure: str
     choosing: Comparison
     held_out: Comparison
     options: Mapping[str, Any]

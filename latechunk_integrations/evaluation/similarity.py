@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from latechunk_integrations.core.blending import make_unit
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import InputTypeError, MissingExtraError
+from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Mode, Parent, Span
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Similarities", "compare_sentences", "early_engine", "late_engine", "sentence_spans"]
+__all__ = [
+    "Similarities",
+    "comparable",
+    "compare_sentences",
+    "early_engine",
+    "late_engine",
+    "sentence_spans",
+]
 
 # A sentence ends at its stop, with the quotes or brackets that close behind it, or at a blank
 # line. "2.4.13" and "e.g." in mid-sentence stay whole: a capital or a digit must follow a space.
@@ -100,7 +109,7 @@ def compare_sentences(
     parent = Parent(text, sentence_spans(text) if spans is None else spans, header=header)
     (late,) = late_engine(engine).embed([parent])
     (early,) = early_engine(engine).embed([parent])
-    vectors = _unit(engine.embed_queries(list(asked)))
+    vectors = make_unit(engine.embed_queries(list(asked)).copy())
     return Similarities(
         queries=asked,
         chunks=tuple(parent.chunk_text(row) for row in range(len(parent.spans))),
@@ -124,15 +133,9 @@ def sentence_spans(text: str) -> list[Span]:
 
 def late_engine(engine: LateChunkEngine) -> LateChunkEngine:
     """The same engine, with unit vectors, nothing left out, and late chunking on."""
-    left_out = engine.options.fallback in ("skip", "error")
-    options = replace(
-        engine.options,
-        normalize=True,
-        fallback="window" if left_out else engine.options.fallback,
-        enabled=True,
-        context_weight=engine.options.context_weight or 1.0,
-    )
-    return LateChunkEngine(engine.encoder, options)
+    options = comparable(engine.options)
+    weighted = replace(options, context_weight=options.context_weight or 1.0)
+    return LateChunkEngine(engine.encoder, weighted)
 
 
 def early_engine(engine: LateChunkEngine) -> LateChunkEngine:
@@ -141,7 +144,8 @@ def early_engine(engine: LateChunkEngine) -> LateChunkEngine:
     return LateChunkEngine(engine.encoder, options)
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = vectors / np.maximum(norms, np.float32(1e-12))
-    return unit
+def comparable(options: LateChunkOptions) -> LateChunkOptions:
+    """The same options, with unit vectors and nothing left out."""
+    left_out = options.fallback in ("skip", "error")
+    fallback = "window" if left_out else options.fallback
+    return replace(options, normalize=True, fallback=fallback, enabled=True)

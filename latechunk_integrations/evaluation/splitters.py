@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from latechunk_integrations.encoders.base import TokenEncoder
@@ -12,7 +12,20 @@ from latechunk_integrations.evaluation.similarity import sentence_spans
 from latechunk_integrations.schema import CharSpans
 from latechunk_integrations.splitting import Splitter, chunk_spans, text_splitter
 
-__all__ = ["Splitter", "split_documents", "split_text"]
+__all__ = ["Splitter", "sizes_of", "split_documents", "split_text"]
+
+
+def sizes_of(
+    splitter: Splitter, asked: Sequence[int | None] | None, default: Sequence[int | None]
+) -> tuple[int | None, ...]:
+    """The chunk sizes to use.
+
+    Args:
+        splitter: See `split_documents`.
+        asked: What was asked for; ``None`` or empty: nothing.
+        default: Taken then for ``"recursive"``; every other splitter has its own size, ``None``.
+    """
+    return tuple(asked or (default if splitter == "recursive" else (None,)))
 
 
 def split_documents(
@@ -33,10 +46,11 @@ def split_documents(
         Spans for each document, and notes on chunks that were not found.
 
     Raises:
-        OptionError: There is no such splitter, or it gave no chunk.
+        OptionError: There is no such splitter, it takes no size, or it gave no chunk.
         MissingExtraError: The splitter's package is not installed.
     """
     if splitter == "native":
+        _refuse_size(splitter, chunk_size)
         missing = [d.doc_id for d in golden.documents if not golden.chunks.get(d.doc_id)]
         if missing:
             raise OptionError(f"{golden.name} brings no chunks for {len(missing)} documents")
@@ -66,7 +80,7 @@ def split_text(
         The spans, and the number of chunks that do not stand in the text.
 
     Raises:
-        OptionError: There is no such splitter, or it gave no chunk.
+        OptionError: There is no such splitter, it takes no size, or it gave no chunk.
         MissingExtraError: The splitter's package is not installed.
     """
     if splitter == "native":
@@ -78,8 +92,14 @@ def _function(
     splitter: Splitter, chunk_size: int | None, encoder: TokenEncoder
 ) -> Callable[[str], Iterable[Any]]:
     if splitter == "sentences":
+        _refuse_size(splitter, chunk_size)
         return sentence_spans
     return text_splitter(splitter, chunk_size, encoder)
+
+
+def _refuse_size(splitter: str, chunk_size: int | None) -> None:
+    if chunk_size is not None:
+        raise OptionError(f"{splitter!r} has chunks of its own size: leave chunk_size out")
 
 
 def _split(text: str, split: Callable[[str], Iterable[Any]], what: str) -> tuple[CharSpans, int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -17,7 +18,7 @@ from rich.text import Text
 from latechunk_integrations.evaluation.diagnostics import Diagnosis
 from latechunk_integrations.evaluation.inspection import ChunkView, Inspection
 from latechunk_integrations.evaluation.results import Comparison, Difference, TuneResult
-from latechunk_integrations.evaluation.verdicts import main_measure, verdict
+from latechunk_integrations.evaluation.verdicts import best_result, main_measure, verdict
 
 __all__ = [
     "show_comparison",
@@ -106,15 +107,22 @@ def show_inspection(inspection: Inspection, console: Console | None = None) -> N
     _notes(console, inspection.notes)
 
 
-def show_diagnosis(diagnosis: Diagnosis, console: Console | None = None) -> None:
+def show_diagnosis(
+    diagnosis: Diagnosis, console: Console | None = None, *, notes: Sequence[str] = ()
+) -> None:
     """Print how alike the chunks of each document are, the most alike first.
 
     Args:
         diagnosis: The corpus. Its warnings are logged when it is made, and not printed again.
         console: Where to print; ``None``: standard output.
+        notes: What could not be done as asked before it was made.
     """
     console = console or Console()
-    ordered = sorted(diagnosis.documents, key=lambda each: -(each.late_similarity or 0))
+    # One chunk has no pairs and its NaN no place in an order: such documents stand last.
+    ordered = sorted(
+        diagnosis.documents,
+        key=lambda each: -each.late_similarity if each.n_chunks > 1 else math.inf,
+    )
     table = Table(title="How alike the chunks of one document are (mean cosine of all pairs)")
     table.add_column("document", overflow="fold")
     for name in ("chunks", "windows", "early", "late", ""):
@@ -124,21 +132,22 @@ def show_diagnosis(diagnosis: Diagnosis, console: Console | None = None) -> None
             escape(each.parent_id),
             str(each.n_chunks),
             str(each.n_windows),
-            f"{each.early_similarity:.2f}",
-            f"{each.late_similarity:.2f}",
+            _cosine(each.early_similarity),
+            _cosine(each.late_similarity),
             "[red]nearly the same[/red]" if each.collapsed else "",
         )
     console.print(table)
     if len(ordered) > _SHOWN_DOCUMENTS:
         console.print(f"… and {len(ordered) - _SHOWN_DOCUMENTS} documents with less", style="dim")
     console.print(
-        f"mean over documents: early {diagnosis.early_similarity:.2f}, "
-        f"late {diagnosis.late_similarity:.2f}"
+        f"mean over documents: early {_cosine(diagnosis.early_similarity)}, "
+        f"late {_cosine(diagnosis.late_similarity)}"
     )
     shares = ", ".join(f"{share:.0%} {mode}" for mode, share in diagnosis.shares.items())
     console.print(f"chunks: {shares}")
     collapsed = sum(each.collapsed for each in diagnosis.documents)
     console.print(f"documents whose late vectors are nearly the same: {collapsed}")
+    _notes(console, notes)
 
 
 def show_files(*paths: Path | None, console: Console | None = None) -> None:
@@ -164,7 +173,7 @@ def _heading(comparison: Comparison, size: int | None) -> str:
 
 def _comparison_table(comparison: Comparison, size: int | None) -> Table:
     results = [comparison.get(name, size) for name in comparison.names]
-    early, best = comparison.get(comparison.baseline, size), verdict(comparison, size).best
+    early, best = comparison.get(comparison.baseline, size), best_result(comparison, size)
     measure = main_measure(early)
     shown = [name for name in ("R@5", "RR@10") if name in early.corpus and name != measure]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -227,6 +236,10 @@ def _bars(chunk: ChunkView, highest: float) -> Iterator[str]:
             yield f"  {name} {value:5.2f} [{colour}]{cells}[/{colour}]"
 
 
+def _cosine(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"
+
+
 def _change(difference: Difference | None) -> str:
     if difference is None:
         return ""
@@ -244,6 +257,6 @@ def _plain(value: object) -> str:
     return str(yaml.safe_dump(value)).removesuffix("...\n").strip()
 
 
-def _notes(console: Console, notes: tuple[str, ...]) -> None:
+def _notes(console: Console, notes: Sequence[str]) -> None:
     for note in notes:
         console.print(f"note: {escape(note)}", style="yellow", highlight=False)

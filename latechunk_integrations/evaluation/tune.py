@@ -10,7 +10,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import GoldenSetError, OptionError
@@ -26,13 +25,13 @@ from latechunk_integrations.evaluation.results import (
     HeaderUse,
     TuneResult,
 )
-from latechunk_integrations.evaluation.splitters import Splitter
+from latechunk_integrations.evaluation.splitters import Splitter, sizes_of
 
 __all__ = ["Choices", "tune", "write_options"]
 
+_SIZES = (64, 128, 256)
 _FEWEST_QUERIES = 4
 _FEW_QUERIES = 100
-_CERTAIN = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,8 @@ class Choices:
 
     Args:
         context_weights: Weights of the late vector; early chunking (0) is always tried.
-        chunk_sizes: Tokens of a chunk at most; ``None`` for a splitter without a size.
+        chunk_sizes: Tokens of a chunk at most. ``None``: 64, 128 and 256 for ``"recursive"``;
+            other splitters have a size of their own.
         headers: What is done with the title: ``"none"`` or ``"attended"``.
         header_weights: How much of the title's own vector is added.
         overlaps: Tokens that neighbouring windows share; ``None``: the engine's default.
@@ -49,7 +49,7 @@ class Choices:
     """
 
     context_weights: Sequence[float] = (0.3, 0.5, 0.7, 1.0)
-    chunk_sizes: Sequence[int | None] = (64, 128, 256)
+    chunk_sizes: Sequence[int | None] | None = None
     headers: Sequence[HeaderUse] = ("none", "attended")
     header_weights: Sequence[float] = (0.0, 0.1)
     overlaps: Sequence[int | None] = (None, 32)
@@ -105,7 +105,8 @@ def tune(
         measure: What is maximised over the corpus. Across chunk sizes, larger chunks have it
             easier: compare them with the token measures in mind.
         seed: Of the halves.
-        cache: A folder that keeps vectors; a run that was stopped goes on from there.
+        cache: A folder that keeps vectors; a run that was stopped goes on from
+            the last pass that it finished.
         show_progress: Show a progress bar for each pass.
 
     Raises:
@@ -114,6 +115,7 @@ def tune(
     """
     choices = choices or Choices()
     choosing, held_out = _halves(golden, seed)
+    sizes = sizes_of(splitter, choices.chunk_sizes, _SIZES)
     titled = any(document.title.strip() for document in golden.documents)
     with tempfile.TemporaryDirectory() as scratch:
 
@@ -123,7 +125,7 @@ def tune(
                 part,
                 configurations,
                 splitter=splitter,
-                chunk_sizes=choices.chunk_sizes,
+                chunk_sizes=sizes,
                 cache=cache or scratch,
                 show_progress=show_progress,
                 measures=_measures(measure),
@@ -162,9 +164,9 @@ def _decide(
 ) -> TuneResult:
     late, early = candidates
     held = [second.get(each.name, each.chunk_size) for each in candidates]
-    difference = paired_difference(_scores(held[0], measure), _scores(held[1], measure))
+    difference = paired_difference(held[0].scores(measure), held[1].scores(measure))
     behind = late.corpus[measure] <= early.corpus[measure] or difference.mean <= 0
-    unclear = not behind and difference.p_value > _CERTAIN
+    unclear = not behind and not difference.clear
     winner = early if behind or unclear else late
     notes = list(first.notes)
     if second.n_queries < _FEW_QUERIES:
@@ -183,6 +185,7 @@ def _decide(
         chunk_size=winner.chunk_size,
         early_is_better=winner is early,
         verdict=f"{headline}\n{_figures(held, difference, measure)}",
+        measure=measure,
         choosing=first,
         held_out=second,
         options=options,
@@ -226,10 +229,6 @@ def _described(result: ConfigurationResult) -> str:
     return f"'{result.name}'{size}"
 
 
-def _scores(result: ConfigurationResult, measure: str) -> NDArray[np.float64]:
-    return np.array([query.scores[measure] for query in result.queries])
-
-
 def _winner(comparison: Comparison, measure: str, *, late: bool) -> ConfigurationResult:
     """The cheapest late or early result among those that cannot be told from the best one.
 
@@ -247,7 +246,7 @@ def _winner(comparison: Comparison, measure: str, *, late: bool) -> Configuratio
 
 
 def _as_good(result: ConfigurationResult, best: ConfigurationResult, measure: str) -> bool:
-    behind = _scores(best, measure) - _scores(result, measure)
+    behind = best.scores(measure) - result.scores(measure)
     return bool(behind.mean() <= behind.std(ddof=1) / np.sqrt(len(behind)))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from latechunk_integrations.evaluation.metrics import paired_difference
 from latechunk_integrations.evaluation.results import (
     Comparison,
     Configuration,
@@ -14,6 +16,7 @@ from latechunk_integrations.evaluation.results import (
 
 __all__ = [
     "Verdict",
+    "best_early",
     "best_late",
     "best_result",
     "describe",
@@ -47,19 +50,44 @@ def main_measure(result: ConfigurationResult) -> str:
     return _PREFERRED if _PREFERRED in result.corpus else next(iter(result.corpus))
 
 
-def best_result(comparison: Comparison, size: int | None) -> ConfigurationResult:
-    """The configuration with the best main measure over the corpus; early chunking may win."""
-    results = [comparison.get(name, size) for name in comparison.names]
-    return max(results, key=lambda result: result.corpus[main_measure(result)])
+def best_result(
+    comparison: Comparison, size: int | None, measure: str | None = None
+) -> ConfigurationResult:
+    """The configuration with the best measure over the corpus; early chunking may win.
+
+    Args:
+        comparison: What was measured.
+        size: The chunk size.
+        measure: ``None``: `main_measure`.
+    """
+    return _best(comparison, _at(comparison, size), measure)
 
 
-def best_late(comparison: Comparison, size: int | None) -> ConfigurationResult:
+def best_late(
+    comparison: Comparison, size: int | None, measure: str | None = None
+) -> ConfigurationResult:
     """The best configuration with a late side; the baseline where there is none."""
-    results = [comparison.get(name, size) for name in comparison.names]
-    late = [result for result in results if result.configuration.context_weight]
-    if not late:
-        return comparison.get(comparison.baseline, size)
-    return max(late, key=lambda result: result.corpus[main_measure(result)])
+    late = [each for each in _at(comparison, size) if each.configuration.context_weight]
+    return _best(comparison, late or [comparison.get(comparison.baseline, size)], measure)
+
+
+def best_early(
+    comparison: Comparison, size: int | None, measure: str | None = None
+) -> ConfigurationResult:
+    """The best configuration without a late side, such as one that attends to the title."""
+    early = [each for each in _at(comparison, size) if not each.configuration.context_weight]
+    return _best(comparison, early, measure)
+
+
+def _at(comparison: Comparison, size: int | None) -> list[ConfigurationResult]:
+    return [comparison.get(name, size) for name in comparison.names]
+
+
+def _best(
+    comparison: Comparison, results: Sequence[ConfigurationResult], measure: str | None
+) -> ConfigurationResult:
+    by = measure or main_measure(comparison.results[0])
+    return max(results, key=lambda result: result.corpus[by])
 
 
 def describe(configuration: Configuration) -> str:
@@ -88,7 +116,7 @@ def plain_words(early: ConfigurationResult, other: ConfigurationResult) -> str:
     """How queries fare under a configuration instead of early chunking, without any measure.
 
     Args:
-        early: The baseline.
+        early: The early configuration.
         other: The configuration.
 
     Returns:
@@ -107,9 +135,11 @@ def plain_words(early: ConfigurationResult, other: ConfigurationResult) -> str:
     if early.costs.encoder_tokens:
         times = other.costs.encoder_tokens / early.costs.encoder_tokens
         work = f" Building the index takes {times:.1f} times the work of the model."
+    plain = early.configuration.header == "none"
+    than = "early chunking" if plain else f"‘{early.name}’"
     return (
         f"Of {_count(len(places), 'question')}, {higher} found the first chunk with the answer "
-        f"further up the list with ‘{other.name}’ than with early chunking, {lower} further down, "
+        f"further up the list with ‘{other.name}’ than with {than}, {lower} further down, "
         f"and {len(places) - higher - lower} at the same place. The very first chunk of the list "
         f"held the answer for {first} questions instead of {first_early}.{work}"
     )
@@ -119,31 +149,42 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def verdict(comparison: Comparison, size: int | None) -> Verdict:
+def verdict(comparison: Comparison, size: int | None, measure: str | None = None) -> Verdict:
     """Whether late chunking helped at one chunk size.
 
-    The best configuration is picked on the same queries that it is reported on, which flatters
-    it; `tune` holds half of the queries back for that reason.
+    The best late configuration is compared with the best early one, query by query: what a title
+    gains in early chunking is no merit of late chunking. Both are picked on the same queries that
+    they are reported on, which flatters them; `tune` holds half of the queries back for that
+    reason.
+
+    Args:
+        comparison: What was measured.
+        size: The chunk size.
+        measure: ``None``: `main_measure`.
     """
-    best = best_result(comparison, size)
-    measure = main_measure(best)
-    early = comparison.get(comparison.baseline, size)
-    if not best.configuration.context_weight:
-        return Verdict(
-            "early",
-            "Early chunking is the better choice here",
-            f"No late configuration beats '{best.name}' ({measure} of "
-            f"{100 * best.corpus[measure]:.1f}).",
-            best,
+    best = best_result(comparison, size, measure)
+    measure = measure or main_measure(best)
+    plain = comparison.get(comparison.baseline, size)
+    early, late = best_early(comparison, size, measure), best_late(comparison, size, measure)
+    if late is plain:
+        said = "No late configuration was measured."
+        return Verdict("early", "Early chunking is the better choice here", said, best)
+    difference = paired_difference(late.scores(measure), early.scores(measure))
+    named = "plain early chunking"
+    if early is not plain:
+        named = (
+            f"'{early.name}', the best without late chunking (plain early chunking: "
+            f"{100 * plain.corpus[measure]:.1f})"
         )
-    difference = best.corpus_difference[measure]
     detail = (
-        f"{measure} is {100 * best.corpus[measure]:.1f} with '{best.name}' and "
-        f"{100 * early.corpus[measure]:.1f} with plain early chunking: a gain of "
-        f"{100 * difference.mean:.1f} points, with 95 % confidence between "
-        f"{100 * difference.low:.1f} and {100 * difference.high:.1f} (p = "
+        f"{measure} is {100 * late.corpus[measure]:.1f} with '{late.name}' and "
+        f"{100 * early.corpus[measure]:.1f} with {named}: a difference of "
+        f"{100 * difference.mean:+.1f} points, with 95 % confidence between "
+        f"{100 * difference.low:+.1f} and {100 * difference.high:+.1f} (p = "
         f"{difference.p_value:.3f})."
     )
+    if difference.mean <= 0:
+        return Verdict("early", "Early chunking is the better choice here", detail, best)
     if not difference.clear:
         return Verdict("unclear", "No clear difference: chance could explain it", detail, best)
     return Verdict("late", "Late chunking helps here", detail, best)

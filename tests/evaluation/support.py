@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
@@ -38,6 +39,24 @@ def small_set() -> GoldenSet:
         (Document("berlin", BERLIN, "Berlin"), Document("tokyo", TOKYO)),
         tuple(Query(query_id, doc_id, text) for query_id, doc_id, text, _ in ROWS),
         tuple(_gold(query_id, doc_id, quote) for query_id, doc_id, _, quote in ROWS),
+    )
+
+
+def repeated_set(times: int) -> GoldenSet:
+    """The small set with each of its queries several times: enough to tell from chance."""
+    golden = small_set()
+    return replace(
+        golden,
+        queries=tuple(
+            replace(query, query_id=f"{query.query_id}-{n}")
+            for n in range(times)
+            for query in golden.queries
+        ),
+        spans=tuple(
+            replace(span, query_id=f"{span.query_id}-{n}")
+            for n in range(times)
+            for span in golden.spans
+        ),
     )
 
 
@@ -93,15 +112,20 @@ def result(
     chunk_size: int | None = 64,
     golden: GoldenSet | None = None,
 ) -> ConfigurationResult:
-    """A result whose queries found their answer at these ranks; RR is all that is measured."""
+    """A result whose queries found their answer at these ranks; RR is all that is measured.
+
+    R@1 and R@5 stand there as well, made from it.
+    """
     golden = golden or small_set()
     values = [1 / rank if rank else 0.0 for rank in ranks]
     mean = sum(values) / len(values)
     difference = {}
     if baseline is not None:
         gain = mean - sum(1 / rank if rank else 0.0 for rank in baseline) / len(values)
-        difference = {"RR@10": Difference(gain, gain - 0.01, gain + 0.01, 0.01)}
-    scores = {"RR@10": mean, "R@1": mean, "R@5": min(1.0, mean + 0.2)}
+        made = Difference(gain, gain - 0.01, gain + 0.01, 0.01)
+        difference = dict.fromkeys(("RR@10", "R@1", "R@5"), made)
+    by_query = [{"RR@10": v, "R@1": v, "R@5": min(1.0, v + 0.2)} for v in values]
+    scores = {name: sum(each[name] for each in by_query) / len(values) for name in by_query[0]}
     return ConfigurationResult(
         configuration=configuration,
         splitter="sentences",
@@ -119,11 +143,11 @@ def result(
                 query.doc_id,
                 rank,
                 rank,
-                {"RR@10": value},
-                {"RR@10": value},
+                measured,
+                measured,
                 (Hit(query.doc_id, 0, 20, 0.5, rank == 1),),
             )
-            for query, rank, value in zip(golden.queries, ranks, values, strict=True)
+            for query, rank, measured in zip(golden.queries, ranks, by_query, strict=True)
         ),
     )
 

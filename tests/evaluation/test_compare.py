@@ -86,6 +86,11 @@ def compared() -> Comparison:
     return compare(word_engine(), _set(), [LATE, TITLED], splitter=lines, chunk_sizes=[None])
 
 
+def test_chunk_sizes_that_are_not_given_are_the_splitters_own() -> None:
+    assert compare(word_engine(), _set(), [], splitter=lines).chunk_sizes == (None,)
+    assert compare(word_engine(), _set(), []).chunk_sizes == (128,)
+
+
 @pytest.mark.parametrize(("name", "weight"), [(BASELINE, 0.0), ("late", 1.0)])
 def test_measures_and_ranks_are_those_of_plain_loops(
     compared: Comparison, name: str, weight: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 from dataclasses import replace
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.evaluation.diagnostics import diagnose, mean_similarity
 from latechunk_integrations.evaluation.similarity import sentence_spans
+from latechunk_integrations.evaluation.terminal import show_diagnosis
 from tests.evaluation.support import BERLIN, TOKYO
 
 
@@ -42,6 +45,22 @@ def test_a_document_of_one_chunk_has_no_pairs(tiny_engine: LateChunkEngine) -> N
     assert math.isnan(tokyo.late_similarity)
     assert not tokyo.collapsed
     assert not math.isnan(diagnosis.late_similarity)
+
+
+def test_documents_are_printed_from_the_most_alike_to_those_without_pairs(
+    tiny_engine: LateChunkEngine,
+) -> None:
+    berlin, tokyo, long = _parents()
+    parents = [replace(tokyo, id="alone-1"), berlin, replace(tokyo, id="alone-2"), long]
+    diagnosis = diagnose(tiny_engine, parents)
+    console = Console(file=io.StringIO(), width=100)
+    show_diagnosis(diagnosis, console, notes=["2 chunks [lost]"])
+    printed = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+    similar = {each.parent_id: each.late_similarity for each in diagnosis.documents}
+    order = [*sorted(("berlin", "long"), key=lambda name: -similar[name]), "alone-1", "alone-2"]
+    assert sorted(order, key=printed.index) == order
+    assert "nan" not in printed
+    assert "note: 2 chunks [lost]" in printed
 
 
 def test_modes_windows_and_shares_are_those_of_the_engine(tiny_engine: LateChunkEngine) -> None:

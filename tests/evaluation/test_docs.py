@@ -12,6 +12,11 @@ from latechunk_integrations.cli import app
 from tests.evaluation.support import BERLIN, write_quotes
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+_COMMANDS = ("compare", "tune", "inspect", "diagnose")
+
+
+def _help(command: str) -> str:
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, [command, "--help"]).stdout
 
 
 def test_the_python_code_runs(
@@ -26,11 +31,23 @@ def test_the_python_code_runs(
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("command", ["compare", "tune", "inspect", "diagnose"])
+@pytest.mark.parametrize("command", _COMMANDS)
 def test_every_option_in_the_page_exists(command: str) -> None:
     assert f"latechunk {command} " in PAGE
     lines = re.findall(rf"latechunk {command} .*", PAGE)
-    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [command, "--help"]).stdout
+    shown = _help(command)
     for line in lines:
         for option in re.findall(r"--[a-z-]+", line):
             assert option in shown, option
+
+
+def test_every_option_in_backticks_exists_in_some_command() -> None:
+    code = re.findall(r"`([^`\n]+)`", PAGE)
+    named = {option for each in code for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", each)}
+    assert {"--all", "--overlap", "-o"} <= named
+    helped = {
+        option
+        for command in _COMMANDS
+        for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", _help(command))
+    }
+    assert named <= helped

@@ -15,6 +15,7 @@ from latechunk_integrations.evaluation.cache import VectorCache
 from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
 from latechunk_integrations.evaluation.passes import Passes
 from latechunk_integrations.evaluation.results import Configuration
+from latechunk_integrations.options import Fallback
 
 LONG = (
     "The supplier delivers every part within thirty days, unless Section 1.3 says otherwise. "
@@ -100,6 +101,37 @@ def test_costs_are_those_of_the_configuration_alone(
     blended = 0 < configuration.context_weight < 1
     assert n_tokens <= costs.encoder_tokens <= n_tokens + (_TITLED_BLANK if blended else 0)
     assert costs.seconds > 0
+
+
+@pytest.mark.parametrize("fallback", ["standard", "skip", "error"])
+def test_only_what_would_leave_documents_out_becomes_windows(
+    tiny_engine: LateChunkEngine, fallback: Fallback
+) -> None:
+    options = replace(tiny_engine.options, fallback=fallback, normalize=False, max_tokens=48)
+    engine = LateChunkEngine(tiny_engine.encoder, options)
+    late = Configuration(name="late", context_weight=1.0)
+    passes = _passes(engine)
+    vectors, _ = passes.vectors(late, 40)
+    kept: Fallback = "standard" if fallback == "standard" else "window"
+    same = replace(options, fallback=kept, normalize=True)
+    expected, _ = _by_engine(LateChunkEngine(tiny_engine.encoder, same), late, 40)
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
+    notes = " ".join(passes.notes())
+    assert "cosines" in notes
+    assert f"fallback={fallback!r}" in notes
+    assert ("read in windows" in notes) is (fallback != "standard")
+    assert _passes(tiny_engine).notes() == []
+
+
+def test_early_chunking_is_no_reason_to_leave_late_chunking_out(
+    tiny_engine: LateChunkEngine,
+) -> None:
+    """An engine that is switched off is compared like any other."""
+    options = replace(tiny_engine.options, enabled=False)
+    late = Configuration(name="late", context_weight=1.0)
+    vectors, _ = _passes(LateChunkEngine(tiny_engine.encoder, options)).vectors(late, 40)
+    expected, _ = _by_engine(tiny_engine, late, 40)
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
 
 
 def test_a_prepended_title_is_pooled_with_each_chunk(tiny_engine: LateChunkEngine) -> None:

@@ -21,9 +21,9 @@ from latechunk_integrations.evaluation.report import (
     write_inspection,
     write_report,
 )
-from latechunk_integrations.evaluation.results import TuneResult
+from latechunk_integrations.evaluation.results import Configuration, TuneResult
 from latechunk_integrations.evaluation.similarity import sentence_spans
-from tests.evaluation.support import BERLIN, comparison, small_set
+from tests.evaluation.support import BERLIN, comparison, repeated_set, result, small_set
 from tests.evaluation.test_plots import similarities
 
 _VOID = {"meta", "link", "img", "br"}
@@ -81,14 +81,16 @@ def _hostile() -> GoldenSet:
 
 
 def test_a_report_says_first_what_was_asked_and_what_came_out() -> None:
-    page = _checked(report_html(comparison([2, 2, 1, 4], [1, 1, 1, 2]), small_set()))
+    golden = repeated_set(5)
+    made = comparison([2, 2, 1, 4] * 5, [1, 1, 1, 2] * 5, golden=golden)
+    page = _checked(report_html(made, golden))
     words = " ".join(page.text.split())
     order = ["What was asked", "The answer", "Late chunking helps here", "What is compared"]
     order += ["Chunks of at most 64 tokens", "Question by question", "Glossary", "a note"]
     places = [words.index(each) for each in order]
     assert places == sorted(places)
     assert "Better" not in words
-    assert "3 did better, 0 did worse, 1 did as before" in words
+    assert "15 did better, 0 did worse, 5 did as before" in words
     assert "No question lost." in words
 
 
@@ -107,7 +109,7 @@ def test_wins_and_losses_come_with_their_texts() -> None:
     assert golden.queries[1].text in words
     assert golden.queries[2].text not in words
     assert "3.85 million inhabitants" in words
-    assert "early: place 2, ‘late’: place 1" in words
+    assert "early chunking: place 2, ‘late’: place 1" in words
 
 
 @pytest.mark.parametrize(
@@ -143,20 +145,48 @@ def test_early_chunking_alone_can_be_reported() -> None:
 
 def test_a_tuning_is_shown_with_its_candidates() -> None:
     made = comparison([2, 1, 1, 1], [1, 1, 1, 1])
+    choosing = comparison([2, 1, 1, 1], [1, 1, 1, 1], sizes=(64, 128))
+    early, late, *others = choosing.results
+    corpus = {**late.corpus, "R@5": 0.3}  # the last by the measure that was maximised
     tuned = TuneResult(
         chosen=made.results[1].configuration,
         chunk_size=64,
         early_is_better=False,
         verdict="Late chunking is the better choice.\nThe figures.",
-        choosing=comparison([1, 1, 1, 1], [1, 1, 1, 1], sizes=(64, 128)),
+        measure="R@5",
+        choosing=replace(choosing, results=(early, replace(late, corpus=corpus), *others)),
         held_out=made,
         options={},
     )
-    page = _checked(report_html(made, small_set(), tuned=tuned))
-    words = " ".join(page.text.split())
+    html = report_html(made, small_set(), tuned=tuned)
+    words = " ".join(_checked(html).text.split())
     assert "Late chunking is the better choice." in words
     assert "Chosen: chunks read within their document, chunks of at most 64 tokens." in words
     assert "4 candidates on the half that was used for choosing" in words
+    rows = html.partition("<caption>Candidates</caption>")[2]
+    cells = r"<td>(64|128)</td><td>[\d.]+</td><td>[\d.]+</td><td>([\d.]+)</td>"
+    assert re.findall(rf'<th scope="row">(\w+)</th>{cells}', rows) == [
+        ("late", "128", "100.0"),
+        ("early", "64", "92.5"),
+        ("early", "128", "92.5"),
+        ("late", "64", "30.0"),
+    ]
+    # One verdict: that of the tuning.
+    assert "No clear difference" not in words
+    assert "R@5 goes from 0 to 100" in words
+    assert "says how far" not in words
+
+
+def test_questions_are_won_and_lost_against_the_best_early_way() -> None:
+    made = comparison([2, 2, 1, 4], [1, 2, 1, 2])
+    titled = Configuration(name="early, title", header="attended")
+    third = result(titled, [1, 1, 1, 4], [2, 2, 1, 4])
+    page = _checked(report_html(replace(made, results=(*made.results, third)), small_set()))
+    words = " ".join(page.text.split())
+    assert "‘late’ against ‘early, title’" in words
+    assert "1 did better, 1 did worse, 2 did as before" in words
+    assert "‘early, title’: place 1, ‘late’: place 2" in words
+    assert "Found first with ‘early, title’" in words
 
 
 def test_a_half_of_the_queries_is_matched_with_its_own_texts() -> None:

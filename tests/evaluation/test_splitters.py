@@ -11,7 +11,12 @@ from langchain_text_splitters import CharacterTextSplitter
 
 from latechunk_integrations import LateChunkEngine, Span
 from latechunk_integrations.errors import OptionError
-from latechunk_integrations.evaluation.splitters import Splitter, split_documents, split_text
+from latechunk_integrations.evaluation.splitters import (
+    Splitter,
+    sizes_of,
+    split_documents,
+    split_text,
+)
 from tests.evaluation.support import BERLIN, TOKYO, small_set
 
 
@@ -111,3 +116,17 @@ def test_a_golden_set_may_bring_its_own_chunks(tiny_engine: LateChunkEngine) -> 
         replace(golden, chunks=chunks), "native", None, tiny_engine.encoder
     )
     assert ([len(each) for each in spans], notes) == ([2, 1], [])
+
+
+def test_a_size_is_refused_where_chunks_have_their_own(tiny_engine: LateChunkEngine) -> None:
+    golden = replace(small_set(), chunks={"berlin": (Span(0, 33),), "tokyo": (Span(0, 9),)})
+    for splitter in ("native", "sentences", halves):
+        with pytest.raises(OptionError, match="chunks of its own size: leave chunk_size out"):
+            split_documents(golden, splitter, 64, tiny_engine.encoder)
+
+
+def test_only_the_splitter_that_counts_our_tokens_has_sizes_by_default() -> None:
+    assert sizes_of("recursive", None, (64, 128)) == (64, 128)
+    for splitter in ("native", "sentences", "module:name", words):
+        assert sizes_of(splitter, [], (64, 128)) == (None,)
+        assert sizes_of(splitter, [5, None], (64, 128)) == (5, None)

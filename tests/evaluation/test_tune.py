@@ -82,7 +82,8 @@ def test_late_chunking_is_chosen_where_chunks_lean_on_their_document() -> None:
 
 
 def test_early_chunking_is_chosen_where_chunks_stand_on_their_own() -> None:
-    result = _tune(standing_alone())
+    result = _tune(standing_alone(), Choices())
+    assert result.choosing.chunk_sizes == (None,)  # the splitter has no size
     assert result.early_is_better
     assert result.verdict.startswith("Early chunking is the better choice for these queries.\n")
     assert result.chosen.context_weight == 0

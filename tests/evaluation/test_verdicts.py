@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from latechunk_integrations.evaluation.results import Comparison, Configuration, Difference
+from latechunk_integrations.evaluation.results import Comparison, Configuration
 from latechunk_integrations.evaluation.verdicts import (
+    best_early,
     best_late,
     best_result,
     describe,
@@ -15,25 +17,68 @@ from latechunk_integrations.evaluation.verdicts import (
     plain_words,
     verdict,
 )
-from tests.evaluation.support import comparison
+from tests.evaluation.support import comparison, repeated_set, result
+
+_TITLED = Configuration(name="early, title", header="attended")
 
 
-def _with_p_value(made: Comparison, p_value: float) -> Comparison:
-    early, late = made.results
-    differences = {"RR@10": Difference(0.1, -0.1, 0.3, p_value)}
-    return replace(made, results=(early, replace(late, corpus_difference=differences)))
+def _repeated(early: list[int], late: list[int], titled: list[int] | None = None) -> Comparison:
+    """Ranks of the four queries, each asked five times."""
+    golden = repeated_set(5)
+    made = comparison(5 * early, 5 * late, golden=golden)
+    if titled is None:
+        return made
+    third = result(_TITLED, 5 * titled, 5 * early, golden=golden)
+    return replace(made, results=(*made.results, third))
 
 
 def test_the_better_side_is_named_and_chance_is_called_chance() -> None:
-    better = comparison([2, 2, 1, 4], [1, 1, 1, 2])
+    better = _repeated([2, 2, 1, 4], [1, 1, 1, 2])
     assert verdict(better, 64).outcome == "late"
     assert "87.5 with 'late' and 56.2 with plain early" in verdict(better, 64).detail
     worse = comparison([1, 1, 1, 2], [2, 2, 1, 4])
     assert verdict(worse, 64).outcome == "early"
     assert "Early chunking is the better choice" in verdict(worse, 64).headline
-    chance = _with_p_value(better, 0.2)
+    chance = comparison([2, 2, 1, 4], [1, 1, 1, 2])  # too few queries
     assert verdict(chance, 64).outcome == "unclear"
     assert "chance" in verdict(chance, 64).headline
+
+
+@pytest.mark.parametrize(
+    ("titled", "outcome"),
+    [([2, 2, 1, 3], "late"), ([1, 1, 1, 2], "early"), ([1, 1, 1, 1], "early")],
+)
+def test_late_chunking_is_not_credited_with_what_the_title_gains(
+    titled: list[int], outcome: str
+) -> None:
+    made = _repeated([2, 2, 1, 4], [1, 1, 1, 2], titled)
+    said = verdict(made, 64)
+    assert said.outcome == outcome
+    early = 100 * np.mean([1 / rank for rank in titled])
+    assert "RR@10 is 87.5 with 'late'" in said.detail
+    assert f"and {early:.1f} with 'early, title'" in said.detail
+    assert "(plain early chunking: 56.2)" in said.detail
+    assert f"a difference of {87.5 - early:+.1f} points" in said.detail
+    assert best_early(made, 64).name == "early, title"
+    assert "than with ‘early, title’" in plain_words(best_early(made, 64), best_late(made, 64))
+
+
+def test_a_measure_can_be_named() -> None:
+    made = comparison([1, 2, 1, 2], [2, 1, 2, 1])
+    early, late = made.results
+    late = replace(late, corpus={**late.corpus, "R@1": 1.0})
+    made = replace(made, results=(early, late))
+    assert best_result(made, 64).name == "early"
+    assert best_result(made, 64, "R@1").name == "late"
+
+
+def test_no_size_means_the_first_unless_it_is_one() -> None:
+    made = comparison([1, 2, 1, 2], [2, 1, 2, 1], sizes=(64, None))
+    assert made.get("late", None).chunk_size is None
+    assert made.get("late", 64).chunk_size == 64
+    assert comparison([1] * 4, [1] * 4, sizes=(64, 128)).get("late").chunk_size == 64
+    with pytest.raises(KeyError, match="no result for 'late' at chunk size 32"):
+        made.get("late", 32)
 
 
 def test_of_equal_configurations_the_simpler_wins() -> None:
