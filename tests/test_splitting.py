@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from functools import partial
 from typing import Any
 
@@ -73,6 +74,20 @@ def test_what_cannot_be_a_splitter_is_refused(
 ) -> None:
     with pytest.raises(OptionError):
         text_splitter(splitter, None, tiny_engine.encoder, arguments)
+
+
+def test_the_recursive_splitter_keeps_no_long_texts(tiny_engine: LateChunkEngine) -> None:
+    blocks = [f"{number} " + "a " * 2_000 for number in range(30)]
+    text = "\n\n".join(blocks)
+    n_chars = len(text)
+    split = text_splitter("recursive", 3_000, tiny_engine.encoder)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in split(text)) == 30
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < n_chars / 4  # bytes
 
 
 def test_chunks_are_spans_whether_texts_or_pairs() -> None:
