@@ -213,6 +213,26 @@ def test_a_document_that_fails_is_listed_and_the_others_are_done(
     assert without_hashes(indexing.rows()) == expected(tiny_engine, mended)
 
 
+def test_a_file_whose_name_is_no_text_does_not_end_the_run(
+    indexing: Indexing, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.txt").write_text("A text.", encoding="utf-8")
+    try:
+        for name in (b"caf\xe9.txt", b"caf\xe9.jsonl"):
+            (source / os.fsdecode(name)).write_text("no JSON", encoding="utf-8")
+    except OSError:
+        pytest.skip("this file system has no names that are not UTF-8")
+    for _ in range(2):
+        assert indexing(source).n_failed == 2
+        assert indexing.letters() == {
+            "caf?.txt": "InvalidCharacterError",
+            "caf?.jsonl:1": "JSONDecodeError",
+        }
+    assert {row["document_id"] for row in indexing.rows().values()} == {"a.txt"}
+
+
 def test_chunks_of_a_document_that_no_longer_embeds_are_removed(
     indexing: Indexing, tiny_engine: LateChunkEngine
 ) -> None:
