@@ -115,7 +115,9 @@ def main() -> None:
         )
         n_doubled = rows.num_rows - len(set(rows["chunk_id"].to_pylist()))
         print(f"{rows.num_rows} rows, {expected.num_rows} expected, {n_doubled} doubled")
-        print(f"equal bit for bit: {rows.equals(expected)}")
+        assert n_doubled == 0, "chunks stand twice"
+        assert rows.equals(expected), "rows are missing, too many or not equal bit for bit"
+        print("equal bit for bit")
 
 
 if __name__ == "__main__":

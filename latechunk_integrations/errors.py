@@ -47,6 +47,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 __all__ = [
     "AlignmentError",
@@ -111,6 +112,16 @@ class LateChunkError(Exception):
         super().__init__(message)
         self.parent_id = parent_id
         self.span = span
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by what it holds: Python would call the constructor with the message alone."""
+        return _rebuilt, (type(self), self.args), self.__dict__
+
+
+def _rebuilt(kind: type[LateChunkError], arguments: tuple[Any, ...]) -> LateChunkError:
+    error = kind.__new__(kind, *arguments)
+    super(LateChunkError, error).__init__(*arguments)  # what is Python's own in it
+    return error
 
 
 class InputError(LateChunkError, ValueError):

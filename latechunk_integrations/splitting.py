@@ -17,6 +17,10 @@ from latechunk_integrations.schema import CharSpans
 
 __all__ = ["Splitter", "chunk_spans", "text_splitter"]
 
+# Some 16 MiB at most, however long the texts are.
+_REMEMBERED_TEXTS = 1 << 14
+_REMEMBERED_CHARS = 1 << 10
+
 Splitter: TypeAlias = str | Callable[..., Any]
 """A name, ``"module:name"``, what takes a text and gives its chunks, or a factory of it."""
 
@@ -121,10 +125,14 @@ def _recursive(
     except ImportError as error:
         raise MissingExtraError("langchain_text_splitters", extra="langchain") from error
 
-    # The splitter asks for the same pieces again and again.
-    @lru_cache(maxsize=1 << 16)
-    def n_tokens(text: str) -> int:
+    def counted(text: str) -> int:
         return len(encoder.tokenize([text], "")[0].ids)
+
+    # The splitter asks for the same pieces again and again.
+    remembered = lru_cache(maxsize=_REMEMBERED_TEXTS)(counted)
+
+    def n_tokens(text: str) -> int:
+        return (remembered if len(text) <= _REMEMBERED_CHARS else counted)(text)
 
     arguments: dict[str, Any] = {"chunk_size": chunk_size, "chunk_overlap": 0, **given}
     try:

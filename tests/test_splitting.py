@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from functools import partial
 from typing import Any
 
@@ -83,6 +84,20 @@ def test_a_size_that_a_function_does_not_take_is_refused(tiny_engine: LateChunkE
     for splitter in (str.split, f"{__name__}:halved"):
         with pytest.raises(OptionError, match="chunks of its own size: leave chunk_size out"):
             text_splitter(splitter, 5, tiny_engine.encoder)
+
+
+def test_the_recursive_splitter_keeps_no_long_texts(tiny_engine: LateChunkEngine) -> None:
+    blocks = [f"{number} " + "a " * 2_000 for number in range(30)]
+    text = "\n\n".join(blocks)
+    n_chars = len(text)
+    split = text_splitter("recursive", 3_000, tiny_engine.encoder)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in split(text)) == 30
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < n_chars / 4  # bytes
 
 
 def test_chunks_are_spans_whether_texts_or_pairs() -> None:

@@ -80,13 +80,21 @@ class Checkpoint:
         self._lock.release()
 
     def knows(self, document_id: str, version: str) -> bool:
-        """Whether this version of a document is finished, or has failed before."""
+        """Whether this version of a document is finished, or has failed before.
+
+        Of what was begun and not noted, nobody can tell what the target holds.
+        """
+        if document_id in self.begun:
+            return False
         if document_id in self.failed:
             return self.failed[document_id].version == version
         return document_id in self.finished and self.finished[document_id][0] == version
 
     def begin(self, document_ids: Iterable[str]) -> None:
-        """Note documents that are about to be written, so that prune knows of all there may be."""
+        """Note documents whose rows are about to be written or deleted.
+
+        Until they are noted as finished, failed or removed, no version of them counts as known.
+        """
         self._append({"begun": list(document_ids)})
 
     def add(self, part: str, rows: Sequence[DocumentRows], failures: Sequence[Failure]) -> None:

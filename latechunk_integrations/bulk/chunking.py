@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +21,7 @@ from latechunk_integrations.splitting import chunk_spans, text_splitter
 
 __all__ = ["Chunking", "spans_of"]
 
-_PLAIN = (str, int, float, list, tuple, type(None))
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,11 @@ class Chunking:
     def fingerprint(self) -> str:
         """Hash of what names the splitter.
 
-        A function is known by its name, not by its code; a built splitter by its class and the
-        plain values that it holds.
+        A function is known by its name, not by its code; a built splitter, or the object whose
+        method it is, by its class and what its attributes say of themselves (their ``repr``). It
+        is the same in every process.
         """
-        arguments = json.dumps(dict(self.arguments), sort_keys=True, default=repr)
+        arguments = _json(dict(self.arguments), _name)
         return digest(_name(self.splitter), str(self.chunk_size), arguments)
 
     def build(self, engine: LateChunkEngine) -> Callable[[str], Iterable[Any]]:
@@ -84,12 +87,28 @@ def _name(splitter: Any) -> str:
     if isinstance(splitter, str):
         return splitter
     if isinstance(splitter, partial):
-        return f"{_name(splitter.func)}{splitter.args!r}{sorted(splitter.keywords.items())!r}"
+        return f"{_name(splitter.func)}{_json([splitter.args, splitter.keywords], _name)}"
+    owner = getattr(splitter, "__self__", None)
+    if owner is not None and not isinstance(owner, ModuleType):  # a function of C has its module
+        return f"{_name(owner)}.{splitter.__name__}"
     if hasattr(splitter, "__qualname__"):
         return f"{splitter.__module__}:{splitter.__qualname__}"
-    values = {
-        name: value
-        for name, value in sorted(getattr(splitter, "__dict__", {}).items())
-        if isinstance(value, _PLAIN)
-    }
-    return f"{type(splitter).__module__}:{type(splitter).__qualname__}{values!r}"
+    if not hasattr(splitter, "__dict__"):
+        return _shown(splitter)
+    values = {name: _json(value, _shown) for name, value in vars(splitter).items()}
+    kind = type(splitter)
+    return f"{kind.__module__}:{kind.__qualname__}{sorted(values.items())}"
+
+
+def _json(value: Any, default: Callable[[Any], str]) -> str:
+    try:
+        return json.dumps(value, sort_keys=True, default=default)
+    except (TypeError, ValueError):  # keys that have no order, or a circle
+        return _shown(value)
+
+
+def _shown(value: Any) -> str:
+    """What a value says of itself, without its place in memory and the random order of sets."""
+    if isinstance(value, (set, frozenset)):
+        return f"set{sorted(map(_shown, value))}"
+    return _ADDRESS.sub("", repr(value))

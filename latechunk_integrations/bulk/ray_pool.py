@@ -12,7 +12,7 @@ from latechunk_integrations.bulk.embedder import DocumentEmbedder, Outcome
 from latechunk_integrations.bulk.extras import needed
 from latechunk_integrations.bulk.rows import Document, Failure
 from latechunk_integrations.engine import shared_engine
-from latechunk_integrations.errors import LateChunkError, WorkerError
+from latechunk_integrations.errors import LateChunkError, OptionError, WorkerError
 from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["RayPool"]
@@ -40,7 +40,8 @@ class RayPool:
     Raises:
         MissingExtraError: Ray, or something that the engine needs, is not installed.
         ModelError: The model cannot be used.
-        OptionError: An option is impossible.
+        OptionError: An option is impossible, the workers' machines make another dtype of
+            ``auto``, or there are not GPUs enough in the Ray that is started here.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class RayPool:
         self._ray = needed("ray", extra="ray")
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
-            _start(self._ray, math.ceil(concurrency * num_cpus))
+            _start(self._ray, concurrency, num_cpus, num_gpus)
         make = self._ray.remote(_Worker).options(
             num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_task_retries=_RETRIES
         )
@@ -64,10 +65,12 @@ class RayPool:
         try:
             # Every worker loads its model now; the first one to fail says why.
             described = self._get([worker.describe.remote() for worker in self._workers])
+            self.key, self.dimensions, _ = described[0]
+            for key, _, _ in described:
+                _check_key(key, self.key)
         except BaseException:
             self.close()
             raise
-        self.key, self.dimensions, _ = described[0]
         self.process_ids = [process_id for _, _, process_id in described]
 
     def run(self, batches: Iterable[Sequence[Document | Failure]]) -> Iterator[list[Outcome]]:
@@ -75,6 +78,7 @@ class RayPool:
 
         Raises:
             WorkerError: A batch's worker died again and again.
+            OptionError: A worker was started anew on a machine where it gives other vectors.
         """
         waiting: dict[Any, Any] = {}
         todo = iter(batches)
@@ -82,7 +86,7 @@ class RayPool:
         while True:
             while idle and (batch := next(todo, None)) is not None:
                 worker = idle.pop()
-                waiting[worker.embed.remote(batch)] = worker
+                waiting[worker.embed.remote(batch, self.key)] = worker
             if not waiting:
                 return
             (finished,), _ = self._ray.wait(list(waiting), num_returns=1)
@@ -127,9 +131,11 @@ class _Worker:
         embedder = self._loaded()
         return embedder.key, embedder.dimensions, os.getpid()
 
-    def embed(self, documents: Sequence[Document | Failure]) -> list[Outcome]:
-        """See `DocumentEmbedder.embed`."""
-        return self._loaded().embed(documents)
+    def embed(self, documents: Sequence[Document | Failure], key: str) -> list[Outcome]:
+        """See `DocumentEmbedder.embed`; refused where the pool's key is another one."""
+        embedder = self._loaded()
+        _check_key(embedder.key, key)
+        return embedder.embed(documents)
 
     def _loaded(self) -> DocumentEmbedder:
         if self._embedder is None:
@@ -139,10 +145,39 @@ class _Worker:
         return self._embedder
 
 
-def _start(ray: Any, n_cpus: int) -> None:
+def workers_that_fit(n_gpus: float, num_gpus: float) -> int:
+    """How many workers find room on some GPUs, a part of one or several whole ones for each.
+
+    Args:
+        n_gpus: GPUs there are.
+        num_gpus: GPUs of each worker, more than 0.
+    """
+    if num_gpus >= 1:
+        return int(n_gpus // num_gpus)
+    return int(n_gpus) * int(1 / num_gpus + 1e-9)
+
+
+def _check_key(key: str, expected: str) -> None:
+    if key != expected:
+        raise OptionError(
+            "Ray's workers would not give the same vectors: on their machines the dtype, the "
+            "model's files or the splitter differ; name the dtype, such as dtype='float32', "
+            "instead of 'auto', and see that all have the same files"
+        )
+
+
+def _start(ray: Any, concurrency: int, num_cpus: float, num_gpus: float) -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init()
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked whether to report
-    n_cpus = max(n_cpus, os.cpu_count() or 1)  # with fewer, some would wait for ever
+    # With fewer, some would wait for ever.
+    n_cpus = max(math.ceil(concurrency * num_cpus), os.cpu_count() or 1)
     ray.init(address="local", num_cpus=n_cpus, include_dashboard=False, log_to_driver=False)
+    n_gpus = ray.cluster_resources().get("GPU", 0)
+    if num_gpus > 0 and workers_that_fit(n_gpus, num_gpus) < concurrency:
+        ray.shutdown()
+        raise OptionError(
+            f"{concurrency} workers with {num_gpus:g} GPUs each do not fit on this machine, which "
+            f"has {n_gpus:g}: lower concurrency or num_gpus, or set RAY_ADDRESS to use a cluster"
+        )

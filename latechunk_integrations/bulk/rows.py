@@ -72,11 +72,18 @@ class Document:
         id: Its id, unique in the corpus.
         text: Its text.
         header: What its tokens attend to, such as a title; ``""``: nothing.
+
+    Raises:
+        InvalidCharacterError: The id holds a lone surrogate, which no target can store.
     """
 
     id: str
     text: str
     header: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the id; the text is its own document's error."""
+        check_characters(self.id, "the id of a document")
 
     def version(self, key: str) -> str:
         """Hash of id, text, header and of what is done with them: equal hash, equal rows.
@@ -105,7 +112,8 @@ class Failure:
 
     @classmethod
     def of(cls, document_id: str, error: Exception, version: str = "") -> Failure:
-        """What an exception says."""
+        """What an exception says; in the id, ``?`` stands for what is no character."""
+        document_id = document_id.encode("utf-8", "replace").decode()
         name, reason = type(error).__name__, str(error)
         return cls(document_id, name, reason, version or digest(document_id, name, reason))
 
@@ -187,7 +195,7 @@ def read_document(record: Mapping[str, Any], columns: Columns, place: str) -> Do
             if not isinstance(value, str):
                 raise InputTypeError(f"{place} has {type(value).__name__} in {name!r}, not a str")
     except InputError as error:
-        return Failure.of(document_id.encode("utf-8", "replace").decode(), error)
+        return Failure.of(document_id, error)
     return Document(document_id, str(text), str(header or ""))
 
 

@@ -191,7 +191,7 @@ class _Run:
         failures = [each for each in checked if isinstance(each, Failure)]
         # What a failed document had in the target belongs to a former version of it.
         emptied = [DocumentRows(failure.document_id, failure.version) for failure in failures]
-        self._checkpoint.begin(document.document_id for document in rows)
+        self._checkpoint.begin(outcome.document_id for outcome in checked)
         part = self._writer.write([*rows, *emptied], self._checkpoint.n_batches)
         self._checkpoint.add(part, rows, failures)
         self._letters.add(failures)
@@ -215,6 +215,7 @@ class _Run:
         gone = [name for name in known if name not in self._seen]
         for start in range(0, len(gone), self._settings.batch_documents):
             names = gone[start : start + self._settings.batch_documents]
+            kept.begin(names)
             self._writer.write([DocumentRows(name, "") for name in names], 0)
             self._checkpoint.forget(names)
         self.summary.n_removed = len(gone)

@@ -9,7 +9,7 @@ from typing import Any
 
 from latechunk_integrations.bulk.extras import needed
 from latechunk_integrations.bulk.rows import Columns, Document, Failure, read_document
-from latechunk_integrations.errors import OptionError
+from latechunk_integrations.errors import InvalidCharacterError, OptionError
 
 __all__ = ["FileSource"]
 
@@ -64,11 +64,11 @@ class FileSource:
 
     def _text(self, file: Path, name: str) -> Iterator[Document | Failure]:
         try:
-            text = file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+            document = Document(name, file.read_text(encoding="utf-8-sig"))
+        except (OSError, UnicodeDecodeError, InvalidCharacterError) as error:
             yield Failure.of(name, error)
         else:
-            yield Document(name, text)
+            yield document
 
     def _lines(self, file: Path, name: str) -> Iterator[Document | Failure]:
         with file.open("rb") as lines:

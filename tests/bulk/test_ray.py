@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.bulk import embed_dataset, index, write_chunks
 from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.embedder import DocumentEmbedder
-from latechunk_integrations.bulk.ray_pool import RayPool
+from latechunk_integrations.bulk.ray_pool import RayPool, workers_that_fit
 from latechunk_integrations.bulk.rows import Document, DocumentRows, Failure
 from latechunk_integrations.errors import (
     InputTypeError,
@@ -68,6 +69,66 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(
     embedder = DocumentEmbedder(tiny_engine, chunking)
     assert pool.key == embedder.key
     assert sorted(map(repr, found)) == sorted(repr(_values(e)) for e in embedder.embed(corpus))
+
+
+class UnlikeAnywhereElse:
+    """A splitter with another setting in each process, as dtype="auto" is on other machines."""
+
+    def __init__(self) -> None:
+        self.process_id = os.getpid()
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return UnlikeAnywhereElse, ()
+
+    def split_text(self, text: str) -> list[str]:
+        return [text]
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_workers_that_would_give_other_vectors_are_refused(tiny_model_path: Path) -> None:
+    with pytest.raises(OptionError, match="name the dtype"):
+        RayPool(support.options(tiny_model_path), Chunking(UnlikeAnywhereElse()), concurrency=2)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_worker_started_anew_that_would_give_other_vectors_is_refused(
+    tiny_model_path: Path,
+) -> None:
+    pool = RayPool(support.options(tiny_model_path), Chunking(UnlikeAnywhereElse()))
+    try:
+        assert len([*pool.run([support.documents(1)])]) == 1
+        os.kill(pool.process_ids[0], signal.SIGKILL)
+        with pytest.raises(OptionError, match="name the dtype"):
+            list(pool.run([support.documents(1)]))
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize(
+    ("n_gpus", "num_gpus", "n_workers"),
+    [(0, 1, 0), (2, 1, 2), (3, 2, 1), (1, 0.25, 4), (2, 0.6, 2), (1, 0.1, 10), (0, 0.5, 0)],
+)
+def test_a_worker_has_its_part_of_one_gpu_or_whole_ones(
+    n_gpus: float, num_gpus: float, n_workers: int
+) -> None:
+    assert workers_that_fit(n_gpus, num_gpus) == n_workers
+
+
+def test_more_gpus_than_this_machine_has_are_refused_not_waited_for(
+    tmp_path: Path, tiny_model_path: Path
+) -> None:
+    """In a process of its own: here Ray is running already."""
+    (tmp_path / "a.txt").write_text("A text.", encoding="utf-8")
+    command = [sys.executable, "-c", "from latechunk_integrations.cli import app; app()"]
+    command += ["index", str(tmp_path / "a.txt"), "--to", str(tmp_path / "rows.jsonl")]
+    command += ["--checkpoint", str(tmp_path / "c"), "--model", str(tiny_model_path)]
+    command += ["--ray", "--num-gpus", "1000", "--quiet"]
+    alone = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    finished = subprocess.run(
+        command, env=alone, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert finished.returncode == 2
+    assert "do not fit on this machine" in " ".join(finished.stderr.split())
 
 
 @pytest.mark.filterwarnings("ignore:`use_.* is deprecated:DeprecationWarning")  # Ray's own

@@ -20,6 +20,7 @@ from latechunk_integrations.bulk.rows import (
     read_document,
     to_table,
 )
+from latechunk_integrations.errors import InvalidCharacterError
 
 _NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 
@@ -81,6 +82,11 @@ def test_a_record_that_holds_no_document_fails_with_a_name(
     failure = read_document(record, Columns(header="head"), "here:1")
     assert isinstance(failure, Failure)
     assert (failure.document_id, failure.error) == (name, error)
+
+
+def test_an_id_that_no_target_can_store_is_refused() -> None:
+    with pytest.raises(InvalidCharacterError, match="the id of a document"):
+        Document("a\ud800", "x")
 
 
 def test_a_table_holds_the_rows_bit_for_bit() -> None:

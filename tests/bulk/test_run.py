@@ -15,12 +15,21 @@ import pytest
 
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.bulk import IndexSummary, index
+from latechunk_integrations.bulk.checkpoint import Checkpoint
 from latechunk_integrations.bulk.rows import Document, chunk_id
 from latechunk_integrations.errors import CheckpointError, OptionError, WriterError
 from tests.bulk import support
 from tests.bulk.support import TARGETS, document, documents, read, target
 
 pytestmark = pytest.mark.store
+
+
+class KilledError(BaseException):
+    """The process ends here; nothing catches it."""
+
+
+def _die(*_: object) -> None:
+    raise KilledError
 
 
 class Indexing:
@@ -155,6 +164,33 @@ def test_a_document_changed_back_after_a_kill_is_not_doubled(
     assert without_hashes(indexing.rows()) == expected(tiny_engine, first)
 
 
+@pytest.mark.parametrize("text", ["Another text.", ""], ids=["changed", "failing"])
+def test_a_document_changed_back_after_its_change_was_written_but_not_noted_is_done_again(
+    indexing: Indexing, tiny_engine: LateChunkEngine, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    corpus = documents(3)
+    indexing(corpus)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "add", _die)
+        with pytest.raises(KilledError):
+            indexing([corpus[0], Document("doc-1", text), corpus[2]])
+    indexing(corpus)
+    assert without_hashes(indexing.rows()) == expected(tiny_engine, corpus)
+
+
+def test_a_document_that_returns_after_its_removal_was_not_noted_is_done_again(
+    indexing: Indexing, tiny_engine: LateChunkEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = documents(3)
+    indexing(corpus)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "forget", _die)
+        with pytest.raises(KilledError):
+            indexing(corpus[:2], prune=True)
+    indexing(corpus)
+    assert without_hashes(indexing.rows()) == expected(tiny_engine, corpus)
+
+
 def test_a_document_that_fails_is_listed_and_the_others_are_done(
     indexing: Indexing, tiny_engine: LateChunkEngine
 ) -> None:
@@ -175,6 +211,26 @@ def test_a_document_that_fails_is_listed_and_the_others_are_done(
     assert indexing(mended).n_failed == 0
     assert indexing.letters() == {}
     assert without_hashes(indexing.rows()) == expected(tiny_engine, mended)
+
+
+def test_a_file_whose_name_is_no_text_does_not_end_the_run(
+    indexing: Indexing, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.txt").write_text("A text.", encoding="utf-8")
+    try:
+        for name in (b"caf\xe9.txt", b"caf\xe9.jsonl"):
+            (source / os.fsdecode(name)).write_text("no JSON", encoding="utf-8")
+    except OSError:
+        pytest.skip("this file system has no names that are not UTF-8")
+    for _ in range(2):
+        assert indexing(source).n_failed == 2
+        assert indexing.letters() == {
+            "caf?.txt": "InvalidCharacterError",
+            "caf?.jsonl:1": "JSONDecodeError",
+        }
+    assert {row["document_id"] for row in indexing.rows().values()} == {"a.txt"}
 
 
 def test_chunks_of_a_document_that_no_longer_embeds_are_removed(
@@ -209,10 +265,6 @@ def test_an_id_may_hold_any_printable_character(indexing: Indexing) -> None:
     assert {name: sorted(starts) for name, starts in found.items()} == {
         key: [0, 40] for key in names
     }
-
-
-class KilledError(BaseException):
-    """The process ends here; nothing catches it."""
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -281,7 +333,7 @@ def _cut_last_line(log: Path, rng: random.Random) -> None:
     if not log.exists() or rng.random() < 0.5:
         return
     lines = log.read_bytes().splitlines(keepends=True)
-    if lines and b'"part"' in lines[-1]:
+    if lines and (b'"part"' in lines[-1] or b'"removed"' in lines[-1]):
         lines[-1] = lines[-1][: rng.randrange(len(lines[-1]))]
         log.write_bytes(b"".join(lines))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,23 @@ def test_a_folder_of_texts_is_read_by_name_at_any_depth(tmp_path: Path) -> None:
     assert isinstance(third, Failure)
     assert (third.document_id, third.error) == ("c.txt", "UnicodeDecodeError")
     assert source.n_documents() == 3
+
+
+def _undecodable(folder: Path, kind: str, text: str) -> None:
+    try:
+        (folder / os.fsdecode(b"caf\xe9." + kind.encode())).write_text(text, encoding="utf-8")
+    except OSError:
+        pytest.skip("this file system has no names that are not UTF-8")
+
+
+def test_a_file_whose_name_is_no_text_is_a_dead_letter(tmp_path: Path) -> None:
+    for kind in ("txt", "jsonl"):
+        _undecodable(tmp_path, kind, '{"text": "without an id"}')
+    failures = [each for each in FileSource(tmp_path, Columns()) if isinstance(each, Failure)]
+    assert [(each.document_id, each.error) for each in failures] == [
+        ("caf?.jsonl:1", "InputTypeError"),
+        ("caf?.txt", "InvalidCharacterError"),
+    ]
 
 
 def test_json_lines_are_read_one_by_one_and_bad_ones_named_by_their_line(tmp_path: Path) -> None:

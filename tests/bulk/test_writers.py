@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class FlakyQdrant(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.points: dict[str, dict[str, Any]] = {}
         self.made = False
+        self.outrun = False
         self.failing = 0
         self.status = 503
         self.calls: list[str] = []
@@ -71,7 +73,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _do(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.server.failing:
+        if self.server.outrun and (self.command, self.path) == ("PUT", "/collections/chunks"):
+            self.server.made, self.server.outrun = True, False
+            self._send(409, {"status": {"error": "Collection `chunks` already exists!"}})
+        elif self.server.failing:
             self.server.failing -= 1
             self._send(self.server.status, {"status": {"error": "not now"}})
         else:
@@ -139,6 +144,16 @@ def test_a_refusal_is_not_asked_for_again(
     with pytest.raises(WriterError, match="refuses"):
         _index(store, tmp_path, tiny_model_path)
     assert store.failing == 10_000 - 1
+
+
+def test_a_collection_that_another_task_made_in_the_meantime_is_taken(store: FlakyQdrant) -> None:
+    place = store.target[len("qdrant:") : -len("#chunks")]
+    store.outrun = True
+    with closing(QdrantWriter(place, "chunks", 32)) as writer:
+        assert writer.count() == 0
+    store.made, store.outrun = False, True
+    with pytest.raises(WriterError, match="vectors of 32"):
+        QdrantWriter(place, "chunks", 4)
 
 
 def test_the_key_comes_from_the_environment_and_is_in_no_repr(

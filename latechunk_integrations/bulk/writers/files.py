@@ -55,7 +55,8 @@ class FileWriter:
         if strangers:
             raise CheckpointError(
                 f"{self._folder} holds parts that the checkpoint does not know, such as "
-                f"{strangers[0]}; name another folder, or the checkpoint they were made with"
+                f"{strangers[0]}; name another folder, or the checkpoint they were made with, or "
+                "delete them if that is lost"
             )
         missing = sorted(parts - present)
         if missing:

@@ -57,7 +57,7 @@ class QdrantWriter(StoreWriter):
                 self._client = qdrant.QdrantClient(path=place)
         except RuntimeError as error:  # another process holds the folder
             raise WriterError(f"Qdrant cannot open {place}: {error}") from error
-        if self._repeated(lambda: self._client.collection_exists(collection), "looking for"):
+        if self._exists():
             self._check_collection(dimensions)
         else:
             self._make_collection(dimensions, is_server=is_server)
@@ -101,12 +101,23 @@ class QdrantWriter(StoreWriter):
     def _among(self, key: str, values: list[str]) -> Any:
         return self._models.FieldCondition(key=key, match=self._models.MatchAny(any=values))
 
+    def _exists(self) -> bool:
+        found = self._repeated(
+            lambda: self._client.collection_exists(self._collection), "looking for"
+        )
+        return bool(found)
+
     def _make_collection(self, dimensions: int, *, is_server: bool) -> None:
         vectors = self._models.VectorParams(size=dimensions, distance=self._models.Distance.DOT)
-        self._repeated(
-            lambda: self._client.create_collection(self._collection, vectors_config=vectors),
-            "making",
-        )
+        try:
+            self._repeated(
+                lambda: self._client.create_collection(self._collection, vectors_config=vectors),
+                "making",
+            )
+        except WriterError:
+            if not self._exists():
+                raise
+            self._check_collection(dimensions)  # another task was faster
         if is_server:  # former versions are found by it
             self._repeated(
                 lambda: self._client.create_payload_index(
