@@ -87,17 +87,18 @@ def test_a_size_that_a_function_does_not_take_is_refused(tiny_engine: LateChunkE
 
 
 def test_the_recursive_splitter_keeps_no_long_texts(tiny_engine: LateChunkEngine) -> None:
-    blocks = [f"{number} " + "a " * 2_000 for number in range(30)]
+    blocks = [f"{number} " + "a " * 2_000 for number in range(60)]
     text = "\n\n".join(blocks)
     n_chars = len(text)
     split = text_splitter("recursive", 3_000, tiny_engine.encoder)
+    list(split("0 " + blocks[0]))  # what is made once is no part of it
     tracemalloc.start()
     try:
-        assert sum(1 for _ in split(text)) == 30
+        assert sum(1 for _ in split(text)) == 60
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < n_chars / 4  # bytes
+    assert held < n_chars / 2  # bytes
 
 
 def test_chunks_are_spans_whether_texts_or_pairs() -> None:
