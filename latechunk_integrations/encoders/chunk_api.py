@@ -32,6 +32,7 @@ __all__ = ["ApiModel", "ApiService", "ChunkApiEncoder", "in_order", "unpacked"]
 _MEANINGLESS = (
     *("device", "dtype", "revision", "trust_remote_code", "pooling"),
     *("document_prompt", "query_prompt", "pool_edges", "batch_tokens"),
+    *("document_adapter", "query_adapter"),
 )
 _TOO_LONG = re.compile(
     r"answered 413|tokens?\b.*\b(exceed|too many|lower|limit|max)|"

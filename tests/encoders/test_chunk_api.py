@@ -20,6 +20,7 @@ from latechunk_integrations.errors import (
     AuthenticationError,
     EmptyTextError,
     ModelLoadError,
+    OptionError,
     ParentTooLongError,
     RateLimitError,
     RequestRefusedError,
@@ -302,3 +303,11 @@ def test_empty_texts_and_unknown_tokenizers_are_typed_errors(
         assert embed([]).shape == (0, WIDTH)
     with pytest.raises(ModelLoadError, match="tokenizer"):
         api_engine(api_server, api, tokenizer="/no/such/folder")
+
+
+@pytest.mark.parametrize("option", ["document_adapter", "query_adapter", "pooling"])
+def test_an_option_that_a_service_would_ignore_is_refused(
+    api_server: LoopbackServer, api: str, option: str
+) -> None:
+    with pytest.raises(OptionError, match=option):
+        api_engine(api_server, api, **{option: "mean"})
