@@ -28,6 +28,7 @@ class ChunkJob:
         rows: For each span of the parent its row in ``spans``, int64.
         late: Weighted sums of the late pass, a row for each unique span.
         alone: The same of the standalone pass; rows that it does not hold have no weight.
+        alone_rows: Rows whose standalone documents are given out; None: not decided yet.
         header: Weighted sums of the header's own vector, one row.
         front: The header, as much of it as there is room for; None: not looked at yet.
         skipped: The parent is left out.
@@ -42,6 +43,7 @@ class ChunkJob:
     rows: NDArray[np.int64]
     late: SumTable | None = None
     alone: SumTable | None = None
+    alone_rows: frozenset[int] | None = None
     header: SumTable | None = None
     front: str | None = None
     skipped: bool = False
@@ -109,6 +111,11 @@ class Document:
     weights: NDArray[np.float32]
     n_tokens: int
     room: int
+
+    @property
+    def n_chars(self) -> int:
+        """Characters of all elements."""
+        return sum(map(len, self.elements))
 
     @property
     def reading(self) -> Reading:
