@@ -159,7 +159,7 @@ class ChunkPlanner:
             self._stats.count("extra_layers", len(layers) - 1)
         per_element = self._encoder.limits.element_tokens
         for layer in layers:
-            if job.late is None:  # the one before was refused
+            if job.late is not source.table:  # the one before was refused
                 return
             bounds = job.spans[[rows[i] for i in layer]].tolist()
             chunks = [

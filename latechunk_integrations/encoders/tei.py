@@ -151,6 +151,13 @@ class TeiEncoder(ServerEncoder):
         info = client.run(json_call("/info", None, TeiInfo.from_answer))
         return cls(client, info, options)
 
+    def tokenize_header(self, header: str) -> NDArray[np.int32]:
+        """Token ids of a header, set off from the text that follows."""
+        ids = super().tokenize_header(header)
+        if len(ids):
+            self.tokenizer.remember(header.strip() + self.header_separator)
+        return ids
+
     def header_ids(self, header: str) -> NDArray[np.int32]:
         """Token ids of a header as they are before a text."""
         (tokens,) = self.tokenizer.tokenize([header + self.header_separator], "")

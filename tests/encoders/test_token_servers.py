@@ -22,6 +22,7 @@ from latechunk_integrations.encoders.base import TokenizedText
 from latechunk_integrations.encoders.local import LocalEncoder
 from latechunk_integrations.encoders.server import ServerEncoder
 from latechunk_integrations.encoders.tei import TeiEncoder
+from latechunk_integrations.encoders.text_memory import TextMemory
 from latechunk_integrations.errors import (
     AuthenticationError,
     BrokenAnswerError,
@@ -34,6 +35,7 @@ from latechunk_integrations.errors import (
     ServerError,
     ServerUnavailableError,
 )
+from tests import strategies
 from tests.servers.llama_cpp import LlamaCppServer
 from tests.servers.loopback import Answer, Fault, LoopbackServer, too_many
 from tests.servers.tei import TeiServer
@@ -234,6 +236,51 @@ def test_tei_gives_the_vectors_of_its_windows_for_any_words(
     one = parent(text, data.draw(st.integers(1, 30)), data.draw(st.sampled_from(["", "Title"])))
     ours, theirs = placed[family].local(edges=True), placed[family].remote("tei")
     assert largest_difference(ours, theirs, one) < 1e-5
+
+
+@settings(
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tei_gives_the_local_vectors_of_any_text_that_fits(
+    placed: dict[str, Placed], family: str, data: st.DataObject
+) -> None:
+    text = data.draw(strategies.texts(max_pieces=4))
+    one = Parent(text, data.draw(strategies.spans_of(text)), id="doc")
+    ours, theirs = placed[family].local(edges=True), placed[family].remote("tei")
+    assert largest_difference(ours, theirs, one) < 1e-5
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\u3000", "\u00a0", "\u200b\u200b", "\u0301"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", SERVERS)
+def test_characters_without_a_token_are_what_they_are_here(
+    placed: dict[str, Placed], family: str, kind: str, text: str
+) -> None:
+    ours = placed[family].local(context_weight=0)
+    theirs = placed[family].remote(kind, context_weight=0)
+    one = Parent(f"Berlin {text} city", [Span(7, 7 + len(text)), Span(0, 6)], id="doc")
+    assert largest_difference(ours, theirs, one) < 1e-5
+    np.testing.assert_allclose(theirs.embed_texts([text]), ours.embed_texts([text]), atol=1e-5)
+    np.testing.assert_allclose(theirs.embed_queries([text]), ours.embed_queries([text]), atol=1e-5)
+
+
+def test_tei_finds_prompt_and_header_whatever_was_read_since(wordpiece: Placed) -> None:
+    with TeiServer(wordpiece.folder) as server:
+        engine = engine_of("tei", server, wordpiece.folder)
+        encoder = engine.encoder
+        assert isinstance(encoder, TeiEncoder)
+        encoder.tokenizer.memory = TextMemory(400)
+        parents = [parent(f"City {n} is large. " * 8, header="My title") for n in range(6)]
+        for one in [parents[0], *parents, parent(TEXT * 8, header="My title")]:
+            assert largest_difference(wordpiece.local(edges=True), engine, one) < 1e-5
+        twin = LateChunkEngine(pickle.loads(pickle.dumps(encoder)), engine.options)
+        assert largest_difference(engine, twin, parents[0]) == 0
+        assert not server.bodies("/decode")
+        close(twin)
+        close(engine)
 
 
 def test_tei_offsets_may_count_bytes_or_characters(wordpiece: Placed) -> None:
