@@ -177,7 +177,7 @@ class DocumentBuilder:
             front.append(source.header + (_HEADER_SEPARATOR if self._joined else ""))
         if preamble.strip():
             front.append(preamble + ("\n" if self._joined else ""))
-        runs = _merged(pieces)
+        runs = _merged(source.text, pieces, joined=self._joined)
         elements = (*front, *(source.text[start:end] for start, end, _ in runs))
         sizes = self.sizes(elements)
         return Document(
@@ -191,9 +191,12 @@ class DocumentBuilder:
         )
 
 
-def _merged(pieces: Sequence[Piece]) -> list[Piece]:
+def _merged(text: str, pieces: Sequence[Piece], *, joined: bool) -> list[Piece]:
+    """Runs of one row each; joined ones leave out no white space between two of them."""
     runs: list[Piece] = []
     for piece in pieces:
+        if joined and runs and text[runs[-1].end : piece.start].isspace():
+            piece = piece._replace(start=runs[-1].end)  # noqa: PLW2901  # with the space before it
         if runs and piece.row == runs[-1].row:
             runs[-1] = runs[-1]._replace(end=piece.end)
         else:

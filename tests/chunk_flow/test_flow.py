@@ -176,6 +176,17 @@ def test_white_space_is_embedded_standalone_and_refused_when_strict() -> None:
     assert (caught.value.parent_id, caught.value.span) == ("blank", (5, 8))
 
 
+def test_joined_elements_are_the_text_with_all_of_its_white_space() -> None:
+    encoder = WordEncoder()
+    encoder.joined = True
+    text = "alpha " * 30 + " " * 2_000 + "omega" + "\n" * 2_000 + "delta " * 30
+    start = text.index("omega")
+    _engine(encoder, preamble_tokens=0).embed([Parent(text, [(start, start + 5)])])
+    documents = ["".join(elements) for _, sent in encoder.sent for elements in sent]
+    assert documents
+    assert all(document in text for document in documents)
+
+
 def test_documents_without_a_chunk_are_not_sent() -> None:
     """The far ends of a long text are context of nothing."""
     encoder = WordEncoder()

@@ -415,16 +415,18 @@ def test_a_failure_that_stays_names_the_parent_among_several(
 
 
 def test_a_failure_while_a_window_is_checked_names_its_parent(wordpiece: Placed) -> None:
-    engine = wordpiece.remote("tei", max_retries=0)
-    server = wordpiece.servers["tei"]
     broken = Fault(path="/tokenize", rewrite=lambda body: body[:-1])
-    # The first request reads the texts; of those that ask for windows, the second breaks.
-    server.faults = [replace(broken, rewrite=None), replace(broken, rewrite=None), broken]
-    parents = [Parent(f"City number {n}.", [Span(0, 4)], id=f"parent {n}") for n in range(6)]
-    with pytest.raises(ServerAnswerError) as caught:
-        engine.embed(parents)
-    assert caught.value.parent_id in {one.id for one in parents}
-    assert not server.faults
+    texts = [f"Berlin is city {'x ' * n}" for n in (2, 9, 5)]  # the longest goes first
+    parents = [Parent(text, [Span(0, 6)], id=text) for text in texts]
+    with TeiServer(wordpiece.folder, max_texts=1) as server:
+        engine = engine_of("tei", server, wordpiece.folder, max_retries=0, max_concurrency=1)
+        # Three requests read the texts; of those that ask for windows, the second breaks.
+        server.faults = [*[replace(broken, rewrite=None)] * 4, broken]
+        with pytest.raises(ServerAnswerError) as caught:
+            engine.embed(parents)
+        assert not server.faults
+        close(engine)
+    assert caught.value.parent_id == texts[2]
 
 
 @pytest.mark.parametrize("path", ["/tokenize", "/embed"])
