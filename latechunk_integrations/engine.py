@@ -171,10 +171,11 @@ class LateChunkEngine:
         return {**used, **self._stats.to_dict()}
 
     def close(self) -> None:
-        """Close what the encoder holds open, such as connections; a later call opens it anew."""
-        close = getattr(self._encoder, "close", None)
-        if close is not None:
-            close()
+        """Close what encoder and partner hold open, such as connections; a later call opens it."""
+        for one in (self._encoder, self._partner):
+            close = getattr(one, "close", None)
+            if close is not None:
+                close()
 
     def embed(
         self, parents: Sequence[Parent], *, show_progress: bool = False

@@ -296,6 +296,9 @@ class AuthenticationError(ServerError):
 class RequestRefusedError(ServerError):
     """The server does not take the request as it is; sending it again would not help."""
 
+    status: int | None = None
+    """Status of its answer; None where the request could not be sent at all."""
+
 
 class ServerAnswerError(ServerError):
     """An answer with a wrong count, a wrong width, no number, or not in the documented form."""

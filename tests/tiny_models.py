@@ -109,14 +109,17 @@ def _unigram() -> PreTrainedTokenizerFast:
     )
 
 
-def _transformer(family: Family, positions: int) -> tuple[torch.nn.Module, PreTrainedTokenizerFast]:
+def _transformer(
+    family: Family, positions: int, width: int
+) -> tuple[torch.nn.Module, PreTrainedTokenizerFast]:
+    layers = {**_LAYERS, "hidden_size": width}
     if family == "wordpiece":
         tokenizer = wordpiece_tokenizer()
         bert = BertConfig(
             vocab_size=len(tokenizer),
             intermediate_size=64,
             max_position_embeddings=positions,
-            **_LAYERS,
+            **layers,
         )
         return BertModel(bert), tokenizer
     if family == "byte_bpe":
@@ -131,7 +134,7 @@ def _transformer(family: Family, positions: int) -> tuple[torch.nn.Module, PreTr
             bos_token_id=tokenizer.cls_token_id,
             eos_token_id=tokenizer.sep_token_id,
             local_attention=16,
-            **_LAYERS,
+            **layers,
         )
         return ModernBertModel(modern), tokenizer
     tokenizer = _unigram()
@@ -140,7 +143,7 @@ def _transformer(family: Family, positions: int) -> tuple[torch.nn.Module, PreTr
         intermediate_size=64,
         max_position_embeddings=positions + 2,
         pad_token_id=tokenizer.pad_token_id,
-        **_LAYERS,
+        **layers,
     )
     return XLMRobertaModel(roberta), tokenizer
 
@@ -155,10 +158,11 @@ def save_tiny_model(
     include_prompt: bool = True,
     heads: Sequence[Literal["dense", "normalize"]] = (),
     seed: int = 0,
+    width: int = WIDTH,
 ) -> Path:
     """A sentence-transformers folder whose random weights tell tokens apart."""
     torch.manual_seed(seed)
-    model, tokenizer = _transformer(family, positions=512)
+    model, tokenizer = _transformer(family, positions=512, width=width)
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -168,9 +172,9 @@ def save_tiny_model(
     tokenizer.save_pretrained(raw)
     modules: list[torch.nn.Module] = [
         Transformer(str(raw)),
-        Pooling(WIDTH, pooling, include_prompt=include_prompt),
+        Pooling(width, pooling, include_prompt=include_prompt),
     ]
-    modules += [Dense(WIDTH, 24) if head == "dense" else Normalize() for head in heads]
+    modules += [Dense(width, 24) if head == "dense" else Normalize() for head in heads]
     sentence_model = SentenceTransformer(modules=modules, prompts=dict(prompts or {}))
     sentence_model.max_seq_length = window
     sentence_model.save(str(folder / "model"), create_model_card=False)

@@ -28,6 +28,7 @@ class ChunkJob:
         rows: For each span of the parent its row in ``spans``, int64.
         late: Weighted sums of the late pass, a row for each unique span.
         alone: The same of the standalone pass; rows that it does not hold have no weight.
+        alone_rows: Rows whose standalone documents are given out; None: not decided yet.
         header: Weighted sums of the header's own vector, one row.
         front: The header, as much of it as there is room for; None: not looked at yet.
         skipped: The parent is left out.
@@ -42,6 +43,7 @@ class ChunkJob:
     rows: NDArray[np.int64]
     late: SumTable | None = None
     alone: SumTable | None = None
+    alone_rows: frozenset[int] | None = None
     header: SumTable | None = None
     front: str | None = None
     skipped: bool = False
@@ -111,6 +113,11 @@ class Document:
     room: int
 
     @property
+    def n_chars(self) -> int:
+        """Characters of all elements."""
+        return sum(map(len, self.elements))
+
+    @property
     def reading(self) -> Reading:
         """A passage without context is read alone."""
         if self.source.is_query:
@@ -170,7 +177,7 @@ class DocumentBuilder:
             front.append(source.header + (_HEADER_SEPARATOR if self._joined else ""))
         if preamble.strip():
             front.append(preamble + ("\n" if self._joined else ""))
-        runs = _merged(pieces)
+        runs = _merged(source.text, pieces, joined=self._joined)
         elements = (*front, *(source.text[start:end] for start, end, _ in runs))
         sizes = self.sizes(elements)
         return Document(
@@ -184,9 +191,12 @@ class DocumentBuilder:
         )
 
 
-def _merged(pieces: Sequence[Piece]) -> list[Piece]:
+def _merged(text: str, pieces: Sequence[Piece], *, joined: bool) -> list[Piece]:
+    """Runs of one row each; joined ones leave out no white space between two of them."""
     runs: list[Piece] = []
     for piece in pieces:
+        if joined and runs and text[runs[-1].end : piece.start].isspace():
+            piece = piece._replace(start=runs[-1].end)  # noqa: PLW2901  # with the space before it
         if runs and piece.row == runs[-1].row:
             runs[-1] = runs[-1]._replace(end=piece.end)
         else:

@@ -76,7 +76,8 @@ class ChunkPlanner:
             yield from self._late(job, blank)
         if job.skipped:
             return
-        yield from self._alone(job, self._alone_rows(job, blank))
+        job.alone_rows = frozenset(self._alone_rows(job, blank))
+        yield from self._alone(job, sorted(job.alone_rows))
         header = job.parent.header.strip()
         if self._options.header_weight and header:
             job.header = self._table(1)
@@ -112,14 +113,27 @@ class ChunkPlanner:
         if source.is_late and self._options.fallback != "window":
             yield from self._too_long(source.job, reason)
             return
+        # The header stays whole, so that only the rest can shrink.
+        n_front = self._build.most(source.header)
         if document.n_tokens <= room:  # it should have fitted
-            room = document.n_tokens // 2
-        if room < _FEWEST_TOKENS:
-            raise ParentTooLongError(
-                f"{document.n_tokens} tokens of parent {source.job.parent.id!r} are refused: "
-                f"{reason}",
-                parent_id=source.job.parent.id,
-            )
+            room = n_front + (document.n_tokens - n_front) // 2
+        n_windows = source.job.n_windows
+        while room >= _FEWEST_TOKENS and room > n_front:
+            source.job.n_windows = n_windows
+            shorter = list(self._divide(document, room))
+            # Estimates and rounding may bring the same text back, which would never end.
+            if all(one.n_chars < document.n_chars for one in shorter):
+                yield from shorter
+                return
+            room = n_front + (room - n_front) // 2
+        raise ParentTooLongError(
+            f"{document.n_tokens} tokens of parent {source.job.parent.id!r} are refused: {reason}",
+            parent_id=source.job.parent.id,
+        )
+
+    def _divide(self, document: Document, room: int) -> Iterator[Document]:
+        """The text of a document in documents for less room."""
+        source = document.source
         if source.is_late:
             source.job.n_windows -= 1
             yield from self._grouped(source, document.pieces, room)
@@ -145,6 +159,8 @@ class ChunkPlanner:
             self._stats.count("extra_layers", len(layers) - 1)
         per_element = self._encoder.limits.element_tokens
         for layer in layers:
+            if job.late is not source.table:  # the one before was refused
+                return
             bounds = job.spans[[rows[i] for i in layer]].tolist()
             chunks = [
                 Piece(start, end, rows[i]) for i, (start, end) in zip(layer, bounds, strict=True)
@@ -186,9 +202,9 @@ class ChunkPlanner:
             self._stats.report("skipped_parents", f"skipped: {said}")
             return
         self._stats.report("long_parents_standalone", f"chunks embedded standalone: {said}")
-        if job.planned and not self._options.standalone:
-            rows = range(len(job.spans))
-            yield from self._alone(job, [row for row in rows if not job.text_of(row).isspace()])
+        if job.alone_rows is not None:  # before that, they are all still to come
+            left = set(range(len(job.spans))) - job.alone_rows
+            yield from self._alone(job, sorted(left))
 
     def _grouped(self, source: Source, pieces: Sequence[Piece], room: int) -> Iterator[Document]:
         """Overlapping documents of pieces that do not fit one; those without chunk are left out."""

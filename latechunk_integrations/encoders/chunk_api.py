@@ -32,12 +32,17 @@ __all__ = ["ApiModel", "ApiService", "ChunkApiEncoder", "in_order", "unpacked"]
 _MEANINGLESS = (
     *("device", "dtype", "revision", "trust_remote_code", "pooling"),
     *("document_prompt", "query_prompt", "pool_edges", "batch_tokens"),
+    *("document_adapter", "query_adapter"),
 )
 _TOO_LONG = re.compile(
-    r"answered 413|tokens?\b.*\b(exceed|too many|lower|limit|max)|"
+    r"tokens?\b.*\b(exceed|too many|lower|limit|max)|"
     r"(exceed|too long|too many|limit|max).*\btoken",
     re.IGNORECASE | re.DOTALL,
 )
+
+# A quota that is used up (402) and a model that is not there (404) may speak of tokens too.
+_CONTENT_TOO_LARGE = 413
+_TOO_LONG_STATUS = (400, _CONTENT_TOO_LARGE, 422)
 
 
 @dataclass(frozen=True)
@@ -139,8 +144,10 @@ class ChunkApiEncoder:
 
     def is_too_long(self, error: Exception) -> bool:
         """Whether the service said that there are too many tokens."""
-        refused = isinstance(error, RequestRefusedError)
-        return refused and _TOO_LONG.search(str(error.args[0])) is not None
+        if not isinstance(error, RequestRefusedError) or error.status not in _TOO_LONG_STATUS:
+            return False
+        said = _TOO_LONG.search(str(error.args[0])) is not None
+        return said or error.status == _CONTENT_TOO_LARGE
 
     def close(self) -> None:
         """Close the connections."""

@@ -19,6 +19,7 @@ from sentence_transformers.sentence_transformer.modules import (
 
 from latechunk_integrations.core.pooling import PoolingMode
 from latechunk_integrations.encoders.families import ModelCard
+from latechunk_integrations.encoders.vector_contract import StatedPrompts, VectorContract
 from latechunk_integrations.errors import ContractError, OptionError
 from latechunk_integrations.options import PoolingChoice
 
@@ -27,6 +28,7 @@ __all__ = [
     "ModelContract",
     "check_dimensions",
     "own_pooling",
+    "own_prompts",
     "read_contract",
     "resolve_pooling",
     "warn_once",
@@ -150,7 +152,7 @@ def read_contract(
     for module in modules[at + 1 :]:
         before, width = width, getattr(module, "out_features", width)
         heads.append(HeadContract(type(module).__name__, before, width))
-    documents, queries, source = _prompts(model, card, document_adapter, query_adapter)
+    documents, queries, source = own_prompts(model, card, document_adapter, query_adapter)
     limit = _position_limit(transformer)
     trained = _trained_dimensions(transformer, card)
     return ModelContract(
@@ -174,12 +176,12 @@ def read_contract(
     )
 
 
-def own_pooling(contract: ModelContract) -> PoolingMode | None:
+def own_pooling(contract: VectorContract) -> PoolingMode | None:
     """The model's own pooling mode; None where it has no counterpart for a chunk."""
     return _MODES.get(contract.pooling_mode)
 
 
-def resolve_pooling(choice: PoolingChoice, contract: ModelContract, model: str) -> PoolingMode:
+def resolve_pooling(choice: PoolingChoice, contract: VectorContract, model: str) -> PoolingMode:
     """The pooling mode of chunks, with a warning where late chunking breaks the contract.
 
     Args:
@@ -215,7 +217,7 @@ def resolve_pooling(choice: PoolingChoice, contract: ModelContract, model: str) 
     return own
 
 
-def check_dimensions(asked: int | None, contract: ModelContract) -> None:
+def check_dimensions(asked: int | None, contract: VectorContract) -> None:
     """Refuse a width that the vectors were not trained to be cut to.
 
     Raises:
@@ -349,15 +351,22 @@ def _norm_before_truncation(
     return bool(transformer.config.model_type == "nomic_bert")
 
 
-def _prompts(
-    model: SentenceTransformer,
+def own_prompts(
+    files: StatedPrompts,
     card: ModelCard | None,
-    document_adapter: str | None,
-    query_adapter: str | None,
+    document_adapter: str | None = None,
+    query_adapter: str | None = None,
 ) -> tuple[str, str, str]:
-    """Prompts of documents and of queries, and where they stand."""
-    documents = _stated(model, (*_adapter_prompts(document_adapter), *_DOCUMENT_PROMPTS))
-    queries = _stated(model, (*_adapter_prompts(query_adapter), *_QUERY_PROMPTS))
+    """Prompts of documents and of queries, and where they stand; see `ModelContract`.
+
+    Args:
+        files: What the model's files state.
+        card: What its card says where they are silent.
+        document_adapter: The adapter that documents go through; prompts may belong to it.
+        query_adapter: The one that queries go through.
+    """
+    documents = _stated(files, (*_adapter_prompts(document_adapter), *_DOCUMENT_PROMPTS))
+    queries = _stated(files, (*_adapter_prompts(query_adapter), *_QUERY_PROMPTS))
     if documents or queries:
         return documents, queries, "files"
     if card is not None:
@@ -374,10 +383,10 @@ def _adapter_prompts(adapter: str | None) -> tuple[str, ...]:
     return (adapter, adapter.replace("_", ".")) if adapter else ()
 
 
-def _stated(model: SentenceTransformer, names: tuple[str, ...]) -> str:
+def _stated(files: StatedPrompts, names: tuple[str, ...]) -> str:
     # sentence-transformers itself puts an empty "document" beside a "passage" that is not.
     for name in names:
-        if model.prompts.get(name):
-            return str(model.prompts[name])
-    default = model.default_prompt_name
-    return str(model.prompts.get(default) or "") if default else ""
+        if files.prompts.get(name):
+            return str(files.prompts[name])
+    default = files.default_prompt_name
+    return str(files.prompts.get(default) or "") if default else ""

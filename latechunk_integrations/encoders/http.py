@@ -11,28 +11,24 @@ import threading
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-
 from latechunk_integrations.encoders.http_calls import Call, JsonReceiver, Receiver, json_call
+from latechunk_integrations.encoders.http_settings import HttpSettings
 from latechunk_integrations.errors import (
     AuthenticationError,
     BrokenAnswerError,
     MissingExtraError,
-    OptionError,
     RateLimitError,
     RequestRefusedError,
     ServerError,
     ServerUnavailableError,
 )
-from latechunk_integrations.options import LateChunkOptions
 
 try:
     import httpx
@@ -59,73 +55,6 @@ _SERVER_FAILED = 500
 _DETAIL_CHARS = 300
 
 
-@dataclass(frozen=True)
-class HttpSettings:
-    """How a server is reached.
-
-    Args:
-        base_url: Its address; a path in it stays in front of every call's path.
-        key_variable: Environment variable that holds the key where no key is given.
-        api_key: The key; it is left out of pickles.
-        timeout_seconds: Longest wait for one attempt, from its start to the answer's last byte.
-        max_retries: Further attempts where a failure may pass.
-        max_concurrency: Most requests in flight.
-        first_wait_seconds: Upper bound of the random wait before the second attempt; it
-            doubles with each further one, up to a minute.
-    """
-
-    base_url: str
-    key_variable: str
-    api_key: SecretStr | None = None
-    timeout_seconds: float = 120.0
-    max_retries: int = 5
-    max_concurrency: int = 8
-    first_wait_seconds: float = 0.5
-
-    @classmethod
-    def from_options(
-        cls, options: LateChunkOptions, *, base_url: str | None, key_variable: str
-    ) -> HttpSettings:
-        """The settings that options ask for.
-
-        Args:
-            options: What the engine was asked for.
-            base_url: The service's own address; None: there is none.
-            key_variable: Environment variable that may hold the key.
-
-        Raises:
-            OptionError: There is no address.
-        """
-        address = options.base_url or base_url
-        if address is None:
-            raise OptionError(
-                f"encoder={options.encoder!r} needs base_url, the address of the server, such as "
-                "http://localhost:8080"
-            )
-        return cls(
-            base_url=address.rstrip("/"),
-            key_variable=key_variable,
-            api_key=options.api_key,
-            timeout_seconds=options.timeout_seconds,
-            max_retries=options.max_retries,
-            max_concurrency=options.max_concurrency,
-        )
-
-    def key(self) -> SecretStr | None:
-        """The key that was given, else the one in the environment, else None."""
-        if self.api_key is not None:
-            return self.api_key
-        value = os.environ.get(self.key_variable)
-        return SecretStr(value) if value else None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the key behind: what reads a pickle takes it from its own environment."""
-        return {**vars(self), "api_key": None}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> HttpSettings:
-        return replace(self)
-
-
 class HttpClient:
     """Sends calls from any thread over one pool of connections, and gives typed results.
 
@@ -148,6 +77,7 @@ class HttpClient:
         self._key_needed = key_needed
         self._guard = threading.Lock()
         self._session: _Session | None = None
+        self._finalizer: weakref.finalize[[], HttpClient] | None = None
         key = settings.key()
         if key is None and key_needed:
             raise AuthenticationError(
@@ -204,11 +134,14 @@ class HttpClient:
                 future.cancel()
 
     def close(self) -> None:
-        """Close the connections and end the thread; a later call starts anew."""
+        """Close the connections and end the thread; a later call starts anew.
+
+        Calls of other threads that are on their way end with a `ServerUnavailableError`.
+        """
         with self._guard:
-            session, self._session = self._session, None
-        if session is not None:
-            session.close()
+            finalizer, self._session, self._finalizer = self._finalizer, None, None
+        if finalizer is not None:
+            finalizer()  # closes the session, and lets go of it
 
     def _open(self) -> _Session:
         session = self._session
@@ -218,7 +151,7 @@ class HttpClient:
         with self._guard:
             if self._session is None:
                 self._session = _Session(self.settings)
-                weakref.finalize(self, self._session.close)
+                self._finalizer = weakref.finalize(self, self._session.close)
             return self._session
 
 
@@ -244,32 +177,49 @@ class _Session:
         )
         self._slots = asyncio.Semaphore(settings.max_concurrency)
         self._loop = asyncio.new_event_loop()
+        self._closed = False
+        self._guard = threading.Lock()
         self._thread = threading.Thread(
             target=_serve, args=(self._loop,), name="latechunk-http", daemon=True
         )
         self._thread.start()
 
     def submit(self, call: Call[T]) -> Future[T]:
-        return asyncio.run_coroutine_threadsafe(self._send(call), self._loop)
+        # Under the guard every call is taken before the loop is told to end, and so is answered.
+        with self._guard:
+            if self._closed:
+                raise _closed_error(call)
+            return asyncio.run_coroutine_threadsafe(self._send(call), self._loop)
 
     def close(self) -> None:
-        if self.pid != os.getpid() or self._loop.is_closed():
+        if self.pid != os.getpid():
             return
-        asyncio.run_coroutine_threadsafe(self._shut(), self._loop)
+        with self._guard:
+            if self._closed:
+                return
+            self._closed = True
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop)
         # The garbage collector may run this in the very thread that is to end.
         if threading.current_thread() is not self._thread:
             self._thread.join(_CLOSE_SECONDS)
 
     async def _shut(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self._client.aclose()
-        self._loop.stop()
+        try:
+            await _cancel(asyncio.all_tasks() - {asyncio.current_task()})
+            await self._client.aclose()
+        finally:
+            self._loop.stop()
 
     async def _send(self, call: Call[T]) -> T:
         request_id = uuid.uuid4().hex
+        try:
+            return await self._attempts(call, request_id)
+        except asyncio.CancelledError:
+            if not self._closed:  # the caller gave it up
+                raise
+        raise _closed_error(call, request_id)
+
+    async def _attempts(self, call: Call[T], request_id: str) -> T:
         attempts = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(self._settings.max_retries + 1),
             retry=tenacity.retry_if_exception(_may_pass),
@@ -289,11 +239,18 @@ class _Session:
         try:
             return await asyncio.wait_for(self._exchange(call, request_id), seconds)
         except (asyncio.TimeoutError, httpx.TimeoutException) as error:
+            cause: Exception | None = error
             problem: ServerError = ServerUnavailableError(
                 f"{self._settings.base_url} gave no complete answer to {call.path} in time "
                 f"(timeout_seconds={seconds:g})"
             )
-            cause: Exception = error
+        except httpx.LocalProtocolError:
+            # Its text may hold a header, and so the key.
+            cause = None
+            problem = RequestRefusedError(
+                f"the request to {self._settings.base_url}{call.path} cannot be written as HTTP; "
+                "check the address and the key"
+            )
         except (httpx.TransportError, httpx.DecodingError) as error:
             problem = ServerUnavailableError(
                 f"the connection to {self._settings.base_url} failed at {call.path}: "
@@ -342,7 +299,9 @@ class _Session:
             )
         if status in _MAY_PASS or status >= _SERVER_FAILED:
             return ServerUnavailableError(said, retry_after_seconds=wait)
-        return RequestRefusedError(said)
+        refused = RequestRefusedError(said)
+        refused.status = status
+        return refused
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         wait = tenacity.wait_random_exponential(
@@ -362,7 +321,21 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
+        loop.run_until_complete(_cancel(asyncio.all_tasks(loop)))
         loop.close()
+
+
+async def _cancel(tasks: Collection[asyncio.Task[Any] | None]) -> None:
+    running = [task for task in tasks if task is not None]
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+def _closed_error(call: Call[Any], request_id: str | None = None) -> ServerError:
+    return ServerUnavailableError(
+        "the client was closed", parent_id=call.parent_id, row=call.row, request_id=request_id
+    )
 
 
 def _may_pass(error: BaseException) -> bool:

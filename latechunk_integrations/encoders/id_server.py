@@ -11,12 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latechunk_integrations.encoders.families import find_card
 from latechunk_integrations.encoders.http import HttpClient
-from latechunk_integrations.encoders.served import (
-    pool_rows,
-    read_served_model,
-    resolve_served_pooling,
-)
+from latechunk_integrations.encoders.served import pool_rows, read_served_model
 from latechunk_integrations.encoders.server import ServerEncoder
 from latechunk_integrations.errors import ContractError
 from latechunk_integrations.options import LateChunkOptions
@@ -50,9 +47,10 @@ class IdServerEncoder(ServerEncoder):
         self, client: HttpClient, options: LateChunkOptions, *, limit: int, identity: Any
     ) -> None:
         name = options.tokenizer or options.model
-        tokenizer, self.contract = read_served_model(name, options.revision)
+        card = find_card(name) or find_card(options.model)
+        tokenizer, contract = read_served_model(name, options.revision, card)
         super().__init__(client, tokenizer, options)
-        contract = self.contract
+        self.set_contract(contract)
         self.prompt_pooled = contract.prompt_pooled
         asked = options.document_prompt, options.query_prompt
         own = contract.document_prompt, contract.query_prompt
@@ -61,10 +59,9 @@ class IdServerEncoder(ServerEncoder):
         )
         self.plain_tokens = min(limit, contract.max_seq_length or limit)
         self.set_window(limit, self.plain_tokens)
-        self.pooling = resolve_served_pooling(options.pooling, contract.pooling_mode, options.model)
         self._check_tokenizer(name)
         self.check_probe(self.probe(PROBE))
-        parts = json.dumps([identity, contract.to_dict()], sort_keys=True)
+        parts = json.dumps([identity, options.revision, self.contract.to_dict()], sort_keys=True)
         self.fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:32]
 
     @abstractmethod
@@ -79,7 +76,7 @@ class IdServerEncoder(ServerEncoder):
         if self.contract.unit_length:
             norms = np.linalg.norm(means, axis=1, keepdims=True)
             means = means / np.maximum(norms, np.float32(1e-12))
-        return means[:, : self.dimensions]
+        return super().finish(means)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors with the model's own pooling, ``(n, dimensions)``."""

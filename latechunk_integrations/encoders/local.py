@@ -34,6 +34,7 @@ from latechunk_integrations.encoders.unpadded import (
     flat_features,
     takes_unpadded,
 )
+from latechunk_integrations.encoders.vector_contract import cut_vectors
 from latechunk_integrations.errors import OptionError, WindowBudgetError
 from latechunk_integrations.options import LateChunkOptions
 
@@ -182,7 +183,7 @@ class LocalEncoder:
             for head in self._heads:
                 features = head(features)
             vectors = features["sentence_embedding"].float().cpu().numpy()
-        return self._cut(vectors)
+        return cut_vectors(vectors, self.dimensions, self.contract)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors as the model's ``encode_query`` gives them, ``(n, dimensions)``."""
@@ -204,16 +205,7 @@ class LocalEncoder:
                 truncate_dim=self.contract.dimensions,
                 convert_to_tensor=True,
             )
-        return self._cut(vectors.float().cpu().numpy())
-
-    def _cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Matryoshka truncation as the model was trained for it."""
-        if self.dimensions == vectors.shape[1]:
-            return vectors
-        if self.contract.truncation_layer_norm:
-            rows = torch.from_numpy(vectors)
-            vectors = torch.nn.functional.layer_norm(rows, rows.shape[1:]).numpy()
-        return vectors[:, : self.dimensions]
+        return cut_vectors(vectors.float().cpu().numpy(), self.dimensions, self.contract)
 
     def _window_length(self) -> int:
         contract, asked = self.contract, self.options.max_tokens

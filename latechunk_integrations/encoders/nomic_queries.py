@@ -116,6 +116,11 @@ class NomicQueryEncoder:
             f"inference={self.inference!r})"
         )
 
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        if self._client is not None:
+            self._client.close()
+
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors, unit length, shape ``(n, dimensions)``.
 

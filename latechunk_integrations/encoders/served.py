@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sentence_transformers.util import load_file_path
 from transformers import AutoTokenizer
 
-from latechunk_integrations.core.pooling import PoolingMode
+from latechunk_integrations.encoders.contract import own_prompts, warn_once
+from latechunk_integrations.encoders.families import ModelCard
+from latechunk_integrations.encoders.published import PublishedFiles
 from latechunk_integrations.encoders.tokenization import OffsetTokenizer
 from latechunk_integrations.errors import ContractError, ModelLoadError, OptionError
-from latechunk_integrations.options import PoolingChoice
 
-__all__ = ["ServedContract", "pool_rows", "read_served_model", "resolve_served_pooling"]
+__all__ = ["Prompts", "ServedContract", "pool_rows", "read_served_model"]
 
-logger = logging.getLogger(__name__)
-
-# The order in which sentence-transformers looks for a prompt, `encode_document`.
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-_QUERY_PROMPTS = ("query",)
-_MODES: dict[str, PoolingMode] = {
-    "mean": "mean",
-    "lasttoken": "last",
-    "cls": "cls",
-    "weightedmean": "weighted",
-}
 # Tokenizers without a limit of their own report a number of this kind.
 _NO_LIMIT = 10**9
 
 
 @dataclass(frozen=True)
 class ServedContract:
-    """What a vector of a served model is.
+    """What a vector of a served model is; see `ModelContract`.
 
     Args:
         pooling_mode: Pooling mode as sentence-transformers names it.
@@ -45,6 +32,10 @@ class ServedContract:
         query_prompt: Prefix of queries.
         max_seq_length: Window length that the model declares; None if it declares none.
         unit_length: The model's own vectors have unit length.
+        matryoshka: Widths that the vectors were trained to be cut to; empty: not known.
+        least_dimensions: Any width from here on was trained; None: no such statement.
+        truncation_layer_norm: A vector that is cut goes through a layer norm before.
+        dimensions: Width of a vector before truncation; 0: the server was not asked yet.
     """
 
     pooling_mode: str
@@ -53,76 +44,72 @@ class ServedContract:
     query_prompt: str
     max_seq_length: int | None
     unit_length: bool
+    matryoshka: tuple[int, ...]
+    least_dimensions: int | None
+    truncation_layer_norm: bool
+    dimensions: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The contract as plain values."""
         return asdict(self)
 
 
-def read_served_model(name: str, revision: str | None) -> tuple[OffsetTokenizer, ServedContract]:
+@dataclass(frozen=True)
+class Prompts:
+    """The prompts that a model's files state, by name; see `StatedPrompts`."""
+
+    prompts: dict[str, str]
+    default_prompt_name: str | None = None
+
+
+def read_served_model(
+    name: str, revision: str | None, card: ModelCard | None
+) -> tuple[OffsetTokenizer, ServedContract]:
     """The tokenizer and the contract of a model, from its files without weights.
 
     Args:
         name: A hub name or a local folder; a folder needs the tokenizer's files, and
             ``modules.json`` with what it names, where the model has one.
         revision: Branch, tag or commit of a hub model.
+        card: What its card says where the files are silent.
 
     Raises:
         ModelLoadError: There is no tokenizer.
-        ContractError: The model has modules that a server does not apply to chunks.
+        ContractError: The model has modules that a server does not apply to chunks, or says
+            that it pools and not how.
     """
+    files = PublishedFiles(name, revision)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(
+            files.repository, revision=revision, cache_dir=files.cache_folder
+        )
     except Exception as error:
         raise ModelLoadError(
             f"cannot read the tokenizer of {name!r}, which the server's model is read with: point "
             f"tokenizer= at a local folder with its tokenizer.json. ({error})"
         ) from error
-    modules = _json(name, "modules.json", revision) or []
-    kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
-    others = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]
-    if others or (kinds and kinds[:2] != ["Transformer", "Pooling"]):
-        raise ContractError(
-            f"{name!r} consists of {', '.join(kinds)}: a server gives token embeddings, and "
-            "nothing applies the others to chunks; load this model with encoder='local'"
-        )
-    pooling = _json(name, f"{modules[1]['path']}/config.json", revision) if modules else {}
-    transformer = _json(name, "sentence_bert_config.json", revision) or {}
+    kinds = _kinds(files)
+    pooling = _pooling(files)
+    transformer = _mapping(files.json("sentence_bert_config.json"))
     length = transformer.get("max_seq_length") or tokenizer.model_max_length
-    settings = _json(name, "config_sentence_transformers.json", revision) or {}
+    settings = _mapping(files.json("config_sentence_transformers.json"))
+    stated = Prompts(settings.get("prompts") or {}, settings.get("default_prompt_name"))
+    document_prompt, query_prompt, _ = own_prompts(stated, card)
+    trained = files.config.get("matryoshka_dimensions")
+    # As `read_contract` has it for models of this process.
+    by_layer_norm = card.layer_norm if card else files.config.get("model_type") == "nomic_bert"
     contract = ServedContract(
-        pooling_mode=_pooling_mode(pooling or {}),
-        prompt_pooled=bool((pooling or {}).get("include_prompt", True)),
-        document_prompt=_prompt(settings, _DOCUMENT_PROMPTS),
-        query_prompt=_prompt(settings, _QUERY_PROMPTS),
+        pooling_mode=_pooling_mode(pooling),
+        prompt_pooled=bool(pooling.get("include_prompt", True)),
+        document_prompt=document_prompt,
+        query_prompt=query_prompt,
         max_seq_length=int(length) if length and length < _NO_LIMIT else None,
         unit_length="Normalize" in kinds,
+        matryoshka=tuple(trained) if trained else (card.dimensions if card else ()),
+        least_dimensions=card.least_dimensions if card else None,
+        truncation_layer_norm=by_layer_norm,
     )
     return OffsetTokenizer(tokenizer), contract
-
-
-def resolve_served_pooling(choice: PoolingChoice, pooling_mode: str, model: str) -> PoolingMode:
-    """The pooling mode of chunks, with a warning where late chunking breaks the contract.
-
-    Raises:
-        OptionError: ``auto`` and the model pools in a way that has no counterpart per chunk.
-    """
-    if choice != "auto":
-        return choice
-    own = _MODES.get(pooling_mode)
-    if own is None:
-        raise OptionError(
-            f"{model!r} pools by {pooling_mode!r}, which has no counterpart for a chunk; choose "
-            "pooling='mean' to accept the difference"
-        )
-    if own == "cls":
-        logger.warning(
-            "%r was trained with CLS pooling: chunks are mean-pooled, off its training. Accept it "
-            "with pooling='mean', lower context_weight, or serve a model with mean pooling",
-            model,
-        )
-        return "mean"
-    return own
 
 
 def pool_rows(
@@ -151,12 +138,41 @@ def pool_rows(
     return np.asarray(vector, dtype=np.float32)
 
 
-def _json(name: str, file: str, revision: str | None) -> Any:
-    path = load_file_path(name, file, revision=revision)
-    if path is None:
-        return None
-    with open(path, encoding="utf-8") as content:  # noqa: PTH123  # the hub gives a str
-        return json.load(content)
+def _kinds(files: PublishedFiles) -> list[str]:
+    """The classes of the model's modules, which a server's token embeddings must be enough for."""
+    kinds = [str(module.get("type")).rsplit(".", 1)[-1] for module in files.modules]
+    if not kinds:
+        warn_once(
+            files.model,
+            f"{files.model!r} has no modules.json: mean pooling and no prompts of its own are "
+            "assumed. If the model has one, put modules.json, the folder 1_Pooling, "
+            "config_sentence_transformers.json and sentence_bert_config.json beside the tokenizer",
+        )
+        return kinds
+    others = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]
+    if others or kinds[:2] != ["Transformer", "Pooling"]:
+        raise ContractError(
+            f"{files.model!r} consists of {', '.join(kinds)}: a server gives token embeddings, and "
+            "nothing applies the others to chunks; load this model with encoder='local'"
+        )
+    return kinds
+
+
+def _pooling(files: PublishedFiles) -> dict[str, Any]:
+    if not files.modules:
+        return {}
+    folder = str(files.modules[1].get("path", ""))
+    pooling = files.json("config.json", folder)
+    if not isinstance(pooling, dict):
+        raise ContractError(
+            f"{files.model!r} names a Pooling module in modules.json, and {folder}/config.json "
+            "cannot be read: put it beside the tokenizer"
+        )
+    return pooling
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _pooling_mode(pooling: dict[str, Any]) -> str:
@@ -171,10 +187,3 @@ def _pooling_mode(pooling: dict[str, Any]) -> str:
     names = {"mean_tokens": "mean", "cls_token": "cls", "max_tokens": "max"}
     mode = flags[0].removeprefix("pooling_mode_") if flags else "mean"
     return names.get(mode, mode.removesuffix("_tokens"))
-
-
-def _prompt(settings: dict[str, Any], names: tuple[str, ...]) -> str:
-    prompts = settings.get("prompts") or {}
-    default = settings.get("default_prompt_name")
-    found = [name for name in (*names, default) if name in prompts]
-    return str(prompts[found[0]] or "") if found else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,8 +12,15 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.core.pooling import PoolingMode
 from latechunk_integrations.encoders.base import TokenizedText
+from latechunk_integrations.encoders.contract import (
+    check_dimensions,
+    own_pooling,
+    resolve_pooling,
+)
 from latechunk_integrations.encoders.http import Call, HttpClient
+from latechunk_integrations.encoders.served import ServedContract
 from latechunk_integrations.encoders.tokenization import OffsetTokenizer
+from latechunk_integrations.encoders.vector_contract import cut_vectors
 from latechunk_integrations.errors import OptionError, ServerAnswerError, WindowBudgetError
 from latechunk_integrations.options import LateChunkOptions
 
@@ -34,6 +42,10 @@ def refuse_local_options(options: LateChunkOptions) -> None:
         "device": options.device is not None,
         "dtype": options.dtype != "auto",
         "trust_remote_code": options.trust_remote_code,
+        "document_adapter": options.document_adapter is not None,
+        "query_adapter": options.query_adapter is not None,
+        # The other servers' texts are read here.
+        "tokenizer": options.encoder == "tei" and options.tokenizer is not None,
     }
     named = [name for name, there in given.items() if there]
     if named:
@@ -57,7 +69,9 @@ class ServerEncoder(ABC):
     max_tokens: int
     token_dim: int
     dimensions: int
+    contract: ServedContract
     pooling: PoolingMode
+    standalone_pooling: PoolingMode
     pad_id = 0  # never sent
     document_prompt: str
     query_prompt: str
@@ -132,17 +146,28 @@ class ServerEncoder(ABC):
 
     def finish(self, means: NDArray[np.float32]) -> NDArray[np.float32]:
         """Truncation; servers whose models have more after pooling are refused when loaded."""
-        return means[:, : self.dimensions]
+        return cut_vectors(means, self.dimensions, self.contract)
+
+    def set_contract(self, contract: ServedContract) -> None:
+        """Note what a vector is, and how chunks are pooled.
+
+        Raises:
+            OptionError: The model pools in a way that has no counterpart for a chunk.
+        """
+        self.contract = contract
+        self.pooling = resolve_pooling(self.options.pooling, contract, self.options.model)
+        # A chunk alone is pooled as the model does it, like every query.
+        self.standalone_pooling = own_pooling(contract) or self.pooling
 
     def set_width(self, width: int) -> None:
         """Note the width of a token embedding, and so of a vector.
 
         Raises:
-            OptionError: More dimensions were asked for.
+            OptionError: Dimensions were asked for that the model was not trained for.
         """
         asked = self.options.dimensions
-        if asked is not None and asked > width:
-            raise OptionError(f"dimensions={asked} is more than the {width} of the model")
+        self.contract = replace(self.contract, dimensions=width)
+        check_dimensions(asked, self.contract)
         self.token_dim, self.dimensions = width, asked or width
 
     def set_window(self, limit: int, own: int | None = None) -> None:

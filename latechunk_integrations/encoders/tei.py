@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latechunk_integrations.encoders.contract import own_prompts
+from latechunk_integrations.encoders.families import ModelCard, find_card
 from latechunk_integrations.encoders.http import Call, HttpClient, HttpSettings, json_call
 from latechunk_integrations.encoders.matrices import RowReceiver, vectors_of
-from latechunk_integrations.encoders.served import ServedContract, resolve_served_pooling
+from latechunk_integrations.encoders.served import Prompts, ServedContract
 from latechunk_integrations.encoders.server import ServerEncoder, refuse_local_options
 from latechunk_integrations.encoders.tei_tokenizer import TeiTokenizer
 from latechunk_integrations.encoders.text_memory import TextMemory
@@ -107,29 +109,32 @@ class TeiEncoder(ServerEncoder):
         super().__init__(client, TeiTokenizer(client, info.max_texts), options)
         self.info = info
         _check_model(info, options)
-        self.document_prompt = self._prompt("document", options.document_prompt)
-        self.query_prompt = self._prompt("query", options.query_prompt)
+        card = find_card(info.model)
+        self.document_prompt, self.query_prompt = self._prompts(card)
         self.plain_tokens = info.max_tokens
         self.set_window(info.max_tokens)
         self.header_separator = self._separator()
-        matrix = self.probe(_PROBE)
-        self.contract = ServedContract(
+        contract = ServedContract(
             pooling_mode=_POOLING[info.pooling],
             prompt_pooled=True,
             document_prompt=self.document_prompt,
             query_prompt=self.query_prompt,
             max_seq_length=info.max_tokens,
             unit_length=False,
+            matryoshka=card.dimensions if card else (),
+            least_dimensions=card.least_dimensions if card else None,
+            truncation_layer_norm=card.layer_norm if card else False,
         )
-        mode = self.contract.pooling_mode
-        self.pooling = resolve_served_pooling(options.pooling, mode, info.model)
+        self.set_contract(contract)
+        matrix = self.probe(_PROBE)
         self._check_heads(matrix)
         # Forget the probes; note what stands in front of every window, to be found by itself.
         self.tokenizer.memory = TextMemory()
         self.tokenizer.tokenize([self.document_prompt.rstrip()], "")
-        identity = [info.model, info.revision, info.dtype, self.header_separator]
-        contract = json.dumps([identity, self.contract.to_dict()], sort_keys=True)
-        self.fingerprint = hashlib.sha256(contract.encode()).hexdigest()[:32]
+        revision = info.revision or options.revision
+        identity = [info.model, revision, info.dtype, self.header_separator]
+        parts = json.dumps([identity, self.contract.to_dict()], sort_keys=True)
+        self.fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:32]
 
     @classmethod
     def load(cls, options: LateChunkOptions) -> TeiEncoder:
@@ -145,6 +150,13 @@ class TeiEncoder(ServerEncoder):
         client = HttpClient(settings)
         info = client.run(json_call("/info", None, TeiInfo.from_answer))
         return cls(client, info, options)
+
+    def tokenize_header(self, header: str) -> NDArray[np.int32]:
+        """Token ids of a header, set off from the text that follows."""
+        ids = super().tokenize_header(header)
+        if len(ids):
+            self.tokenizer.remember(header.strip() + self.header_separator)
+        return ids
 
     def header_ids(self, header: str) -> NDArray[np.int32]:
         """Token ids of a header as they are before a text."""
@@ -244,7 +256,7 @@ class TeiEncoder(ServerEncoder):
         texts = [prompt + text for text in texts]
         calls = (self._embed_call(texts, group) for group in self.tokenizer.groups(texts))
         vectors = np.concatenate(list(self.client.run_all(calls)))
-        return vectors[:, : self.dimensions]
+        return self.finish(vectors)
 
     def _embed_call(self, texts: Sequence[str], group: list[int]) -> Call[NDArray[np.float32]]:
         # The server refuses an empty text, which is its special tokens to a model.
@@ -258,11 +270,26 @@ class TeiEncoder(ServerEncoder):
             row=group[0],
         )
 
-    def _prompt(self, side: str, asked: str | None) -> str:
-        if asked is not None:
+    def _prompts(self, card: ModelCard | None) -> tuple[str, str]:
+        """Prompts of documents and of queries: as asked, else the server's, else the card's."""
+        asked = {"document": self.options.document_prompt, "query": self.options.query_prompt}
+        if None not in asked.values():
+            return asked["document"] or "", asked["query"] or ""
+        stated = {side: self._stated(side, given) for side, given in asked.items()}
+        documents, queries, _ = own_prompts(Prompts(stated), card)
+        return (
+            documents if asked["document"] is None else asked["document"],
+            queries if asked["query"] is None else asked["query"],
+        )
+
+    def _stated(self, side: str, asked: str | None) -> str:
+        """The first prompt of a side that is not empty."""
+        try:
+            return next((text for name in _PROMPT_NAMES[side] if (text := self._named(name))), "")
+        except ContractError:  # there is one, and it is not needed
+            if asked is None:
+                raise
             return asked
-        named = (self._named(name) for name in _PROMPT_NAMES[side])
-        return next((prompt for prompt in named if prompt is not None), "")
 
     def _named(self, name: str) -> str | None:
         try:

@@ -64,6 +64,7 @@ class TeiTokenizer(OffsetTokenizer):
         # A space behind the prompt goes with the text: a header may come between them, and no
         # text reads as a lone space before a word.
         bare, gap = _split_gap(prompt)
+        self.remember(bare)
         texts = [gap + text for text in texts]
         tokenized = super().tokenize(texts, bare)
         for text, one in zip(texts, tokenized, strict=True):
@@ -76,6 +77,7 @@ class TeiTokenizer(OffsetTokenizer):
     def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
         """The same for one text of any length, piece by piece."""
         bare, gap = _split_gap(prompt)
+        self.remember(bare)
         last = 0
         ids, offsets = [], []
         for piece in super().tokenize_pieces(gap + text, bare):
@@ -85,6 +87,11 @@ class TeiTokenizer(OffsetTokenizer):
             yield moved
             last = int(moved.offsets[-1, 1]) if len(moved.offsets) else last
         self.memory.add(gap + text, np.concatenate(ids), np.concatenate(offsets))
+
+    def remember(self, text: str) -> None:
+        """Keep what stands in front of windows among the texts that ids are written with."""
+        if text and not self.memory.touch(text):
+            self.tokenize([text], "")
 
     def ids_of(self, texts: Sequence[str], *, special: bool) -> list[NDArray[np.int32]]:
         """Token ids of texts as the server would read them."""
@@ -186,12 +193,12 @@ class TeiTokenizer(OffsetTokenizer):
             )
         return bool(stop == n_bytes)
 
-    def _char_offsets(self, text: str | None, tokens: list[dict[str, Any]]) -> NDArray[np.int32]:
-        """Offsets in code points; ``text=None``: the text has one byte for each."""
+    def _char_offsets(self, text: str, tokens: list[dict[str, Any]]) -> NDArray[np.int32]:
+        """Offsets in code points."""
         offsets = np.array(
             [(token["start"], token["stop"]) for token in tokens], dtype=np.int32
         ).reshape(-1, 2)
-        if text is None or not self._in_bytes or text.isascii():
+        if not len(offsets) or not self._in_bytes or text.isascii():
             return offsets
         content = np.frombuffer(text.encode(), dtype=np.uint8)
         if offsets.min() < 0 or offsets.max() > len(content):

@@ -36,7 +36,8 @@ class TextMemory:
     What it gives is a proposal: a caller asks the server whether it reads it as these tokens.
 
     Args:
-        max_chars: Bound on the texts that are kept; the oldest go.
+        max_chars: Bound on the texts that are kept; those not used for longest go. A huge text
+            counts for half of it at most, so that what stands in front of its windows stays.
     """
 
     def __init__(self, max_chars: int = _MEMORY_CHARS) -> None:
@@ -64,9 +65,17 @@ class TextMemory:
             self._forget(text)
             source = _Source(text, ids, offsets)
             self._sources[text] = self._by_key[source.key][text] = source
-            self._n_chars += len(text)
+            self._n_chars += self._size(text)
             while self._n_chars > self._max_chars and len(self._sources) > 1:
                 self._forget(next(iter(self._sources)))
+
+    def touch(self, text: str) -> bool:
+        """Whether a text is there; it then counts as used."""
+        with self._lock:
+            if text not in self._sources:
+                return False
+            self._sources.move_to_end(text)
+            return True
 
     def parts_of(self, ids: NDArray[np.int32]) -> list[str]:
         """Parts of texts that together read as these tokens, or seem to; none if none do.
@@ -88,6 +97,7 @@ class TextMemory:
                     return []
                 source, start, n_found = best
                 used.insert(0, source)
+                self._sources.move_to_end(source.text)
                 parts.append(_slice(source, start, start + n_found))
                 at += n_found
         return parts
@@ -99,11 +109,14 @@ class TextMemory:
             found += list(alike.values())[-_MOST_ALIKE:]
         return found
 
+    def _size(self, text: str) -> int:
+        return min(len(text), self._max_chars // 2)
+
     def _forget(self, text: str) -> None:
         source = self._sources.pop(text, None)
         if source is None:
             return
-        self._n_chars -= len(text)
+        self._n_chars -= self._size(text)
         alike = self._by_key[source.key]
         del alike[text]
         if not alike:
@@ -124,11 +137,21 @@ def _best(sources: Iterable[_Source], wanted: NDArray[np.int32]) -> tuple[_Sourc
     best: tuple[_Source, int, int] | None = None
     for source in sources:
         start, n_found = _longest(source.ids, wanted)
+        # No text ends inside a character, such as behind the mark that SentencePiece puts in front.
+        while n_found and _shares_character(source, start + n_found):
+            n_found -= 1
         if n_found > (best[2] if best else 0):
             best = source, start, n_found
             if n_found == len(wanted):
                 break
     return best
+
+
+def _shares_character(source: _Source, token: int) -> bool:
+    """Whether a token begins before the one in front of it ends."""
+    if token == len(source.ids):
+        return False
+    return bool(source.offsets[token, 0] < source.offsets[token - 1, 1])
 
 
 def _longest(source: NDArray[np.int32], wanted: NDArray[np.int32]) -> tuple[int, int]:

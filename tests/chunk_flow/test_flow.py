@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -71,6 +73,43 @@ class WordEncoder:
         return False
 
 
+class RefusedError(Exception):
+    """What a service says of too many tokens."""
+
+
+class Refusing(WordEncoder):
+    """Counts words as well as it can, and refuses documents by a limit of its own.
+
+    Args:
+        most_words: Of a document that is read.
+        counted: Share of the words that it counts before it is asked.
+        joined: As a `ChunkEncoder` has it.
+    """
+
+    def __init__(self, most_words: int, *, counted: float = 1.0, joined: bool = False) -> None:
+        super().__init__()
+        self.most_words = most_words
+        self.counted = counted
+        self.joined = joined
+
+    def count_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        counts = [math.ceil(len(text.split()) * self.counted) for text in texts]
+        return [(count, count) for count in counts]
+
+    def submit(
+        self, documents: Sequence[Sequence[str]], reading: Reading, *, parent_id: str | None
+    ) -> Future[list[NDArray[np.float32]]]:
+        future = super().submit(documents, reading, parent_id=parent_id)
+        assert len(self.sent) < 500, "it asks for ever"
+        if any(len(" ".join(one).split()) > self.most_words for one in documents):
+            future = Future()
+            future.set_exception(RefusedError("too many tokens"))
+        return future
+
+    def is_too_long(self, error: Exception) -> bool:
+        return isinstance(error, RefusedError)
+
+
 def _engine(encoder: WordEncoder | None = None, **options: Any) -> LateChunkEngine:
     return LateChunkEngine(encoder or WordEncoder(), LateChunkOptions(model="words", **options))
 
@@ -135,6 +174,17 @@ def test_white_space_is_embedded_standalone_and_refused_when_strict() -> None:
     with pytest.raises(ChunkWithoutTokenError) as caught:
         _engine(strict=True).embed([parent])
     assert (caught.value.parent_id, caught.value.span) == ("blank", (5, 8))
+
+
+def test_joined_elements_are_the_text_with_all_of_its_white_space() -> None:
+    encoder = WordEncoder()
+    encoder.joined = True
+    text = "alpha " * 30 + " " * 2_000 + "omega" + "\n" * 2_000 + "delta " * 30
+    start = text.index("omega")
+    _engine(encoder, preamble_tokens=0).embed([Parent(text, [(start, start + 5)])])
+    documents = ["".join(elements) for _, sent in encoder.sent for elements in sent]
+    assert documents
+    assert all(document in text for document in documents)
 
 
 def test_documents_without_a_chunk_are_not_sent() -> None:
@@ -223,3 +273,66 @@ def test_one_text_is_no_list_of_texts() -> None:
         _engine().embed_texts("text")
     with pytest.raises(InputTypeError):
         _engine().embed([Parent(TEXT), "text"])  # type: ignore[list-item]  # on purpose
+
+
+@pytest.mark.parametrize("options", [{}, {"context_weight": 0.5}, {"context_weight": 0.0}], ids=str)
+@pytest.mark.parametrize("header", ["", "title " * 9, "title " * 60], ids=["none", "short", "long"])
+@pytest.mark.parametrize("counted", [0.4, 1.0])
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("most_words", [0, 1, 5, 12, 25, 30])
+def test_a_service_that_refuses_is_asked_until_it_takes_it_or_there_is_a_typed_error(
+    most_words: int, joined: bool, counted: float, header: str, options: dict[str, Any]
+) -> None:
+    encoder = Refusing(most_words, counted=counted, joined=joined)
+    engine = _engine(encoder, **options)
+    parents = [Parent(TEXT[:120], _spans(TEXT[:120], 4), id="one", header=header)]
+    may_fail = most_words < 25 or header
+    with contextlib.suppress(*[ParentTooLongError] * bool(may_fail)):
+        (result,) = engine.embed(parents)
+        assert np.linalg.norm(result.vectors, axis=1) == pytest.approx(1)
+        assert np.all(np.abs(result.vectors[:, :26]).sum(axis=1) > 0)
+
+
+@pytest.mark.rule(5)
+@pytest.mark.parametrize("context_weight", [0.5, 1.0])
+@pytest.mark.parametrize(
+    "spans", [[(0, 10)], [(0, 10), (0, 5)], [(0, 10), (5, 6), (6, 10)]], ids=str
+)
+def test_chunks_of_a_parent_that_is_refused_are_embedded_standalone(
+    context_weight: float, spans: list[tuple[int, int]]
+) -> None:
+    class RefusesTogether(Refusing):
+        def submit(
+            self, documents: Sequence[Sequence[str]], reading: Reading, *, parent_id: str | None
+        ) -> Future[list[NDArray[np.float32]]]:
+            self.most_words = 0 if reading == "chunks" else 100
+            return super().submit(documents, reading, parent_id=parent_id)
+
+    text = "alpha beta"
+    engine = _engine(RefusesTogether(0), fallback="standard", context_weight=context_weight)
+    (result,) = engine.embed([Parent(text, spans, id="one")])
+    assert set(result.modes) == {"standalone"}
+    assert result.n_windows == 0
+    wanted = _engine().embed_texts(
+        [text[start:end] for start, end in spans if text[start:end].strip()]
+    )
+    got = [
+        row
+        for row, (start, end) in zip(result.vectors, spans, strict=True)
+        if text[start:end].strip()
+    ]
+    assert np.allclose(got, wanted)
+    assert engine.stats["long_parents_standalone"] == 1
+
+
+def test_nothing_more_is_sent_of_layers_behind_one_that_was_refused() -> None:
+    encoder = Refusing(3)
+    encoder.max_concurrency = 1
+    encoder.limits = replace(LIMITS, request_documents=1)
+    engine = _engine(encoder, fallback="standard")
+    text = "alpha beta gamma delta"
+    spans = [(0, 10 + n) for n in range(8)]
+    (result,) = engine.embed([Parent(text, spans)])
+    assert set(result.modes) == {"standalone"}
+    assert result.n_windows == 0
+    assert [reading for reading, _ in encoder.sent].count("chunks") < len(spans)

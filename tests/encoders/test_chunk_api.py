@@ -20,6 +20,7 @@ from latechunk_integrations.errors import (
     AuthenticationError,
     EmptyTextError,
     ModelLoadError,
+    OptionError,
     ParentTooLongError,
     RateLimitError,
     RequestRefusedError,
@@ -318,3 +319,24 @@ def test_empty_texts_and_unknown_tokenizers_are_typed_errors(
         assert embed([]).shape == (0, WIDTH)
     with pytest.raises(ModelLoadError, match="tokenizer"):
         api_engine(api_server, api, tokenizer="/no/such/folder")
+
+
+@pytest.mark.parametrize("option", ["document_adapter", "query_adapter", "pooling"])
+def test_an_option_that_a_service_would_ignore_is_refused(
+    api_server: LoopbackServer, api: str, option: str
+) -> None:
+    given: dict[str, Any] = {option: "mean"}
+    with pytest.raises(OptionError, match=option):
+        api_engine(api_server, api, **given)
+
+
+@pytest.mark.parametrize("status", [402, 404])
+def test_a_refusal_that_speaks_of_tokens_is_not_always_about_too_many(
+    api_server: LoopbackServer, api: str, status: int
+) -> None:
+    engine = api_engine(api_server, api)
+    said = {"detail": "your balance of tokens does not exceed the limit of this model"}
+    api_server.always = Fault(Answer(said, status))
+    with pytest.raises(RequestRefusedError, match=f"answered {status}"):
+        engine.embed(PARENTS)
+    assert len(api_server.asked) <= 2

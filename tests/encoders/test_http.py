@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import gc
 import logging
 import multiprocessing
 import os
 import pickle
 import threading
+import time
+import traceback
+import weakref
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -239,6 +244,119 @@ def test_the_key_is_sent_and_nowhere_else(
     assert not any("very-secret" in text for text in shown)
     for one in (client, client.settings, caught.value):
         assert b"very-secret" not in pickle.dumps(one)
+
+
+@pytest.mark.parametrize("given", ["very-secret\n", " very-secret\r\n", "very-secret"])
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_white_space_around_a_key_is_not_sent(
+    server: LoopbackServer, monkeypatch: pytest.MonkeyPatch, given: str, by_environment: bool
+) -> None:
+    if by_environment:
+        monkeypatch.setenv("SOME_KEY", given)
+    client = _client(server, api_key=None if by_environment else SecretStr(given))
+    _ask(client)
+    client.close()
+    assert server.asked[0].http_headers["authorization"] == "Bearer very-secret"
+
+
+@pytest.mark.parametrize("given", ["very\nsecret", "very-secr\u00e9t", "very\x00secret"])
+def test_a_key_that_no_header_holds_is_refused_and_not_shown(
+    server: LoopbackServer, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    with pytest.raises(AuthenticationError, match="api_key") as caught:
+        _client(server, api_key=SecretStr(given))
+    shown = f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"
+    assert "very" not in shown
+    if "\x00" not in given:  # no environment holds that
+        monkeypatch.setenv("SOME_KEY", given)
+        with pytest.raises(AuthenticationError, match="SOME_KEY"):
+            _client(server)
+
+
+def test_a_request_that_is_no_http_is_refused_once_and_not_shown(
+    server: LoopbackServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Past our own check, as a header of another kind would be.
+    monkeypatch.setattr(HttpSettings, "key", lambda _: SecretStr("very-secret\n"))
+    client = _client(server, first_wait_seconds=60)
+    caplog.set_level(logging.DEBUG, "latechunk_integrations")
+    with pytest.raises(RequestRefusedError) as caught:
+        _ask(client)
+    client.close()
+    assert caught.value.parent_id == "doc"
+    formatted = "".join(traceback.format_exception(caught.value))
+    assert "very-secret" not in formatted + caplog.text
+
+
+def test_calls_on_their_way_end_with_a_typed_error_when_the_client_is_closed(
+    server: LoopbackServer,
+) -> None:
+    before = _client_threads()
+    client = _client(server, max_concurrency=2)
+    server.always = Fault(delay_seconds=1.0)
+    calls = [json_call("/echo", {"value": n}, _value, parent_id="doc", row=n) for n in range(5)]
+    futures = [client.submit(call) for call in calls]  # three of them wait for a slot
+    ends: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            list(client.run_all(iter(calls)))
+        except ServerUnavailableError as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while len(server.asked) < 2:
+        time.sleep(0.01)
+    client.close()
+    thread.join(10)
+    ends += [error for future in futures if (error := future.exception(10)) is not None]
+    assert [type(error) for error in ends] == [ServerUnavailableError] * 6
+    assert all("the client was closed" in str(error) for error in ends)
+    assert {error.parent_id for error in ends if isinstance(error, ServerError)} == {"doc"}
+    assert _client_threads() == before
+    server.always = None
+    assert _ask(client) == 1
+    client.close()
+
+
+# anyio's own, where a connection is given up before it is begun.
+@pytest.mark.filterwarnings("ignore:.*try_connect' was never awaited:RuntimeWarning")
+def test_closing_while_others_ask_never_ends_in_an_untyped_error(server: LoopbackServer) -> None:
+    client = _client(server)
+    ends: list[BaseException] = []
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(ServerUnavailableError):
+                _ask(client)
+
+    def watched() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  # whatever it is
+            ends.append(error)
+
+    threads = [threading.Thread(target=watched) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(30):
+        client.close()
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    client.close()
+    assert not ends
+
+
+def test_a_closed_client_lets_go_of_its_connections(server: LoopbackServer) -> None:
+    client = _client(server)
+    _ask(client)
+    session = weakref.ref(client._open())  # noqa: SLF001  # nothing public holds it
+    client.close()
+    gc.collect()
+    assert session() is None
 
 
 def test_an_unpickled_client_takes_the_key_of_its_own_environment(

@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import pickle
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,6 +132,19 @@ def test_queries_and_passages_equal_those_of_the_local_weights(
         "search_query",
         "search_document",
     }
+
+
+def test_closing_the_engine_closes_its_partner(
+    engine: LateChunkEngine, server: LoopbackServer
+) -> None:
+    before = set(threading.enumerate())
+    served = engine.with_queries(hosted(server))
+    served.embed_query(TEXTS[0])
+    assert any(one.name == "latechunk-http" for one in set(threading.enumerate()) - before)
+    served.close()
+    assert not any(one.name == "latechunk-http" for one in set(threading.enumerate()) - before)
+    assert served.embed_query(TEXTS[0]).shape == (WIDTH,)
+    served.close()
 
 
 @pytest.mark.parametrize("dimensions", [64, 256])

@@ -55,3 +55,20 @@ def test_the_oldest_texts_go_when_it_is_full_and_a_copy_starts_empty() -> None:
     assert memory.parts_of(_read("a b c")[0]) == ["a b c"]
     assert memory.parts_of(_read("g h i")[0]) == ["g h i"]
     assert pickle.loads(pickle.dumps(memory)).parts_of(_read("a b c")[0]) == []
+
+
+def test_texts_that_are_used_outlive_others() -> None:
+    memory = _memory("a b c", "d e f", max_chars=10)
+    assert memory.parts_of(_read("a b")[0]) == ["a b"]
+    memory.add("g h i", *_read("g h i"))
+    assert memory.parts_of(_read("a b c")[0]) == ["a b c"]
+    assert not memory.touch("d e f")
+    assert memory.touch("g h i")
+    memory.add("j k l", *_read("j k l"))
+    assert [memory.touch(text) for text in ("a b c", "g h i", "j k l")] == [False, True, True]
+
+
+def test_a_text_larger_than_the_memory_leaves_what_was_read_just_before() -> None:
+    memory = _memory("a b c", "d e f g h i j k l m n", max_chars=10)
+    assert memory.parts_of(_read("a b c")[0]) == ["a b c"]
+    assert memory.parts_of(_read("d e f g")[0]) == ["d e f g"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,6 +22,7 @@ from latechunk_integrations.encoders.base import TokenizedText
 from latechunk_integrations.encoders.local import LocalEncoder
 from latechunk_integrations.encoders.server import ServerEncoder
 from latechunk_integrations.encoders.tei import TeiEncoder
+from latechunk_integrations.encoders.text_memory import TextMemory
 from latechunk_integrations.errors import (
     AuthenticationError,
     BrokenAnswerError,
@@ -33,6 +35,7 @@ from latechunk_integrations.errors import (
     ServerError,
     ServerUnavailableError,
 )
+from tests import strategies
 from tests.servers.llama_cpp import LlamaCppServer
 from tests.servers.loopback import Answer, Fault, LoopbackServer, too_many
 from tests.servers.tei import TeiServer
@@ -235,6 +238,51 @@ def test_tei_gives_the_vectors_of_its_windows_for_any_words(
     assert largest_difference(ours, theirs, one) < 1e-5
 
 
+@settings(
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tei_gives_the_local_vectors_of_any_text_that_fits(
+    placed: dict[str, Placed], family: str, data: st.DataObject
+) -> None:
+    text = data.draw(strategies.texts(max_pieces=4))
+    one = Parent(text, data.draw(strategies.spans_of(text)), id="doc")
+    ours, theirs = placed[family].local(edges=True), placed[family].remote("tei")
+    assert largest_difference(ours, theirs, one) < 1e-5
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\u3000", "\u00a0", "\u200b\u200b", "\u0301"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", SERVERS)
+def test_characters_without_a_token_are_what_they_are_here(
+    placed: dict[str, Placed], family: str, kind: str, text: str
+) -> None:
+    ours = placed[family].local(context_weight=0)
+    theirs = placed[family].remote(kind, context_weight=0)
+    one = Parent(f"Berlin {text} city", [Span(7, 7 + len(text)), Span(0, 6)], id="doc")
+    assert largest_difference(ours, theirs, one) < 1e-5
+    np.testing.assert_allclose(theirs.embed_texts([text]), ours.embed_texts([text]), atol=1e-5)
+    np.testing.assert_allclose(theirs.embed_queries([text]), ours.embed_queries([text]), atol=1e-5)
+
+
+def test_tei_finds_prompt_and_header_whatever_was_read_since(wordpiece: Placed) -> None:
+    with TeiServer(wordpiece.folder) as server:
+        engine = engine_of("tei", server, wordpiece.folder)
+        encoder = engine.encoder
+        assert isinstance(encoder, TeiEncoder)
+        encoder.tokenizer.memory = TextMemory(400)
+        parents = [parent(f"City {n} is large. " * 8, header="My title") for n in range(6)]
+        for one in [parents[0], *parents, parent(TEXT * 8, header="My title")]:
+            assert largest_difference(wordpiece.local(edges=True), engine, one) < 1e-5
+        twin = LateChunkEngine(pickle.loads(pickle.dumps(encoder)), engine.options)
+        assert largest_difference(engine, twin, parents[0]) == 0
+        assert not server.bodies("/decode")
+        close(twin)
+        close(engine)
+
+
 def test_tei_offsets_may_count_bytes_or_characters(wordpiece: Placed) -> None:
     with TeiServer(wordpiece.folder, offsets_in_bytes=False) as server:
         engine = engine_of("tei", server, wordpiece.folder)
@@ -367,16 +415,18 @@ def test_a_failure_that_stays_names_the_parent_among_several(
 
 
 def test_a_failure_while_a_window_is_checked_names_its_parent(wordpiece: Placed) -> None:
-    engine = wordpiece.remote("tei", max_retries=0)
-    server = wordpiece.servers["tei"]
     broken = Fault(path="/tokenize", rewrite=lambda body: body[:-1])
-    # The first request reads the texts; of those that ask for windows, the second breaks.
-    server.faults = [replace(broken, rewrite=None), replace(broken, rewrite=None), broken]
-    parents = [Parent(f"City number {n}.", [Span(0, 4)], id=f"parent {n}") for n in range(6)]
-    with pytest.raises(ServerAnswerError) as caught:
-        engine.embed(parents)
-    assert caught.value.parent_id in {one.id for one in parents}
-    assert not server.faults
+    texts = [f"Berlin is city {'x ' * n}" for n in (2, 9, 5)]  # the longest goes first
+    parents = [Parent(text, [Span(0, 6)], id=text) for text in texts]
+    with TeiServer(wordpiece.folder, max_texts=1) as server:
+        engine = engine_of("tei", server, wordpiece.folder, max_retries=0, max_concurrency=1)
+        # Three requests read the texts; of those that ask for windows, the second breaks.
+        server.faults = [*[replace(broken, rewrite=None)] * 4, broken]
+        with pytest.raises(ServerAnswerError) as caught:
+            engine.embed(parents)
+        assert not server.faults
+        close(engine)
+    assert caught.value.parent_id == texts[2]
 
 
 @pytest.mark.parametrize("path", ["/tokenize", "/embed"])
@@ -446,11 +496,14 @@ def test_the_pooling_of_the_model_is_honoured(
     tmp_path: Path, kind: str, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = save_tiny_model(tmp_path, "wordpiece", pooling=mode)
-    local = LateChunkEngine.from_pretrained(str(folder), dtype="float32", device="cpu")
-    caplog.clear()
     with SERVERS[kind](folder) as server:
-        engine = engine_of(kind, server, folder)
-        assert ("CLS pooling" in caplog.text) == (mode == "cls")
+        engine = engine_of(kind, server, folder, context_weight=0.4)
+        close(engine_of(kind, server, folder))
+        assert caplog.text.count("CLS pooling, and") == (mode == "cls")  # once
+        local = LateChunkEngine.from_pretrained(
+            str(folder), dtype="float32", device="cpu", context_weight=0.4
+        )
+        # The standalone side of the blend keeps the model's own pooling.
         assert largest_difference(local, engine, parent("Berlin is a city.")) < 1e-5
         queries = ["Where is it?", "Who"]
         np.testing.assert_allclose(
@@ -475,6 +528,91 @@ def test_a_prompt_that_is_not_pooled_stays_out(tmp_path: Path, kind: str, mode: 
             engine.embed_queries(queries), local.embed_queries(queries), atol=1e-5
         )
         close(engine)
+
+
+def _named(folder: Path, name: str, **options: Any) -> Path:
+    """A model in a folder that is called as a known one, whose card is then found."""
+    return save_tiny_model(folder, "wordpiece", **options).rename(folder / name)
+
+
+@pytest.mark.rule(4)
+@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize(
+    ("name", "stated", "expected"),
+    [
+        ("e5-small-v2", {}, ("passage: ", "query: ")),
+        ("e5-small-v2", {"document": "", "query": ""}, ("passage: ", "query: ")),
+        ("nomic-embed-text-v1", {}, ("search_document: ", "search_query: ")),
+        ("e5-small-v2", {"query": "ask: "}, ("", "ask: ")),
+        ("other", {"document": "", "passage": "passage: "}, ("passage: ", "")),
+        ("other", {}, ("", "")),
+    ],
+    ids=str,
+)
+def test_prompts_at_servers_are_those_of_the_local_model(
+    tmp_path: Path, kind: str, name: str, stated: dict[str, str], expected: tuple[str, str]
+) -> None:
+    folder = _named(tmp_path, name, prompts=stated)
+    local = LateChunkEngine.from_pretrained(str(folder), dtype="float32", device="cpu")
+    with SERVERS[kind](folder) as server:
+        engine = engine_of(kind, server, folder)
+        encoder = engine.encoder
+        assert isinstance(encoder, ServerEncoder)
+        assert (encoder.document_prompt, encoder.query_prompt) == expected
+        assert largest_difference(local, engine, parent("Berlin is a city.")) < 1e-5
+        texts = ["Where is it?"]
+        np.testing.assert_allclose(
+            engine.embed_queries(texts), local.embed_queries(texts), atol=1e-5
+        )
+        close(engine)
+
+
+@pytest.mark.rule(4)
+@pytest.mark.parametrize("kind", SERVERS)
+def test_what_a_server_gives_is_cut_as_the_model_was_trained_for_it(
+    tmp_path: Path, kind: str
+) -> None:
+    folder = _named(tmp_path, "nomic-embed-text-v1.5", width=128)
+    options: dict[str, Any] = {"dimensions": 64, "context_weight": 0.5}
+    local = LateChunkEngine.from_pretrained(str(folder), dtype="float32", device="cpu", **options)
+    with SERVERS[kind](folder) as server:
+        engine = engine_of(kind, server, folder, **options)
+        assert largest_difference(local, engine, parent("Berlin is a city.")) < 1e-5
+        for embed, here in (
+            (engine.embed_queries, local.embed_queries),
+            (engine.embed_texts, local.embed_texts),
+        ):
+            np.testing.assert_allclose(embed(["Where is it?"]), here(["Where is it?"]), atol=1e-5)
+        close(engine)
+        with pytest.raises(OptionError, match="trained for 64, 128"):
+            engine_of(kind, server, folder, dimensions=65)
+
+
+@pytest.mark.parametrize("kind", ["vllm", "llama.cpp"])
+def test_the_card_is_found_by_the_name_of_the_tokenizer(tmp_path: Path, kind: str) -> None:
+    folder = _named(tmp_path, "e5-small-v2")
+    with SERVERS[kind](folder) as server:
+        engine = engine_of(kind, server, folder, tokenizer=str(folder))
+        assert engine.encoder.document_prompt == "passage: "
+        close(engine)
+
+
+@pytest.mark.parametrize("kind", ["vllm", "llama.cpp"])
+def test_files_that_lack_modules_are_said_once_and_half_of_them_refused(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = save_tiny_model(tmp_path / "whole", "wordpiece", prompts=PROMPTS, pooling="cls")
+    bare, half = tmp_path / "bare", tmp_path / "half"
+    for copied in (bare, half):
+        shutil.copytree(folder, copied)
+    (bare / "modules.json").unlink()
+    (half / "1_Pooling" / "config.json").unlink()
+    with SERVERS[kind](folder) as server:
+        for _ in range(2):
+            close(engine_of(kind, server, folder, tokenizer=str(bare)))
+        assert caplog.text.count("1_Pooling") == 1
+        with pytest.raises(ContractError, match=r"1_Pooling/config\.json"):
+            engine_of(kind, server, folder, tokenizer=str(half))
 
 
 def test_servers_are_refused_whose_late_vectors_would_be_wrong(wordpiece: Placed) -> None:
@@ -519,6 +657,8 @@ def test_a_tokenizer_elsewhere_stands_in_for_the_models_name(wordpiece: Placed) 
         {"device": "cpu"},
         {"dtype": "float16"},
         {"trust_remote_code": True},
+        {"document_adapter": "retrieval"},
+        {"query_adapter": "retrieval"},
         {"max_tokens": 65},
         {"dimensions": 33},
         {"base_url": None},
@@ -532,6 +672,17 @@ def test_an_option_that_the_server_cannot_honour_is_refused(
     given = {"base_url": wordpiece.servers[kind].url, **options}
     with pytest.raises(OptionError, match=next(iter(options))):
         LateChunkEngine.from_pretrained(str(wordpiece.folder), encoder=kind, **given)
+
+
+def test_a_tokenizer_for_tei_which_reads_texts_itself_is_refused(wordpiece: Placed) -> None:
+    with pytest.raises(OptionError, match="tokenizer"):
+        wordpiece.remote("tei", tokenizer=str(wordpiece.folder))
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_revision_stands_in_the_fingerprint(wordpiece: Placed, kind: str) -> None:
+    prints = {wordpiece.remote(kind, revision=one).fingerprint for one in (None, "a", "b")}
+    assert len(prints) == 3
 
 
 @pytest.mark.parametrize("kind", SERVERS)

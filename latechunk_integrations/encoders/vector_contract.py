@@ -1,0 +1,76 @@
+"""What the contracts of local and of served models have in common, and truncation by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+__all__ = ["StatedPrompts", "VectorContract", "cut_vectors"]
+
+
+class VectorContract(Protocol):
+    """What a vector of a model is; see `ModelContract` for the members."""
+
+    @property
+    def pooling_mode(self) -> str:
+        """Pooling mode as sentence-transformers names it."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """Width of a vector before truncation."""
+        ...
+
+    @property
+    def matryoshka(self) -> tuple[int, ...]:
+        """Widths that the vectors were trained to be cut to; empty: not known."""
+        ...
+
+    @property
+    def least_dimensions(self) -> int | None:
+        """Any width from here on was trained; None: no such statement."""
+        ...
+
+    @property
+    def truncation_layer_norm(self) -> bool:
+        """A vector that is cut goes through a layer norm before."""
+        ...
+
+
+class StatedPrompts(Protocol):
+    """The prompts that a model's files state, as a `SentenceTransformer` has them."""
+
+    @property
+    def prompts(self) -> Mapping[str, str | None]:
+        """Prompts by their names."""
+        ...
+
+    @property
+    def default_prompt_name(self) -> str | None:
+        """The one that every text gets without a name."""
+        ...
+
+
+def cut_vectors(
+    vectors: NDArray[np.float32], width: int, contract: VectorContract
+) -> NDArray[np.float32]:
+    """Matryoshka truncation as the model was trained for it.
+
+    Args:
+        vectors: Float32, shape ``(n, dimensions)``.
+        width: What they are cut to.
+        contract: The model's.
+
+    Returns:
+        Float32, shape ``(n, width)``; not of unit length.
+    """
+    if width == vectors.shape[1]:
+        return vectors
+    if contract.truncation_layer_norm:
+        rows = torch.from_numpy(vectors)
+        vectors = torch.nn.functional.layer_norm(rows, rows.shape[1:]).numpy()
+    return vectors[:, :width]
