@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from latechunk_integrations.chunk_flow.flow import ChunkFlow
-from latechunk_integrations.core.blending import make_unit
+from latechunk_integrations.core.blending import blend, make_unit
 from latechunk_integrations.core.passages import SumTable
 from latechunk_integrations.encoders.base import (
     ChunkEncoder,
@@ -270,9 +270,8 @@ class LateChunkEngine:
             is_late = job.late.weights > 0
             vectors = self._vectors(job.late)
         if job.alone is not None:
-            rows = job.alone_rows
-            weight = np.where(is_late[rows], np.float32(self.options.context_weight), 0)[:, None]
-            vectors[rows] = weight * vectors[rows] + (1 - weight) * self._vectors(job.alone)
+            alone = self._vectors(job.alone)
+            blend(vectors, is_late, alone, job.alone_rows, self.options.context_weight)
         if job.header is not None:
             vectors += np.float32(self.options.header_weight) * self._vectors(job.header)
         late_mode: Mode = "late" if job.plan is None or len(job.plan) == 1 else "windowed"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from latechunk_integrations.chunk_flow.jobs import ChunkJob, Document
 from latechunk_integrations.chunk_flow.planning import ChunkPlanner
 from latechunk_integrations.chunk_flow.requests import Requests
-from latechunk_integrations.core.blending import make_unit
+from latechunk_integrations.core.blending import blend, make_unit
 from latechunk_integrations.encoders.base import ChunkEncoder
 from latechunk_integrations.errors import EmptyTextError
 from latechunk_integrations.options import LateChunkOptions
@@ -144,10 +144,9 @@ class ChunkFlow:
             is_late = job.late.weights > 0
             vectors = self._side(job.late.means())
         if job.alone is not None:
-            has_alone = job.alone.weights > 0
-            share = np.where(is_late, self._options.context_weight, 0.0)
-            share = np.where(has_alone, share, 1.0).astype(np.float32)[:, None]
-            vectors = share * vectors + (1 - share) * self._side(job.alone.means())
+            rows = np.flatnonzero(job.alone.weights > 0)
+            alone = self._side(job.alone.means())[rows]
+            blend(vectors, is_late, alone, rows, self._options.context_weight)
         if job.header is not None:
             vectors += np.float32(self._options.header_weight) * self._side(job.header.means())
         if self._options.normalize:

@@ -1,14 +1,34 @@
-"""Vectors to unit length."""
+"""Both sides of a chunk in one vector, and vectors to unit length."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["make_unit"]
+__all__ = ["blend", "make_unit"]
 
 # Rows that are scaled at once: no second array of their size.
 _BLOCK_ROWS = 1_024
+
+
+def blend(
+    vectors: NDArray[np.float32],
+    is_late: NDArray[np.bool_],
+    alone: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    context_weight: float,
+) -> None:
+    """Blend the standalone side into the late one, in place; not of unit length afterwards.
+
+    Args:
+        vectors: The late side of all chunks, float32, shape ``(n, dim)``.
+        is_late: Whether a chunk has a late side; without one it gets its standalone side alone.
+        alone: The standalone side of some chunks, float32, shape ``(n_alone, dim)``.
+        rows: The chunks that it is of, shape ``(n_alone,)``.
+        context_weight: Share of the late side.
+    """
+    share = np.where(is_late[rows], np.float32(context_weight), np.float32(0))[:, None]
+    vectors[rows] = share * vectors[rows] + (1 - share) * alone
 
 
 def make_unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -297,7 +297,8 @@ def test_tei_asks_for_no_more_texts_than_the_server_takes(wordpiece: Placed) -> 
         engine.embed_queries(["a", "b", "c"])
         sizes = [len(body["inputs"]) for body in server.bodies("/tokenize")]
         assert max(sizes) == 2
-        assert [len(body["inputs"]) for body in server.bodies("/embed")][-2:] == [2, 1]
+        n_texts = [len(body["inputs"]) for body in server.bodies("/embed")][-2:]
+        assert sorted(n_texts) == [1, 2]  # in flight together, so in any order
         close(engine)
 
 

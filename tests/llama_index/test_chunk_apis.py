@@ -71,9 +71,10 @@ def test_each_document_is_read_whole_and_its_query_alone(
             DOCUMENTS, transformations=[parser], embed_model=embed_model
         )
     read = documents_of(api_server)
-    assert [" ".join("".join(one).split()) for one in map(_spaced, read)] == [
+    # Requests that are in flight together arrive in any order.
+    assert sorted(" ".join("".join(one).split()) for one in map(_spaced, read)) == sorted(
         document.text for document in DOCUMENTS
-    ]
+    )
     n_asked = len(api_server.asked)
     found = index.as_retriever(similarity_top_k=2).retrieve(DOCUMENTS[1].text[:30])
     assert len(found) == 2
