@@ -45,10 +45,9 @@ class Stored:
     def _qdrant(self, _: Path) -> QdrantVectorStore:
         return QdrantVectorStore("nodes", client=QdrantClient(":memory:"))
 
-    def _chroma(self, _: Path) -> ChromaVectorStore:
-        collection = chromadb.EphemeralClient().create_collection(
-            "llama_nodes", get_or_create=False, metadata={"hnsw:space": "cosine"}
-        )
+    def _chroma(self, folder: Path) -> ChromaVectorStore:
+        client = chromadb.PersistentClient(str(folder / "chroma"))
+        collection = client.create_collection("nodes", configuration={"hnsw": {"space": "cosine"}})
         return ChromaVectorStore(chroma_collection=collection)
 
     def _faiss(self, _: Path) -> FaissVectorStore:
@@ -70,8 +69,6 @@ class Stored:
         return list(store.client.get(include=["embeddings"])["embeddings"])
 
     def close(self) -> None:
-        if self.name == "chroma":
-            chromadb.EphemeralClient().delete_collection("llama_nodes")
         if self.name == "qdrant":
             self.store.client.close()
 
@@ -101,10 +98,12 @@ def test_a_store_holds_the_engines_vectors_and_finds_them(
     check_stored(stored.vectors(), right)
     query = "How fast does the supplier deliver?"
     scores = {place: float(v @ tiny_engine.embed_query(query)) for place, v in right.items()}
-    best = max(scores, key=lambda place: scores[place])
+    best = max(scores.values())
     (found,) = index.as_retriever(similarity_top_k=1).retrieve(query)
-    assert (found.node.ref_doc_id, found.node.start_char_idx) == best  # type: ignore[attr-defined]  # a text node
+    place = (found.node.ref_doc_id, found.node.start_char_idx)  # type: ignore[attr-defined]  # a text node
+    # The reports share sentences: which of two equal hits comes first is the processor's rounding.
+    assert scores[place] == pytest.approx(best, abs=1e-5)
     if name != "chroma":  # it gives exp(-distance)
-        assert found.score == pytest.approx(scores[best], abs=1e-4)
+        assert found.score == pytest.approx(best, abs=1e-4)
     assert found.node.metadata["late_parent"]
     stored.close()
