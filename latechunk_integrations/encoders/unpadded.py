@@ -1,8 +1,9 @@
 """Batches without padding on a GPU: the variable-length kernels of flash attention.
 
-sentence-transformers decides whether a model can take such batches (its Transformer module's
-``can_flatten_inputs``) and defines what they look like. Its own batches come from lists of
-Python numbers; ours are built from arrays.
+With a flash attention package sentence-transformers decides whether a model can take such batches
+(its Transformer module's ``can_flatten_inputs``) and defines what they look like. Its own batches
+come from lists of Python numbers; ours are built from arrays. Without one, PyTorch's own kernel
+takes the same batches.
 """
 
 from __future__ import annotations
@@ -14,39 +15,59 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from transformers.utils.import_utils import is_flash_attn_2_available
+from transformers.utils import import_utils
 
 from latechunk_integrations.core.transfer import to_device
+from latechunk_integrations.encoders import varlen
 
 __all__ = ["allow_unpadded", "flat_features", "takes_unpadded"]
 
 logger = logging.getLogger(__name__)
 
 _HALF = (torch.float16, torch.bfloat16)
+_PACKAGES = (4, 3, 2)
 
 
 def allow_unpadded(model: SentenceTransformer) -> None:
-    """Switch a model to flash attention where device, dtype, package and architecture allow it.
+    """Switch a model to attention without padding where device, dtype and architecture allow it.
 
     Otherwise the model stays as it is: PyTorch's scaled dot product attention, with padding.
     """
     transformer: Any = model[0]
-    fits = model.device.type == "cuda" and model.dtype in _HALF and is_flash_attn_2_available()
     inner = getattr(transformer, "model", None)
+    fits = model.device.type == "cuda" and model.dtype in _HALF
     if not fits or not getattr(inner, "_supports_flash_attn", False):
         return
-    try:
-        transformer.model.set_attn_implementation("flash_attention_2")
-    except (ImportError, ValueError) as error:
-        logger.info("flash attention is not used: %s", error)
+    if _use_package(transformer):
         return
-    # None: sentence-transformers looks again whether batches can do without padding.
-    transformer.unpad_inputs = None
+    if varlen.has_varlen(model.device) and varlen.use_varlen(transformer):
+        logger.info("batches go without padding, with PyTorch's own flash attention")
 
 
 def takes_unpadded(transformer: Any) -> bool:
     """Whether a first module takes batches without padding."""
-    return bool(getattr(transformer, "can_flatten_inputs", False))
+    config = getattr(getattr(transformer, "model", None), "config", None)
+    ours = getattr(config, "_attn_implementation", None) == varlen.IMPLEMENTATION
+    return ours or bool(getattr(transformer, "can_flatten_inputs", False))
+
+
+def _use_package(transformer: Any) -> bool:
+    """Whether an installed flash attention package took the model, the newest first."""
+    for version in _PACKAGES:
+        is_there = getattr(import_utils, f"is_flash_attn_{version}_available", None)
+        if is_there is None or not is_there():
+            continue
+        before = transformer.model.config._attn_implementation  # noqa: SLF001  # transformers' name
+        try:
+            transformer.model.set_attn_implementation(f"flash_attention_{version}")
+            # None: sentence-transformers looks again whether batches can do without padding.
+            transformer.unpad_inputs = None
+        except (ImportError, ValueError) as error:
+            logger.info("flash attention %d is not used: %s", version, error)
+        if transformer.can_flatten_inputs:
+            return True
+        transformer.model.set_attn_implementation(before)
+    return False
 
 
 def flat_features(

@@ -1,0 +1,117 @@
+"""Attention without padding through PyTorch's kernel: the same vectors as with padding.
+
+The kernel needs a GPU: on other machines a slow one, written from its documentation, stands in.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations.encoders import varlen
+from latechunk_integrations.encoders.local import LocalEncoder
+from tests.architectures import LAYOUTS
+
+TEXT = "The supplier delivers every part within 30 days. Berlin has many inhabitants. naïve café. "
+# MPNet has relative positions, which the kernel cannot add; transformers says so.
+PACKED = [name for name in LAYOUTS if "mpnet" not in name]
+
+
+class SlowKernel:
+    """Attention of each sequence alone: softmax(scale * q k^T) v within the window."""
+
+    def __init__(self) -> None:
+        self.n_calls = 0
+
+    def __call__(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        cu_seq_q: torch.Tensor,
+        cu_seq_k: torch.Tensor,
+        max_q: int,
+        max_k: int,
+        *,
+        scale: float | None,
+        window_size: tuple[int, int],
+    ) -> torch.Tensor:
+        self.n_calls += 1
+        assert query.shape == key.shape == value.shape
+        bounds = cu_seq_q.tolist()
+        assert bounds == cu_seq_k.tolist()
+        assert max_q == max_k == max(np.diff(bounds))
+        assert scale is not None
+        return torch.cat(
+            [
+                self._one(query[a:b], key[a:b], value[a:b], scale, window_size)
+                for a, b in itertools.pairwise(bounds)
+            ]
+        )
+
+    def _one(self, q: Any, k: Any, v: Any, scale: float, window: tuple[int, int]) -> torch.Tensor:
+        ahead = torch.arange(len(k))[None] - torch.arange(len(q))[:, None]
+        left, right = window
+        seen = torch.ones_like(ahead, dtype=torch.bool)
+        if left >= 0:
+            seen &= ahead >= -left
+        if right >= 0:
+            seen &= ahead <= right
+        scores = torch.einsum("qhd,khd->hqk", q, k) * scale
+        weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+        return torch.einsum("hqk,khd->qhd", weights, v)
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> SlowKernel:
+    slow = SlowKernel()
+    monkeypatch.setattr(varlen, "_kernel", slow)
+    return slow
+
+
+def _engine(path: Path, **options: Any) -> LateChunkEngine:
+    return LateChunkEngine.from_pretrained(str(path), dtype="float32", device="cpu", **options)
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_windows_end_to_end_give_the_vectors_of_padded_ones(
+    name: str, published: dict[str, Path], kernel: SlowKernel
+) -> None:
+    """Every architecture: sliding windows, causal ones, shared heads, positions from 0 or 2."""
+    adapters = (
+        {"document_adapter": "retrieval_passage", "query_adapter": "retrieval_query"}
+        if LAYOUTS[name].adapters
+        else {}
+    )
+    engine = _engine(published[name], pooling="mean", context_weight=0.5, **adapters)
+    parents = [Parent(TEXT * n, [(0, 20), (10, 60)], header="Title" * (n % 2)) for n in (1, 2, 3)]
+    padded = engine.embed(parents)
+    query = engine.embed_queries(["How fast?", "How fast does the supplier deliver every part?"])
+    assert isinstance(engine.encoder, LocalEncoder)
+    assert varlen.use_varlen(engine.encoder.model[0])
+    for one, other in zip(padded, engine.embed(parents), strict=True):
+        np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
+    assert kernel.n_calls
+    kernel.n_calls = 0
+    again = engine.embed_queries(["How fast?", "How fast does the supplier deliver every part?"])
+    np.testing.assert_allclose(query, again, atol=1e-5)
+    assert not kernel.n_calls, "queries come padded"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; CI has none")
+@pytest.mark.parametrize("name", PACKED)
+def test_pytorchs_own_kernel_does_the_same(name: str, published: dict[str, Path]) -> None:
+    parents = [Parent(TEXT * n, [(0, 20), (10, 60)]) for n in (1, 2, 3)]
+    right = _engine(published[name], pooling="mean").embed(parents)
+    engine = LateChunkEngine.from_pretrained(
+        str(published[name]), dtype="bfloat16", device="cuda", pooling="mean"
+    )
+    found = engine.embed(parents)
+    for one, other in zip(right, found, strict=True):
+        assert (one.vectors * other.vectors).sum(axis=1).min() > 0.99
