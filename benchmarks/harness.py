@@ -56,25 +56,39 @@ class PeakMemory:
 
     def __enter__(self) -> PeakMemory:  # noqa: PYI034  # Self needs Python 3.11
         self._process = psutil.Process()
-        self._before = self._peak = self._process.memory_info().rss
+        self._before = self._peak = self._sizes()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample)
         self._thread.start()
         return self
 
+    def _sizes(self) -> tuple[int, int]:
+        info = self._process.memory_info()
+        # Only Linux tells the pages of files from the process's own.
+        return info.rss, info.rss - getattr(info, "shared", 0)
+
     def _sample(self) -> None:
         while not self._stop.wait(_SAMPLE_SECONDS):
-            self._peak = max(self._peak, self._process.memory_info().rss)
+            self._note()
+
+    def _note(self) -> None:
+        resident, own = self._sizes()
+        self._peak = max(self._peak[0], resident), max(self._peak[1], own)
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._peak = max(self._peak, self._process.memory_info().rss)
+        self._note()
 
     @property
     def above(self) -> int:
         """Bytes of the peak above the start."""
-        return self._peak - self._before
+        return self._peak[0] - self._before[0]
+
+    @property
+    def own_above(self) -> int:
+        """The same without pages of files: mapped weights, code of libraries."""
+        return self._peak[1] - self._before[1]
 
 
 def in_child(module: str, *arguments: object) -> dict[str, Any]:

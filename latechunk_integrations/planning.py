@@ -33,11 +33,12 @@ from latechunk_integrations.stats import EngineStats
 
 __all__ = ["Block", "Job", "Planner"]
 
-# Texts are handed to the tokenizer in groups of this size, which it spreads over threads.
+# Texts are handed to the tokenizer in groups, which it spreads over threads: of no more than this,
+# and of no more than a block holds, for it takes some 80 bytes for each character.
 _GROUP_TEXTS = 64
 _GROUP_CHARS = 1 << 18
-# Longer texts are tokenized piece by piece, in bounded memory.
-_LONG_TEXT_CHARS = 1 << 17
+# Texts above this, and above half of a group, go through it piece by piece, in bounded memory.
+_LONG_TEXT_CHARS = 1 << 15
 # Less than most texts hold, so that the parents drawn together rarely make a second block.
 _CHARS_PER_TOKEN = 3
 # What a parent costs besides its characters, so that the number of tiny ones is bounded too.
@@ -148,7 +149,7 @@ class Planner:
         jobs: list[Job] = []
         windows: list[Window] = []
         n_planned = 0
-        for job in self.jobs(parents):
+        for job in self.jobs(parents, n_tokens * _CHARS_PER_TOKEN):
             jobs.append(job)
             for window in self.windows(job):
                 windows.append(window)
@@ -158,23 +159,30 @@ class Planner:
                     jobs, windows, n_planned = [], [], 0
         yield Block(jobs, windows, is_last=True)
 
-    def jobs(self, parents: Iterable[Parent]) -> Iterator[Job]:
+    def jobs(self, parents: Iterable[Parent], n_chars: int = _GROUP_CHARS) -> Iterator[Job]:
         """Tokenize parents in groups, and decide what is done with each.
+
+        Args:
+            parents: Any number of parents.
+            n_chars: About as many characters make a group.
 
         Raises:
             ParentTooLongError: A parent is too long for the options.
             ChunkWithoutTokenError: ``strict`` and no token overlaps a chunk.
         """
         prompt = self._encoder.document_prompt
-        for group in _groups(parents, _GROUP_CHARS, _GROUP_TEXTS):
+        n_chars = min(n_chars, _GROUP_CHARS)
+        longest = max(n_chars // 2, _LONG_TEXT_CHARS)
+        for group in _groups(parents, n_chars, _GROUP_TEXTS):
             if not self._options.late:
                 yield from map(_standalone_job, group)
                 continue
-            short = [parent.text for parent in group if not _is_long(parent)]
-            with naming([parent.id for parent in group if not _is_long(parent)]):
-                tokens = iter(self._encoder.tokenize(short, prompt))
-            for parent in group:
-                if _is_long(parent):
+            is_long = [len(parent.text) > longest for parent in group]
+            short = [parent for parent, long in zip(group, is_long, strict=True) if not long]
+            with naming([parent.id for parent in short]):
+                tokens = iter(self._encoder.tokenize([parent.text for parent in short], prompt))
+            for parent, long in zip(group, is_long, strict=True):
+                if long:
                     yield self._job(parent, self._encoder.tokenize_pieces(parent.text, prompt))
                 else:
                     yield self._job(parent, [next(tokens)])
@@ -357,10 +365,6 @@ class Planner:
 
 def _standalone_job(parent: Parent) -> Job:
     return Job(parent, alone_rows=np.arange(len(parent.spans)))
-
-
-def _is_long(parent: Parent) -> bool:
-    return len(parent.text) > _LONG_TEXT_CHARS
 
 
 def _groups(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
 from latechunk_integrations.encoders.local import LocalEncoder
+from latechunk_integrations.encoders.tokenization import OffsetTokenizer
 from latechunk_integrations.errors import ChunkWithoutTokenError
 
 TEXT = "Berlin is the capital of Germany. It has 3.85 million inhabitants. "
@@ -121,6 +122,25 @@ def test_a_parent_may_reach_over_many_blocks(tiny_engine: LateChunkEngine) -> No
     for one, other in zip(whole, small, strict=True):
         assert one.n_windows == other.n_windows
         np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-6)
+
+
+def test_the_tokenizer_is_given_no_more_at_once_than_a_block_holds(
+    tiny_engine: LateChunkEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes many times the memory of its text."""
+    engine = engine_like(tiny_engine, batch_tokens=256)
+    at_once: list[int] = []
+    tokenize = vars(OffsetTokenizer)["_pieces"]
+
+    def counting(self: OffsetTokenizer, texts: list[str]) -> Any:
+        at_once.append(sum(map(len, texts)))
+        return tokenize(self, texts)
+
+    monkeypatch.setattr(OffsetTokenizer, "_pieces", counting)
+    parents = [*(Parent(TEXT * 3) for _ in range(200)), Parent(TEXT * 1_500)]
+    assert len(engine.embed(parents)) == 201
+    assert max(at_once) <= 1 << 15
+    assert sum(at_once) >= sum(len(parent.text) for parent in parents)
 
 
 def test_a_blend_spares_the_second_pass_of_a_chunk_that_is_the_whole_text(
