@@ -41,8 +41,10 @@ _SIZES = (128,)
 _TOP = 5
 # Similarities held at once: queries in blocks, so that a large corpus needs no large matrix.
 _BLOCK_QUERIES = 256
-# Equal chunks must tie: matrix products give them similarities that differ in the last bits.
+# Equal chunks must tie on every processor, and matrix products give them similarities that differ
+# in the last bits: those of float64, which rounding takes off.
 _DECIMALS = 6
+_BLOCK_CHUNKS = 8_192
 
 
 def compare(  # a comparison has that many sides, and defaults for all
@@ -178,7 +180,7 @@ class _Judge:
         home_ranks: list[int | None] = []
         hits: list[tuple[Hit, ...]] = []
         for begin in range(0, len(queries), _BLOCK_QUERIES):
-            block = (queries[begin : begin + _BLOCK_QUERIES] @ vectors.T).round(_DECIMALS)
+            block = _similarities(queries[begin : begin + _BLOCK_QUERIES], vectors)
             for n, row in enumerate(block, begin):
                 at_home, relevant_at_home = self._home[n], self._home_relevant[n]
                 best.append(_best(row, self._depth))
@@ -251,6 +253,18 @@ class _Judge:
         ]
         means = np.mean(scores, axis=0).tolist()
         return dict(zip(("precision", "recall", "iou"), means, strict=True))
+
+
+def _similarities(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Similarity of each query with each vector, shape ``(n_queries, n_vectors)``."""
+    similarities = np.empty((len(queries), len(vectors)), dtype=np.float32)
+    exact = queries.astype(np.float64)
+    for begin in range(0, len(vectors), _BLOCK_CHUNKS):
+        block = slice(begin, begin + _BLOCK_CHUNKS)
+        similarities[:, block] = (exact @ vectors[block].astype(np.float64).T).round(_DECIMALS)
+    return similarities
 
 
 def _best(similarities: NDArray[np.float32], n: int) -> NDArray[np.int64]:
