@@ -120,7 +120,7 @@ def measure(path: str, case: str, dtype: str, rounds: int) -> list[str]:
 
 def _plan(engine: LateChunkEngine, parents: list[Parent]) -> None:
     """Everything before the encoder: tokens, windows, blocks."""
-    for _ in engine._planner.blocks(iter(parents), 16 * engine._runner.batch_tokens):  # noqa: SLF001  # a part alone
+    for _ in engine._planner.blocks(iter(parents), 4 * engine._runner.batch_tokens):  # noqa: SLF001  # a part alone
         pass
 
 

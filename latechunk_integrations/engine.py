@@ -51,8 +51,10 @@ __all__ = ["LateChunkEngine", "shared_engine"]
 # Raise this when the same input and options give other vectors than before.
 ALGORITHM_VERSION = 1
 
-# Windows of about this many batches are planned at once, so that sorting by length pays.
+# Windows of about this many batches are planned at once, so that sorting by length pays; of fewer
+# large ones, so that a GPU does not wait long for the first.
 _BLOCK_BATCHES = 16
+_BLOCK_TOKENS = 1 << 17
 # Rows that pass through the heads at once.
 _FINISH_ROWS = 1_024
 # Options that change how the work is done but not its result, or that the encoder answers for.
@@ -204,7 +206,8 @@ class LateChunkEngine:
             yield from self._chunk_flow.parents(_check_parents(parents))
             return
         waiting: deque[Job] = deque()
-        n_tokens = _BLOCK_BATCHES * self._runner.batch_tokens
+        batch = self._runner.batch_tokens
+        n_tokens = min(_BLOCK_BATCHES * batch, max(2 * batch, _BLOCK_TOKENS))
         for block in self._planner.blocks(_check_parents(parents), n_tokens):
             waiting.extend(block.jobs)
             self._runner.run(block.windows)

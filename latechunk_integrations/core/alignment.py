@@ -50,17 +50,22 @@ class Aligner:
             return
         starts, ends = offsets[:, 0], offsets[:, 1]
         back = starts[0] < self._reached[0] or ends[0] < self._reached[1]
-        if back or np.any(starts[1:] < starts[:-1]) or np.any(ends[1:] < ends[:-1]):
+        if back or (offsets[1:] < offsets[:-1]).any():
             raise OffsetsError("the tokenizer's offsets go back in the text: they cannot be used")
         self._reached = int(starts[-1]), int(ends[-1])
-        self._first += np.searchsorted(ends, self._spans.starts, side="right")
-        self._last += np.searchsorted(starts, self._spans.ends, side="left")
-        with_text = np.flatnonzero(ends > starts)
+        first = np.searchsorted(ends, self._spans.starts, side="right")
+        last = np.searchsorted(starts, self._spans.ends, side="left")
+        self._first += first
+        self._last += last
+        has_text = ends > starts
+        if not has_text.all():
+            first = np.searchsorted(ends[has_text], self._spans.starts, side="right")
+            last = np.searchsorted(starts[has_text], self._spans.ends, side="left")
+        self._inside += last - first
+        with_text = has_text.nonzero()[0]
         if len(with_text):
-            self._inside += np.searchsorted(starts[with_text], self._spans.ends, side="left")
-            self._inside -= np.searchsorted(ends[with_text], self._spans.starts, side="right")
-            first = self._text_bounds[0] if self._text_bounds else self.n_tokens + with_text[0]
-            self._text_bounds = int(first), int(self.n_tokens + with_text[-1])
+            begin = self._text_bounds[0] if self._text_bounds else self.n_tokens + with_text[0]
+            self._text_bounds = int(begin), int(self.n_tokens + with_text[-1])
         self.n_tokens += len(offsets)
 
     def token_spans(self) -> TokenSpans:
@@ -69,13 +74,12 @@ class Aligner:
         Returns:
             The ranges; ``start == end == 0`` when no token with text overlaps the span.
         """
-        first, last = self._first.copy(), self._last.copy()
+        spans = np.stack([self._first, self._last], axis=1)
         if self._text_bounds is not None:
-            first[first <= self._text_bounds[0]] = 0
-            last[last > self._text_bounds[1]] = self.n_tokens
-        without = self._inside <= 0
-        first[without] = last[without] = 0
-        return TokenSpans(np.stack([first, last], axis=1))
+            spans[spans[:, 0] <= self._text_bounds[0], 0] = 0
+            spans[spans[:, 1] > self._text_bounds[1], 1] = self.n_tokens
+        spans[self._inside <= 0] = 0
+        return TokenSpans(spans)
 
 
 def align(spans: CharSpans, offsets: NDArray[np.integer]) -> TokenSpans:

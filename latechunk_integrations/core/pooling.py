@@ -61,20 +61,25 @@ class WindowLayout:
 
 @dataclass(frozen=True)
 class Bags:
-    """Which token positions are pooled into which chunk.
+    """Which token positions are pooled into which chunk, and with what weight.
+
+    A bag's positions are up to three ranges, in this order: what it pools of the lead, of the
+    run and of the tail. Its weights count up over them, or stay what they are.
 
     Args:
         chunks: Chunk index of each bag, int64, shape ``(n_bags,)``, without repeats inside
             one window.
-        bounds: First position of each bag in ``positions``, int64, ``(n_bags + 1,)``.
-        positions: Token positions, int64, shape ``(n_positions,)``.
-        weights: Weight of each position, float32, shape ``(n_positions,)``.
+        starts: First position of each range, int64, shape ``(n_bags, 3)``.
+        lengths: Positions in each range, int64, same shape; at least one in each bag.
+        weights: Weight of each bag's first position, int64, shape ``(n_bags,)``.
+        steps: How much heavier each next position is, int64, same shape.
     """
 
     chunks: NDArray[np.int64]
-    bounds: NDArray[np.int64]
-    positions: NDArray[np.int64]
-    weights: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    weights: NDArray[np.int64]
+    steps: NDArray[np.int64]
 
 
 def chunk_bags(spans: TokenSpans, n_tokens: int, layout: WindowLayout, mode: PoolingMode) -> Bags:
@@ -95,41 +100,33 @@ def chunk_bags(spans: TokenSpans, n_tokens: int, layout: WindowLayout, mode: Poo
         A bag for each chunk with a token to pool in this window, in chunk order.
     """
     run_start, run_end = layout.run
-    inside = (spans.starts < run_end) & (spans.ends > run_start) & (spans.lengths > 0)
+    starts = np.maximum(spans.array[:, 0], run_start)
+    lengths = np.minimum(spans.array[:, 1], run_end) - starts
     # A text without any token still has special tokens, which is all that a model pools then.
-    chunks = np.flatnonzero(inside | (n_tokens == 0))
-    starts, ends = spans.starts[chunks], spans.ends[chunks]
-    first = (starts == 0) & layout.is_first
-    last = (ends == n_tokens) & layout.is_last & layout.tail_pooled
-    lead = np.where(first, layout.lead - layout.lead_pooled, 0)
-    inner = np.minimum(ends, run_end) - np.maximum(starts, run_start)
-    tail = np.where(last, layout.tail, 0)
-    # Three ranges for each chunk, of which the first and the last are mostly empty.
-    range_starts = np.stack(
-        [
-            np.full_like(lead, layout.lead_pooled),
-            layout.run_at + np.maximum(starts, run_start) - run_start,
-            np.full_like(lead, layout.run_at + run_end - run_start),
-        ],
-        axis=1,
-    )
-    lengths = np.stack([lead, inner, tail], axis=1)
-    positions = _ranges(range_starts.ravel(), lengths.ravel())
-    bounds = np.concatenate([[0], np.cumsum(lengths.sum(axis=1))])
-    if mode == "mean":
-        return Bags(chunks, bounds, positions, np.ones(len(positions), np.float32))
+    chunks = np.flatnonzero(lengths > 0) if n_tokens else np.arange(len(lengths))
+    of_chunks = spans.array[chunks]
+    range_starts = np.empty((len(chunks), 3), np.int64)
+    range_starts[:, 0] = layout.lead_pooled
+    range_starts[:, 1] = starts[chunks] + (layout.run_at - run_start)
+    range_starts[:, 2] = layout.run_at + run_end - run_start
+    range_lengths = np.zeros((len(chunks), 3), np.int64)
+    range_lengths[:, 1] = lengths[chunks]
+    if layout.is_first and layout.lead > layout.lead_pooled:
+        range_lengths[of_chunks[:, 0] == 0, 0] = layout.lead - layout.lead_pooled
+    if layout.is_last and layout.tail_pooled:
+        range_lengths[of_chunks[:, 1] == n_tokens, 2] = layout.tail
     if mode == "weighted":
-        # Counting goes on where an earlier window's part of the chunk ended.
-        before = np.maximum(starts, run_start) - starts
-        lead_before = np.where(starts == 0, layout.lead, 0) - lead
-        weights = _weights(bounds, before + np.where(before > 0, lead_before, 0))
-        skipped = np.where(first, layout.lead_pooled, 0)
-        weights += np.repeat(skipped, np.diff(bounds)).astype(np.float32)
-        return Bags(chunks, bounds, positions, weights)
-    if mode == "last":
+        weights = _first_weights(of_chunks[:, 0], layout)
+        return Bags(chunks, range_starts, range_lengths, weights, np.ones_like(chunks))
+    if mode == "mean":
+        pooled = chunks, range_starts, range_lengths
+    elif mode == "last":
+        ends = of_chunks[:, 1]
         kept = (ends <= run_end) & ((ends != n_tokens) | layout.is_last)
-        return _one_each(chunks[kept], positions[bounds[1:][kept] - 1])
-    return _one_each(chunks, np.full(len(chunks), layout.lead_pooled))
+        pooled = _one_each(chunks[kept], _last_positions(range_starts, range_lengths)[kept])
+    else:
+        pooled = _one_each(chunks, np.full_like(chunks, layout.lead_pooled))
+    return Bags(*pooled, np.ones_like(pooled[0]), np.zeros_like(pooled[0]))
 
 
 def join_bags(parts: Sequence[Bags], row_starts: NDArray[np.int64]) -> Bags:
@@ -139,17 +136,13 @@ def join_bags(parts: Sequence[Bags], row_starts: NDArray[np.int64]) -> Bags:
         parts: The bags of each row.
         row_starts: First position of each row, int64, shape ``(n_rows,)``.
     """
-    counts = np.concatenate([[0], np.cumsum([len(part.positions) for part in parts])])
+    moved = np.repeat(row_starts, [len(part.chunks) for part in parts])
     return Bags(
         np.concatenate([part.chunks for part in parts]),
-        np.concatenate(
-            [part.bounds[:-1] + count for part, count in zip(parts, counts[:-1], strict=True)]
-            + [counts[-1:]]
-        ),
-        np.concatenate(
-            [part.positions + start for part, start in zip(parts, row_starts, strict=True)]
-        ),
+        np.concatenate([part.starts for part in parts]) + moved[:, None],
+        np.concatenate([part.lengths for part in parts]),
         np.concatenate([part.weights for part in parts]),
+        np.concatenate([part.steps for part in parts]),
     )
 
 
@@ -182,28 +175,61 @@ def sum_bags(embeddings: torch.Tensor, bags: Bags) -> tuple[torch.Tensor, NDArra
         float32, shape ``(n_bags,)``.
     """
     device = embeddings.device
-    flat = embeddings.reshape(-1, embeddings.shape[-1]).float()
+    sizes = bags.lengths.sum(axis=1)
+    firsts = np.cumsum(sizes) - sizes
+    # Ranges travel, positions are counted where they are needed.
+    positions = _ranges(bags.starts.ravel(), bags.lengths.ravel(), device)
     sums = torch.nn.functional.embedding_bag(
-        to_device(bags.positions, device),
-        flat,
-        to_device(bags.bounds[:-1], device),
+        positions,
+        embeddings.reshape(-1, embeddings.shape[-1]).float(),
+        to_device(firsts, device),
         mode="sum",
-        per_sample_weights=to_device(bags.weights, device),
+        per_sample_weights=_weights(bags, sizes, device) if bags.steps.any() else None,
     )
-    totals = np.add.reduceat(bags.weights, bags.bounds[:-1]) if len(bags.chunks) else bags.weights
-    return sums, totals
+    totals = sizes * bags.weights + bags.steps * (sizes * (sizes - 1) // 2)
+    return sums, totals.astype(np.float32)
 
 
-def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The ranges ``[start, start + length)`` one after the other."""
-    before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
+def _weights(bags: Bags, sizes: NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    nth = _ranges(np.zeros_like(sizes), sizes, device)
+    of_bags = to_device(np.stack([bags.weights, bags.steps]), device)
+    repeated = torch.repeat_interleave(
+        of_bags, to_device(sizes, device), dim=1, output_size=len(nth)
+    )
+    return (repeated[0] + repeated[1] * nth).float()
 
 
-def _weights(bounds: NDArray[np.int64], before: NDArray[np.int64]) -> NDArray[np.float32]:
-    lengths = np.diff(bounds)
-    return (_ranges(before, lengths) + 1).astype(np.float32)
+def _ranges(
+    starts: NDArray[np.int64], lengths: NDArray[np.int64], device: torch.device
+) -> torch.Tensor:
+    """The ranges ``[start, start + length)`` one after the other, int64, on the device."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    moved = to_device(np.stack([starts - ends + lengths, lengths]), device)
+    repeated = torch.repeat_interleave(moved[0], moved[1], output_size=total)
+    return repeated + torch.arange(total, device=device)
 
 
-def _one_each(chunks: NDArray[np.int64], positions: NDArray[np.int64]) -> Bags:
-    return Bags(chunks, np.arange(len(chunks) + 1), positions, np.ones(len(positions), np.float32))
+def _first_weights(starts: NDArray[np.int64], layout: WindowLayout) -> NDArray[np.int64]:
+    """Positions are counted from 1 through the windows of a chunk, pooled or not in the lead."""
+    before = np.maximum(layout.run[0] - starts, 0)
+    lead = np.where(starts == 0, layout.lead, 0)
+    skipped = layout.lead_pooled if layout.is_first else 0
+    return 1 + before + np.where(before > 0, lead, np.where(starts == 0, skipped, 0))
+
+
+def _last_positions(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    last = np.where(lengths[:, 2] > 0, 2, np.where(lengths[:, 1] > 0, 1, 0))
+    rows = np.arange(len(last))
+    return starts[rows, last] + lengths[rows, last] - 1
+
+
+def _one_each(
+    chunks: NDArray[np.int64], positions: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Bags of one position."""
+    starts = np.zeros((len(chunks), 3), np.int64)
+    starts[:, 0] = positions
+    lengths = np.zeros_like(starts)
+    lengths[:, 0] = 1
+    return chunks, starts, lengths

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,9 +171,10 @@ def _words(encoding: Encoding) -> NDArray[np.int64]:
 
 
 def _arrays(encoding: Encoding) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    ids = np.array(encoding.ids, dtype=np.int32)
-    offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
-    return ids, offsets
+    ids = encoding.ids
+    # Half of the time that np.array takes for a list of pairs.
+    offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int32, 2 * len(ids))
+    return np.array(ids, dtype=np.int32), offsets.reshape(-1, 2)
 
 
 def _find_seam(left: TokenPiece, right: TokenPiece, middle: int) -> tuple[int, int] | None:
@@ -218,6 +220,8 @@ def _split_prompt(
 ) -> TokenizedText:
     if len(offsets) and (offsets.min() < 0 or offsets[:, 1].max() > n_prompt_chars + n_chars):
         raise OffsetsError("the tokenizer's offsets reach outside the text")
+    if not n_prompt_chars:
+        return TokenizedText(prompt=ids[:0], ids=ids, offsets=offsets)
     in_text = (offsets[:, 1] > n_prompt_chars) | (offsets[:, 0] >= n_prompt_chars)
     n_prompt = int(np.argmax(in_text)) if in_text.any() else len(ids)
     return TokenizedText(

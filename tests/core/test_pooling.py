@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latechunk_integrations.core.pooling import (
+    Bags,
     PoolingMode,
     WindowLayout,
     chunk_bags,
@@ -54,14 +55,26 @@ def positions(span: tuple[int, int], layout: WindowLayout) -> list[int]:
     return rows
 
 
+def written_out(bags: Bags) -> list[tuple[list[int], list[int]]]:
+    """Positions and weights of each bag."""
+    found = []
+    for starts, lengths, weight, step in zip(
+        bags.starts, bags.lengths, bags.weights.tolist(), bags.steps.tolist(), strict=True
+    ):
+        rows = [s + n for s, size in zip(starts, lengths, strict=True) for n in range(size)]
+        found.append((rows, [weight + n * step for n in range(len(rows))]))
+    return found
+
+
 @pytest.mark.rule(1)
 @given(case=cases())
 def test_mean_pools_each_chunks_tokens_and_no_other(case: tuple[TokenSpans, WindowLayout]) -> None:
     spans, layout = case
     bags = chunk_bags(spans, N_TOKENS, layout, "mean")
     found: dict[int, list[int]] = {chunk: [] for chunk in range(len(spans))}
-    for chunk, start, end in zip(bags.chunks, bags.bounds, bags.bounds[1:], strict=False):
-        found[int(chunk)] = bags.positions[start:end].tolist()
+    for chunk, (rows, weights) in zip(bags.chunks.tolist(), written_out(bags), strict=True):
+        found[chunk] = rows
+        assert weights == [1] * len(rows)
     for chunk, (start, end) in enumerate(spans.array.tolist()):
         assert found[chunk] == positions((start, end), layout)
 
@@ -72,11 +85,11 @@ def test_last_takes_the_last_pooled_token_of_a_chunk_that_ends_here(
 ) -> None:
     spans, layout = case
     bags = chunk_bags(spans, N_TOKENS, layout, "last")
-    found = dict(zip(bags.chunks.tolist(), bags.positions.tolist(), strict=True))
+    found = dict(zip(bags.chunks.tolist(), written_out(bags), strict=True))
     for chunk, (start, end) in enumerate(spans.array.tolist()):
         rows = positions((start, end), layout)
         ends_here = rows and end <= layout.run[1]
-        assert found.get(chunk) == (rows[-1] if ends_here else None)
+        assert found.get(chunk) == (([rows[-1]], [1]) if ends_here else None)
 
 
 @given(case=cases(), mode=st.sampled_from(["mean", "weighted", "last", "cls"]))
@@ -93,19 +106,17 @@ def test_sums_of_a_padded_batch_are_those_of_plain_loops(
     sums, weights = sum_bags(embeddings, bags)
     at = 0
     for row, part in enumerate(parts):
-        for start, end in zip(part.bounds, part.bounds[1:], strict=False):
-            members = slice(start, end)
-            rows = embeddings[row, part.positions[members]].numpy()
-            expected = (rows * part.weights[members][:, None]).sum(axis=0)
-            np.testing.assert_allclose(sums[at], expected, atol=1e-5)
-            np.testing.assert_allclose(weights[at], part.weights[members].sum())
+        for members, member_weights in written_out(part):
+            expected = np.array(member_weights) @ embeddings[row, members].numpy()
+            np.testing.assert_allclose(sums[at], expected, atol=1e-4)
+            assert weights[at] == sum(member_weights)
             at += 1
 
 
 def test_weights_go_on_counting_in_the_next_window() -> None:
     """SGPT's position weights: 1, 2, 3, ... over the chunk, wherever a window cuts it."""
     spans = TokenSpans([(0, N_TOKENS)])
-    weights: list[float] = []
+    weights: list[int] = []
     for start, end in ((0, 5), (5, N_TOKENS)):
         layout = WindowLayout(
             lead=2,
@@ -116,7 +127,8 @@ def test_weights_go_on_counting_in_the_next_window() -> None:
             is_first=start == 0,
             is_last=end == N_TOKENS,
         )
-        weights += chunk_bags(spans, N_TOKENS, layout, "weighted").weights.tolist()
+        ((_, counted),) = written_out(chunk_bags(spans, N_TOKENS, layout, "weighted"))
+        weights += counted
     assert weights == list(range(1, 2 + N_TOKENS + 1 + 1))
 
 
