@@ -151,12 +151,12 @@ def test_chunks_that_do_not_stand_in_the_text_are_reported(
 
 
 def test_diagnose_reads_titles_along(tmp_path: Path, model: list[str]) -> None:
-    figures = []
-    for title in ("", "Berlin, its parks and its suppliers"):
+    """A long one leaves the text less room in a window."""
+    for title, n_windows in (("", 1), ("Berlin and its parks " * 20, 2)):
         row = {"doc_id": "berlin", "title": title, "text": BERLIN}
         file = write_jsonl(tmp_path / "documents.jsonl", [row])
-        figures.append(_worked("diagnose", file, "--splitter", "sentences", *model))
-    assert figures[0] != figures[1]
+        printed = _worked("diagnose", file, "--splitter", "sentences", *model)
+        assert f"berlin │ 4 │ {n_windows} │" in printed
 
 
 def test_diagnose_needs_no_queries(tmp_path: Path, model: list[str]) -> None:
