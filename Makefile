@@ -51,6 +51,7 @@ bench: $(INSTALLED) ## Measure throughput and memory against named peers
 	$(BIN)/python -m benchmarks.llama_index_loop
 	$(BIN)/python -m benchmarks.servers
 	$(BIN)/python -m benchmarks.api_requests
+	$(BIN)/python -m benchmarks.gpu
 
 bench-bulk: $(INSTALLED) ## Measure Ray workers against one process, and kill an indexing run ten times
 	$(BIN)/python -m benchmarks.ray_workers

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymilvus import MilvusClient
 
 from latechunk_integrations.bulk import index
 from latechunk_integrations.bulk.rows import DocumentRows
+from latechunk_integrations.bulk.writers.milvus import MilvusWriter
 from latechunk_integrations.bulk.writers.qdrant import QdrantWriter
 from latechunk_integrations.errors import MissingExtraError, WriterError
 from tests.bulk import support
@@ -154,6 +156,27 @@ def test_a_collection_that_another_task_made_in_the_meantime_is_taken(store: Fla
     store.made, store.outrun = False, True
     with pytest.raises(WriterError, match="vectors of 32"):
         QdrantWriter(place, "chunks", 4)
+
+
+def test_a_milvus_collection_that_another_task_made_in_the_meantime_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked for before it was there: Milvus then refuses to make it a second time."""
+    place = str(tmp_path / "milvus.db")
+    with closing(MilvusWriter(place, "chunks", 4)) as first:
+        seen = iter([False])
+        found = MilvusClient.has_collection
+        monkeypatch.setattr(
+            MilvusClient,
+            "has_collection",
+            lambda *given, **named: next(seen, found(*given, **named)),
+        )
+        with closing(MilvusWriter(place, "chunks", 4)) as second:
+            assert second.count() == first.count() == 0
+            assert next(seen, None) is None
+        seen = iter([False])
+        with pytest.raises(WriterError, match="8"):
+            MilvusWriter(place, "chunks", 8)
 
 
 def test_the_key_comes_from_the_environment_and_is_in_no_repr(

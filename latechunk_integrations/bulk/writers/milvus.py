@@ -49,9 +49,7 @@ class MilvusWriter(StoreWriter):
         self._client = self._repeated(
             lambda: self._milvus.MilvusClient(uri=uri, **token, **_TIMEOUT), "opening"
         )
-        if self._repeated(
-            lambda: self._client.has_collection(collection, **_TIMEOUT), "looking for"
-        ):
+        if self._exists():
             self._check_collection()
         else:
             self._make_collection(is_server=bool(token))
@@ -104,6 +102,12 @@ class MilvusWriter(StoreWriter):
         """Close the connection."""
         self._client.close()
 
+    def _exists(self) -> bool:
+        found = self._repeated(
+            lambda: self._client.has_collection(self._collection, **_TIMEOUT), "looking for"
+        )
+        return bool(found)
+
     def _make_collection(self, *, is_server: bool) -> None:
         kinds = self._milvus.DataType
         schema = self._milvus.MilvusClient.create_schema(auto_id=False)
@@ -119,16 +123,21 @@ class MilvusWriter(StoreWriter):
         indexes.add_index("vector", index_type="AUTOINDEX", metric_type="COSINE")
         if is_server:  # former versions are found by it
             indexes.add_index("document_id", index_type="INVERTED")
-        self._repeated(
-            lambda: self._client.create_collection(
-                self._collection,
-                schema=schema,
-                index_params=indexes,
-                consistency_level="Strong",
-                **_TIMEOUT,
-            ),
-            "making",
-        )
+        try:
+            self._repeated(
+                lambda: self._client.create_collection(
+                    self._collection,
+                    schema=schema,
+                    index_params=indexes,
+                    consistency_level="Strong",
+                    **_TIMEOUT,
+                ),
+                "making",
+            )
+        except WriterError:
+            if not self._exists():
+                raise
+            self._check_collection()  # another task was faster
 
     def _check_collection(self) -> None:
         described = self._repeated(
