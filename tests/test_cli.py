@@ -14,7 +14,14 @@ from latechunk_integrations import LateChunkEngine, LateChunkOptions
 from latechunk_integrations.cli import app
 from latechunk_integrations.evaluation.configurations import ALL, DEFAULT
 from latechunk_integrations.evaluation.results import Comparison
-from tests.evaluation.support import BERLIN, ROWS, write_jsonl, write_quotes, write_set
+from tests.evaluation.support import (
+    BERLIN,
+    ROWS,
+    small_set,
+    write_jsonl,
+    write_quotes,
+    write_set,
+)
 
 _COMMANDS = ("compare", "tune", "inspect", "diagnose")
 
@@ -70,6 +77,16 @@ def test_compare_takes_rows_of_quotes_another_splitter_and_all_configurations(
     splitter = "tests.evaluation.test_splitters:words"
     arguments = ["--documents", tmp_path, "--splitter", splitter]
     assert "recommended" in _worked("compare", moved / "rows.csv", *model, *arguments)
+
+
+def test_compare_needs_no_titles(tmp_path: Path, model: list[str]) -> None:
+    write_set(tmp_path)
+    rows = [{"doc_id": d.doc_id, "text": d.text} for d in small_set().documents]
+    write_jsonl(tmp_path / "documents.jsonl", rows)
+    printed = _worked("compare", tmp_path, *model, "--chunk-size", 16)
+    assert "recommended" in printed
+    assert "no document has a title" in printed
+    assert "left out: 'blend 0.6 + 0.1 title'" in printed
 
 
 def test_compare_goes_on_from_kept_vectors(tmp_path: Path, model: list[str]) -> None:

@@ -79,9 +79,9 @@ def compare(  # a comparison has that many sides, and defaults for all
         OptionError: A configuration, measure or splitter is impossible, or a name stands twice.
         MissingExtraError: A package of the extra ``evaluation`` is not installed.
     """
-    configurations = _with_baseline(configurations)
+    configurations, untitled = _without_titles(_with_baseline(configurations), golden)
     spans: dict[int | None, list[CharSpans]] = {}
-    notes = list(golden.notes)
+    notes = [*golden.notes, *untitled]
     for size in sizes_of(splitter, chunk_sizes, _SIZES):
         spans[size], lost = split_documents(golden, splitter, size, engine.encoder)
         notes += [note for note in lost if note not in notes]
@@ -118,6 +118,19 @@ def _with_baseline(configurations: Sequence[Configuration]) -> list[Configuratio
     if any(c.name == BASELINE and c != early for c in configurations):
         raise OptionError(f"the name {BASELINE!r} belongs to plain early chunking")
     return [early, *(c for c in configurations if c != early)]
+
+
+def _without_titles(
+    configurations: list[Configuration], golden: GoldenSet
+) -> tuple[list[Configuration], list[str]]:
+    """Leave out what adds the title's vector if no document has a title, and say so."""
+    titled = any(document.title.strip() for document in golden.documents)
+    if titled or all(c.header == "none" for c in configurations):
+        return configurations, []
+    kept = [c for c in configurations if not (c.header_weight and c.header != "none")]
+    left_out = ", ".join(repr(c.name) for c in configurations if c not in kept)
+    note = "no document has a title: rows that use one are measured without it"
+    return kept, [f"{note}; left out: {left_out}" if left_out else note]
 
 
 def _name(splitter: Splitter) -> str:

@@ -205,6 +205,20 @@ def test_configurations_that_cannot_be_compared_are_refused(
         compare(word_engine(), _set(), configurations, splitter=lines, chunk_sizes=[None])
 
 
+def test_documents_without_titles_are_compared_without_the_titles_vector() -> None:
+    titled = _set()
+    bare = replace(titled, documents=tuple(replace(d, title="") for d in titled.documents))
+    attended = replace(TITLED, name="attended", header_weight=0.0)
+    plain = Configuration(name="plain", context_weight=0.5)
+    found = compare(word_engine(), bare, [TITLED, attended, plain], splitter=lines)
+    assert found.names == (BASELINE, "attended", "plain")
+    assert found.get("attended").corpus == found.get("plain").corpus
+    assert found.notes == (
+        "no document has a title: rows that use one are measured without it; left out: 'titled'",
+    )
+    assert compare(word_engine(), titled, [TITLED], splitter=lines).notes == ()
+
+
 def test_a_measure_without_a_cutoff_is_refused() -> None:
     with pytest.raises(OptionError, match="cutoff"):
         compare(word_engine(), _set(), [LATE], splitter=lines, measures=["nDCG"])
