@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from latechunk_integrations.evaluation.results import Costs
 from latechunk_integrations.schema import Parent
 
 __all__ = ["CachedVectors", "VectorCache", "input_key"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,19 +67,23 @@ class VectorCache:
             self._folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, key: str, compute: Callable[[], CachedVectors]) -> CachedVectors:
-        """The vectors kept under a key; computed and kept if there are none."""
+        """The vectors kept under a key; computed and kept if there are none, or damaged ones."""
         if self._folder is None:
             return compute()
         path = self._folder / f"{key}.npz"
         if path.is_file():
-            return _read(path)
+            try:
+                return _read(path)
+            except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                logger.warning("kept vectors in %s are damaged, computed anew: %s", path, error)
         made = compute()
         _write(path, made)
         return made
 
 
 def _read(path: Path) -> CachedVectors:
-    with np.load(path) as arrays:
+    # Opened here, for NumPy leaves what it cannot read open.
+    with path.open("rb") as file, np.load(file) as arrays:
         seconds, tokens, memory = arrays["costs"].tolist()
         costs = Costs(seconds, int(tokens), None if memory < 0 else memory)
         return CachedVectors(arrays["vectors"], arrays["late"], costs)

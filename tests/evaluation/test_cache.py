@@ -52,6 +52,18 @@ def test_a_run_that_stopped_leaves_no_half_written_vectors(tmp_path: Path) -> No
     np.testing.assert_array_equal(cache.get("key", lambda: MADE).vectors, MADE.vectors)
 
 
+@pytest.mark.parametrize("kept", [0, 100], ids=["empty", "cut short"])
+def test_damaged_vectors_are_computed_anew_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: int
+) -> None:
+    cache, path = VectorCache(tmp_path), tmp_path / "key.npz"
+    cache.get("key", lambda: MADE)
+    path.write_bytes(path.read_bytes()[:kept])
+    np.testing.assert_array_equal(cache.get("key", lambda: MADE).vectors, MADE.vectors)
+    assert "key.npz are damaged" in caplog.text
+    np.testing.assert_array_equal(cache.get("key", _refuse).vectors, MADE.vectors)
+
+
 def test_the_key_tells_apart_all_that_vectors_depend_on(tiny_engine: LateChunkEngine) -> None:
     spans = [Span(0, 5), Span(6, 11)]
     parent = Parent("Hello there, reader.", spans, header="Title")
