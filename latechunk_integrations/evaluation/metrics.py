@@ -85,11 +85,15 @@ def deepest(measures: Sequence[str]) -> int:
     """The largest cutoff of the measures: no ranking need be longer.
 
     Raises:
-        OptionError: A measure has no cutoff or ir-measures does not know it.
+        OptionError: A measure has no cutoff, or ir-measures does not know or cannot compute it.
     """
-    cutoffs = [measure.params.get("cutoff") for measure in _parse(measures)]
-    if None in cutoffs:
+    parsed = _parse(measures)
+    cutoffs = [measure.params.get("cutoff") for measure in parsed]
+    if not all(cutoffs):  # of 0, too: trec_eval ends the process
         raise OptionError(f"every measure needs a cutoff, such as nDCG@10: {list(measures)}")
+    missing = [str(measure) for measure in parsed if not _computable(measure)]
+    if missing:
+        raise OptionError(f"ir-measures, as it is installed, cannot compute {', '.join(missing)}")
     return int(max(cutoffs))
 
 
@@ -223,6 +227,14 @@ def _parse(measures: Sequence[str]) -> list[Any]:
         return [module.parse_measure(measure) for measure in measures]
     except (NameError, ValueError, SyntaxError) as error:
         raise OptionError(f"ir-measures does not know one of {list(measures)}: {error}") from error
+
+
+def _computable(measure: Any) -> bool:
+    """Whether a provider for the measure, with these parameters, is installed."""
+    try:
+        return bool(_module().DefaultPipeline.supports(measure))
+    except AssertionError:  # how it says that a measure has no such parameter
+        return False
 
 
 def _module() -> Any:

@@ -75,6 +75,21 @@ def test_the_deepest_cutoff_bounds_the_ranking() -> None:
         deepest(["Nonsense@3"])
 
 
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        ("nDCG@0", "cutoff"),
+        ("RBP@10", "cannot compute RBP@10"),
+        ("SetP@3", "cannot compute SetP@3"),
+    ],
+)
+def test_what_ir_measures_knows_and_cannot_compute_is_refused_before_a_run(
+    measure: str, message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        deepest(["nDCG@10", measure])
+
+
 def test_a_chunk_is_relevant_when_it_overlaps_a_gold_span() -> None:
     spans = [CharSpans([(0, 33), (34, 80), (80, len(BERLIN))]), CharSpans([(0, len(TOKYO))])]
     table = ChunkTable.build(small_set(), spans)
