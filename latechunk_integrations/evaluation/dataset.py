@@ -11,6 +11,7 @@ Three layouts are read:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -343,7 +344,12 @@ def _find_quote(text: str, quote: str) -> tuple[tuple[int, int] | None, str]:
     start, end = (int(bound) for bound in found.spans[0])
     if found.how[0] is LocatedBy.PARTIAL:
         return (start, end), f"only part of the quote {shown} stands in its document"
-    if plain.find(sought, start + 1) >= 0:
+    words = re.compile(r"\s+".join(map(re.escape, sought.split())))
+    if (first := words.search(plain)) and first.start() < start:
+        return (start, end), (
+            f"the quote {shown} stands several times; the first with the same white space is taken"
+        )
+    if words.search(plain, start + 1):
         return (start, end), f"the quote {shown} stands several times; the first is taken"
     return (start, end), ""
 

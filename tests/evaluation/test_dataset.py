@@ -178,6 +178,23 @@ def test_a_quote_that_stands_twice_is_taken_once_and_reported(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("text", "start", "taken"),
+    [
+        ("It is the\nsame, the\n same again.", 6, "the first is taken"),
+        ("It is the same, the\n same again.", 6, "the first is taken"),
+        ("It is the\nsame, the same again.", 16, "the first with the same white space is taken"),
+    ],
+)
+def test_a_quote_that_stands_twice_is_reported_whatever_its_line_breaks(
+    tmp_path: Path, text: str, start: int, taken: str
+) -> None:
+    path = write_jsonl(tmp_path / "r.jsonl", [{"query": "a", "document": "d", "quote": "the same"}])
+    golden = GoldenSet.from_quotes(path, [Document("d", text)])
+    assert (golden.spans[0].start, golden.spans[0].end) == (start, start + len("the same"))
+    assert golden.notes == (f"{path}, line 1: the quote 'the same' stands several times; {taken}",)
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("query,document,quote\nwhy,rome.txt,x\n", r"rows\.csv, line 2: document 'rome\.txt'"),
