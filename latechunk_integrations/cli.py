@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typer.core import TyperGroup
 
 from latechunk_integrations.bulk.command import index_command
 from latechunk_integrations.engine import LateChunkEngine
-from latechunk_integrations.errors import GoldenSetError, LateChunkError
+from latechunk_integrations.errors import GoldenSetError, LateChunkError, OptionError
 from latechunk_integrations.evaluation import terminal
 from latechunk_integrations.evaluation.compare import compare
 from latechunk_integrations.evaluation.configurations import ALL, DEFAULT
@@ -132,6 +133,7 @@ def compare_command(  # noqa: PLR0913  # a command's parameters are its options
     json_file: _Json = None,
 ) -> None:
     """Compare early chunking, late chunking and blends of both on your own queries."""
+    _make_folders(json_file, report, folder=plots)
     golden = GoldenSet.read(data, documents, variant)
     engine = _engine(model, config, options)
     comparison = compare(
@@ -181,6 +183,7 @@ def tune_command(  # noqa: PLR0913  # a command's parameters are its options
     ] = None,
 ) -> None:
     """Choose options on one half of your queries, and report them on the other half."""
+    _make_folders(output, report)
     golden = GoldenSet.read(data, documents, variant)
     default = Choices()
     choices = Choices(
@@ -227,6 +230,7 @@ def inspect_command(  # noqa: PLR0913  # a command's parameters are its options
     report: _Report = None,
 ) -> None:
     """Show a document as the engine sees it: windows, chunks, tokens, modes, similarities."""
+    _make_folders(report)
     documents = read_documents(file)
     if len(documents) != 1:
         raise GoldenSetError(f"{file} holds {len(documents)} documents: name a file with one")
@@ -260,6 +264,22 @@ def diagnose_command(
     engine = _engine(model, config, options)
     parents, notes = _split(engine, documents, splitter, chunk_size)
     terminal.show_diagnosis(diagnose(engine, parents, show_progress=True), notes=notes)
+
+
+def _make_folders(*files: Path | None, folder: Path | None = None) -> None:
+    """Make the folders that will be written to, before the run that would be lost without them."""
+    for file in filter(None, files):
+        if file.is_dir():
+            raise OptionError(f"cannot write to {file}: it is a directory")
+    for needed in (*(file.parent for file in filter(None, files)), folder):
+        if needed is None:
+            continue
+        try:
+            needed.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OptionError(f"cannot write to the folder {needed}: {error.strerror}") from error
+        if not os.access(needed, os.W_OK):
+            raise OptionError(f"cannot write to the folder {needed}: no permission")
 
 
 def _engine(model: str | None, config: Path | None, options: list[str] | None) -> LateChunkEngine:

@@ -235,6 +235,37 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_2(
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (["compare", "set", "--json", "set"], "cannot write to set: it is a directory"),
+        (["compare", "set", "--report", "note/r.html"], "cannot write to the folder note: "),
+        (["compare", "set", "--plots", "note"], "cannot write to the folder note: "),
+        (["tune", "set", "--output", "note/o.yaml"], "cannot write to the folder note: "),
+        (["inspect", "note", "--report", "note/r.html"], "cannot write to the folder note: "),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: list[str], message: str
+) -> None:
+    (tmp_path / "set").mkdir()
+    write_set(tmp_path / "set")
+    (tmp_path / "note").write_text("A file where a folder is wanted.", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    result = _run(*output, "--model", "a/model-that-is-nowhere")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {message}")
+
+
+def test_folders_of_outputs_are_made(tmp_path: Path, model: list[str]) -> None:
+    write_set(tmp_path)
+    data, options = tmp_path / "new" / "f.json", tmp_path / "other" / "new" / "o.yaml"
+    _worked("compare", tmp_path, *model, "--chunk-size", 16, "--json", data)
+    assert Comparison.from_json(data).n_queries == len(ROWS)
+    _worked("tune", tmp_path, *model, "--chunk-size", 16, "--overlap", 4, "--output", options)
+    assert LateChunkOptions.from_config(options).dtype == "float32"
+
+
 def test_a_wrong_line_is_named_on_the_command_line(tmp_path: Path, model: list[str]) -> None:
     with (write_set(tmp_path) / "queries.jsonl").open("a", encoding="utf-8") as file:
         file.write("{\n")
