@@ -25,6 +25,7 @@ from latechunk_integrations.evaluation.cache import CachedVectors, VectorCache, 
 from latechunk_integrations.evaluation.dataset import Document, GoldenSet
 from latechunk_integrations.evaluation.results import Configuration, Costs, HeaderUse
 from latechunk_integrations.evaluation.similarity import comparable
+from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import CharSpans, Parent
 
 __all__ = ["Passes", "blend"]
@@ -65,6 +66,15 @@ class Passes:
         """Where the engine's options are not those that are measured."""
         options = self._engine.options
         notes = []
+        own = [
+            f"{name}={getattr(options, name)!r}"
+            for name in Configuration(name="").options()
+            if getattr(options, name) != getattr(LateChunkOptions, name) and options.enabled
+        ]
+        if own:
+            notes.append(
+                f"{', '.join(own)}: the engine's own, not measured; each configuration sets its"
+            )
         if comparable(options).fallback != options.fallback:
             notes.append(
                 f"fallback={options.fallback!r} would leave out documents longer than a window, "
