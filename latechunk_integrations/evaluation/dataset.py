@@ -270,10 +270,12 @@ def _load_beir(folder: Path) -> GoldenSet:
     texts = {row.new("_id", seen): row.text("text") for row in json_rows(folder / "queries.jsonl")}
     spans: list[GoldSpan] = []
     left_out = 0
+    asked: set[str] = set()
     for row in _beir_qrels(folder):
         query_id = row.known("query-id", texts)
         doc_id = row.text("corpus-id")
         if row.integer("score") > 0:
+            asked.add(query_id)
             if doc_id in lengths:
                 spans.append(GoldSpan(query_id, doc_id, 0, lengths[doc_id]))
             left_out += doc_id not in lengths
@@ -282,6 +284,8 @@ def _load_beir(folder: Path) -> GoldenSet:
     notes = ["relevance is that of whole documents, so every chunk of a gold document counts"]
     if left_out:
         notes.append(f"{left_out} judgements name documents that are absent or empty")
+    if lost := len(asked) - len(queries):
+        notes.append(f"{lost} queries have no other document and are left out")
     return GoldenSet(folder.name, documents, queries, tuple(spans), notes=tuple(notes))
 
 
@@ -300,6 +304,7 @@ def _load_quotes(path: Path, given: str | Path | Sequence[Document] | None) -> G
     queries: dict[tuple[str, str], Query] = {}
     spans: list[GoldSpan] = []
     notes: list[str] = []
+    row = None
     for row in rows:
         doc_id, text = row.known("document", by_id), row.text("query")
         span, note = _find_quote(by_id[doc_id].text, row.text("quote"))
@@ -309,6 +314,8 @@ def _load_quotes(path: Path, given: str | Path | Sequence[Document] | None) -> G
             new = Query(f"q{len(queries) + 1}", doc_id, text)
             query = queries.setdefault((doc_id, text), new)
             spans.append(GoldSpan(query.query_id, doc_id, *span))
+    if row is None:
+        raise GoldenSetError(f"{path} holds no rows")
     if not spans:
         raise GoldenSetError(f"{path}: no quote was found in its document; {'; '.join(notes[:3])}")
     return GoldenSet(

@@ -122,7 +122,10 @@ def test_a_folder_in_the_layout_of_beir_makes_whole_documents_gold(tmp_path: Pat
     golden = GoldenSet.read(tmp_path)
     assert [query.query_id for query in golden.queries] == ["q1"]
     assert _gold_texts(golden) == ["first text", "second"]
-    assert "1 judgements name documents that are absent or empty" in golden.notes
+    assert golden.notes[1:] == (
+        "1 judgements name documents that are absent or empty",
+        "1 queries have no other document and are left out",
+    )
     assert [d.doc_id for d in read_documents(tmp_path)] == ["d1", "d2"]
     (tmp_path / "qrels" / "test.tsv").unlink()
     with pytest.raises(GoldenSetError, match=r"no qrels/test\.tsv"):
@@ -202,6 +205,8 @@ def test_a_quote_that_stands_twice_is_reported_whatever_its_line_breaks(
         ("query,document,quote\nwhy,berlin.txt,\n", r"line 2: 'quote' must be a text"),
         ("query,document,quote\nwhy,berlin.txt,a, b\n", r"line 2: more fields than the header"),
         ("query,document,quote\nwhy,berlin.txt,nowhere to be found\n", "no quote was found"),
+        ("query,document,quote\n", r"rows\.csv holds no rows"),
+        ("", r"rows\.csv holds no rows"),
         (
             'query,document,quote\nwhy,berlin.txt,"' + "x" * 200_000 + '"\n',
             r"line \d: field larger",
