@@ -38,6 +38,7 @@ _MAX_CURVES = 5
 _MARKED_CHUNKS = 60
 _LABEL_CHARS = 44
 _QUERY_CHARS = 30
+_NAME_CHARS = 24
 _TITLE_CHARS = 55
 _COLOURS: dict[Theme, dict[str, str]] = {
     "light": {"ink": "#24292f", "faint": "#c9d1d9", "early": "#8a929c", "late": "#0b62b8"},
@@ -117,7 +118,9 @@ def gains(
     ]
     shown = measure or main_measure(comparison.get(comparison.baseline, size))
     colours = _COLOURS[theme]
-    with _figure(theme, height=1.2 + 0.34 * len(results)) as (figure, axes):
+    labels = [_wrapped(result.name, _NAME_CHARS, 3) for result in results]
+    n_more = sum(label.count("\n") for label in labels)
+    with _figure(theme, height=1.2 + 0.34 * len(results) + 0.12 * n_more) as (figure, axes):
         rows = np.arange(len(results))
         for shift, where, colour in ((-0.14, "corpus", "late"), (0.14, "document", "early")):
             differences = [_difference(result, where, shown) for result in results]
@@ -134,7 +137,7 @@ def gains(
                 label="all documents" if where == "corpus" else "inside the document",
             )
         axes.axvline(0, color=colours["ink"], linewidth=1)
-        axes.set_yticks(rows, [result.name for result in results])
+        axes.set_yticks(rows, labels)
         axes.set_ylim(len(results) - 0.4, -0.6)
         axes.set_xlabel(f"{shown}: points gained over early chunking")
         axes.legend(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -73,6 +74,25 @@ def test_gains_are_points_over_early_chunking(theme: Theme) -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["late"]
     drawn = [container[0].get_xdata()[0] for container in axes.containers]
     assert drawn == pytest.approx([31.25, 31.25])
+
+
+def test_long_names_leave_room_for_the_gains() -> None:
+    """Tuning names a candidate by all of its options."""
+    made = comparison([2, 2, 1, 4], [1, 1, 1, 2])
+    name = "w0.5, title, title vector 0.1, preamble 48, overlap 16"
+    early, late = made.results
+    named = replace(late, configuration=replace(late.configuration, name=name))
+    figure = gains(replace(made, results=(early, named)))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_position().width > 0.5
+    legend = axes.get_legend()
+    assert legend is not None
+    for text in (*axes.get_yticklabels(), axes.xaxis.label, *legend.get_texts()):
+        box = text.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+        assert box.y1 <= figure.bbox.height
 
 
 @pytest.mark.parametrize("theme", THEMES)
