@@ -169,6 +169,7 @@ def _decide(
     unclear = not behind and not difference.clear
     winner = early if behind or unclear else late
     notes = list(first.notes)
+    notes += [f"held-out half: {note}" for note in second.notes if note not in notes]
     if second.n_queries < _FEW_QUERIES:
         notes.append(
             f"{second.n_queries} queries decide: differences of a few points may be chance"

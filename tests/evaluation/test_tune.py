@@ -169,6 +169,23 @@ def test_too_few_queries_are_refused_and_few_are_said() -> None:
     assert any("60 queries decide" in note for note in _tune(golden).notes)
 
 
+def test_an_answer_outside_of_all_chunks_is_said_of_either_half() -> None:
+    texts = [("", f"heading{n}\nabout subject{n}\nit is tall") for n in range(4)]
+    asked = [(n, f"subject{n} tall", "it is tall") for n in range(4)]
+    golden = _set("headed", texts, [*asked, (0, "which heading", "heading0")])
+    of_held_out = set()
+    for seed in range(6):
+        result = tune(
+            word_engine(), golden, CHOICES, splitter=lambda text: lines(text)[1:], seed=seed
+        )
+        (note,) = (note for note in result.notes if "gold span that no chunk overlaps" in note)
+        held_out = note.startswith("held-out half: ")
+        of_held_out.add(held_out)
+        half = result.held_out if held_out else result.choosing
+        assert "q4" in {query.query_id for query in half.results[0].queries}
+    assert of_held_out == {True, False}
+
+
 def test_nothing_to_choose_from_is_refused() -> None:
     with pytest.raises(OptionError, match="context weight above 0"):
         _tune(leaning(), Choices(chunk_sizes=(None,), context_weights=()))
