@@ -12,6 +12,7 @@ Three layouts are read:
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -314,6 +315,12 @@ def _load_quotes(path: Path, given: str | Path | Sequence[Document] | None) -> G
             new = Query(f"q{len(queries) + 1}", doc_id, text)
             query = queries.setdefault((doc_id, text), new)
             spans.append(GoldSpan(query.query_id, doc_id, *span))
+    asked = Counter(text for _, text in queries)
+    if several := sum(n > 1 for n in asked.values()):
+        notes.append(
+            f"{several} questions are asked of several documents: each time, only the answer in "
+            "the document of its own row counts"
+        )
     if row is None:
         raise GoldenSetError(f"{path} holds no rows")
     if not spans:

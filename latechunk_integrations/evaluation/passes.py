@@ -73,7 +73,7 @@ class Passes:
         ]
         if own:
             notes.append(
-                f"{', '.join(own)}: the engine's own, not measured; each configuration sets its"
+                f"{', '.join(own)}: the engine's own, not measured; configurations set theirs"
             )
         if comparable(options).fallback != options.fallback:
             notes.append(

@@ -172,6 +172,22 @@ def test_quotes_forgive_what_copying_changes_and_nothing_else(
         assert "'four five' does not stand in its document" in golden.notes[0]
 
 
+def test_a_question_about_several_documents_is_one_of_each_and_that_is_said(
+    tmp_path: Path,
+) -> None:
+    documents = [Document("a", "The fee is ten."), Document("b", "The fee is two.")]
+    rows = [
+        {"query": "What fee?", "document": d, "quote": q} for d, q in (("a", "ten"), ("b", "two"))
+    ]
+    golden = GoldenSet.from_quotes(write_jsonl(tmp_path / "rows.jsonl", rows), documents)
+    assert [(query.doc_id, query.text) for query in golden.queries] == [
+        ("a", "What fee?"),
+        ("b", "What fee?"),
+    ]
+    (note,) = golden.notes
+    assert note.startswith("1 questions are asked of several documents")
+
+
 def test_a_quote_that_stands_twice_is_taken_once_and_reported(tmp_path: Path) -> None:
     rows = [{"query": "a", "document": "d", "quote": "the same"}]
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
