@@ -52,7 +52,7 @@ class DocumentDiagnosis:
         modes: Mode to number of chunks.
         early_similarity: Mean pairwise cosine of its chunks embedded alone; NaN below two chunks.
         late_similarity: The same of its late vectors.
-        collapsed: Its late vectors are nearly the same.
+        collapsed: Its late vectors are nearly the same; never where none of them is late.
     """
 
     parent_id: str
@@ -192,7 +192,11 @@ def _documents(
             modes=dict(Counter(late.modes)),
             early_similarity=mean_similarity(early.vectors),
             late_similarity=similarity,
-            collapsed=len(late) >= _FEWEST_CHUNKS and similarity >= threshold,
+            collapsed=(
+                len(late) >= _FEWEST_CHUNKS
+                and similarity >= threshold
+                and any(mode != "standalone" for mode in late.modes)
+            ),
         )
 
 

@@ -87,6 +87,19 @@ def test_nearly_equal_late_vectors_are_warned_about(
     assert not any("nearly the same" in warning for warning in calm.warnings)
 
 
+def test_chunks_embedded_alone_are_no_late_vectors_that_collapsed(
+    tiny_engine: LateChunkEngine,
+) -> None:
+    text = "The same words. " * 8
+    same = Parent(text, sentence_spans(text), id="echo")
+    alone = replace(tiny_engine.options, min_parent_tokens=1_000)
+    diagnosis = diagnose(LateChunkEngine(tiny_engine.encoder, alone), [same], threshold=0.9)
+    assert diagnosis.shares["standalone"] == 1
+    assert diagnosis.documents[0].late_similarity >= 0.9
+    assert not diagnosis.documents[0].collapsed
+    assert not any("nearly the same" in warning for warning in diagnosis.warnings)
+
+
 def test_what_was_cut_is_counted(tiny_engine: LateChunkEngine) -> None:
     options = replace(tiny_engine.options, min_parent_tokens=80)
     engine = LateChunkEngine(tiny_engine.encoder, options)
