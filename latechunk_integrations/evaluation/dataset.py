@@ -340,11 +340,11 @@ def _text_files(path: Path) -> tuple[Document, ...]:
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _TEXT_FILES)
     if not files:
         raise GoldenSetError(f"{path} holds no documents.jsonl and no {', '.join(_TEXT_FILES)}")
-    texts = [(file, read_text(file)) for file in files]
+    texts = [(file, text) for file in files if (text := read_text(file)).strip()]
+    if not texts:
+        raise GoldenSetError(f"every text file in {path} is empty")
     return tuple(
-        Document(file.relative_to(path).as_posix(), text, file.stem)
-        for file, text in texts
-        if text.strip()
+        Document(file.relative_to(path).as_posix(), text, file.stem) for file, text in texts
     )
 
 

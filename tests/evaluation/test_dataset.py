@@ -265,6 +265,10 @@ def test_documents_are_read_from_a_file_a_folder_and_a_golden_set(tmp_path: Path
     assert read_documents(write_set(tmp_path / "set")) == small_set().documents
     with pytest.raises(GoldenSetError, match="is empty"):
         read_documents(tmp_path / "texts" / "empty.txt")
+    (tmp_path / "blank").mkdir()
+    (tmp_path / "blank" / "a.txt").write_text("\n", encoding="utf-8")
+    with pytest.raises(GoldenSetError, match=r"every text file in .*blank is empty"):
+        read_documents(tmp_path / "blank")
     (tmp_path / "nothing").mkdir()
     with pytest.raises(GoldenSetError, match=r"no \.txt, \.md, \.rst"):
         read_documents(tmp_path / "nothing")
