@@ -47,6 +47,8 @@ def text_splitter(
         MissingExtraError: The splitter's package is not installed.
     """
     given = dict(arguments or {})
+    if chunk_size is not None and chunk_size < 1:
+        raise OptionError(f"a chunk holds at least one token: chunk_size={chunk_size}")
     if splitter == "recursive":
         return _recursive(chunk_size or 128, encoder, given)
     found = _imported(splitter) if isinstance(splitter, str) else splitter

@@ -125,6 +125,11 @@ def test_a_size_is_refused_where_chunks_have_their_own(tiny_engine: LateChunkEng
             split_documents(golden, splitter, 64, tiny_engine.encoder)
 
 
+def test_a_size_of_no_token_is_refused(tiny_engine: LateChunkEngine) -> None:
+    with pytest.raises(OptionError, match="chunk_size=0"):
+        split_text("A text.", "recursive", 0, tiny_engine.encoder)
+
+
 def test_only_the_splitter_that_counts_our_tokens_has_sizes_by_default() -> None:
     assert sizes_of("recursive", None, (64, 128)) == (64, 128)
     for splitter in ("native", "sentences", "module:name", words):
