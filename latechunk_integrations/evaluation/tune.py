@@ -57,6 +57,8 @@ class Choices:
 
     def configurations(self, *, titled: bool) -> list[Configuration]:
         """Early chunking first, then every combination; without titles, headers do nothing."""
+        if "prepended" in self.headers:
+            raise OptionError("headers are 'none' or 'attended', not 'prepended'")
         made = {Configuration(name=BASELINE): None}
         headers = self.headers if titled else ("none",)
         weights = {0.0, *self.context_weights}

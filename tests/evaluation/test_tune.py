@@ -189,3 +189,8 @@ def test_an_answer_outside_of_all_chunks_is_said_of_either_half() -> None:
 def test_nothing_to_choose_from_is_refused() -> None:
     with pytest.raises(OptionError, match="context weight above 0"):
         _tune(leaning(), Choices(chunk_sizes=(None,), context_weights=()))
+
+
+def test_a_prepended_title_cannot_be_chosen() -> None:
+    with pytest.raises(OptionError, match="'none' or 'attended'"):
+        _tune(leaning(), replace(CHOICES, headers=("none", "prepended")))
