@@ -384,9 +384,7 @@ def _adapter_prompts(adapter: str | None) -> tuple[str, ...]:
 
 
 def _stated(files: StatedPrompts, names: tuple[str, ...]) -> str:
-    # sentence-transformers itself puts an empty "document" beside a "passage" that is not.
-    for name in names:
-        if files.prompts.get(name):
-            return str(files.prompts[name])
-    default = files.default_prompt_name
-    return str(files.prompts.get(default) or "") if default else ""
+    # sentence-transformers itself puts an empty "document" beside a "passage" that is not, and
+    # for the sake of it `encode_document` never takes the default prompt, nor `encode_query`.
+    stated = (files.prompts.get(name) for name in names)
+    return next((str(prompt) for prompt in stated if prompt), "")

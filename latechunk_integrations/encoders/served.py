@@ -59,7 +59,6 @@ class Prompts:
     """The prompts that a model's files state, by name; see `StatedPrompts`."""
 
     prompts: dict[str, str]
-    default_prompt_name: str | None = None
 
 
 def read_served_model(
@@ -93,8 +92,7 @@ def read_served_model(
     transformer = _mapping(files.json("sentence_bert_config.json"))
     length = transformer.get("max_seq_length") or tokenizer.model_max_length
     settings = _mapping(files.json("config_sentence_transformers.json"))
-    stated = Prompts(settings.get("prompts") or {}, settings.get("default_prompt_name"))
-    document_prompt, query_prompt, _ = own_prompts(stated, card)
+    document_prompt, query_prompt, _ = own_prompts(Prompts(settings.get("prompts") or {}), card)
     trained = files.config.get("matryoshka_dimensions")
     # As `read_contract` has it for models of this process.
     by_layer_norm = card.layer_norm if card else files.config.get("model_type") == "nomic_bert"

@@ -248,6 +248,25 @@ class TestPrompts:
         assert engine.describe().use.document_prompt == "p: "
         assert engine.describe().use.query_prompt == "q: "
 
+    @pytest.mark.parametrize("stated", [{}, {"document": ""}])
+    def test_the_default_prompt_is_not_put_in_front_of_documents(
+        self, tmp_path: Path, stated: dict[str, str]
+    ) -> None:
+        """A default that is the query prompt, as sentence-transformers reads it for each side."""
+        layout = dataclasses.replace(
+            LAYOUTS["all-mpnet-base-v2"], prompts={"query": "query: ", **stated}
+        )
+        path = write_model(tmp_path, layout)
+        settings = path / "config_sentence_transformers.json"
+        content = json.loads(settings.read_text(encoding="utf-8"))
+        settings.write_text(json.dumps({**content, "default_prompt_name": "query"}))
+        own, engine = SentenceTransformer(str(path), device="cpu"), _engine(path)
+        document, query = own.encode_document([TEXT]), own.encode_query([TEXT])
+        assert np.abs(document - query).max() > 1e-3
+        np.testing.assert_allclose(engine.embed([Parent(TEXT)])[0].vectors, document, atol=1e-6)
+        np.testing.assert_allclose(engine.embed_texts([TEXT]), document, atol=1e-6)
+        np.testing.assert_allclose(engine.embed_queries([TEXT]), query, atol=1e-6)
+
     def test_an_empty_prompt_switches_the_cards_off(self, published: dict[str, Path]) -> None:
         path = published["nomic-embed-text-v1"]
         own = SentenceTransformer(str(path), device="cpu").encode([TEXT])
