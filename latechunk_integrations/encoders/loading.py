@@ -25,6 +25,7 @@ from latechunk_integrations.encoders.published import (
     refuse_remote_code,
     remote_code_error,
 )
+from latechunk_integrations.encoders.tokenization import check_vocabulary
 from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
 from latechunk_integrations.options import LateChunkOptions
 
@@ -83,6 +84,7 @@ def load_model(options: LateChunkOptions) -> LoadedModel:
         )
     except Exception as error:
         raise _load_error(options, error) from error
+    check_vocabulary(model.tokenizer, options.model)
     _check_weights(options, model, files)
     # Some modules are loaded in float32 whatever was asked for.
     model = model.to(dtype=dtype)

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from latechunk_integrations.encoders.contract import own_prompts, warn_once
 from latechunk_integrations.encoders.families import ModelCard
 from latechunk_integrations.encoders.published import PublishedFiles
-from latechunk_integrations.encoders.tokenization import OffsetTokenizer
+from latechunk_integrations.encoders.tokenization import OffsetTokenizer, check_vocabulary
 from latechunk_integrations.errors import ContractError, ModelLoadError, OptionError
 
 __all__ = ["Prompts", "ServedContract", "pool_rows", "read_served_model"]
@@ -87,6 +87,7 @@ def read_served_model(
             f"cannot read the tokenizer of {name!r}, which the server's model is read with: point "
             f"tokenizer= at a local folder with its tokenizer.json. ({error})"
         ) from error
+    check_vocabulary(tokenizer, name)
     kinds = _kinds(files)
     pooling = _pooling(files)
     transformer = _mapping(files.json("sentence_bert_config.json"))

@@ -50,6 +50,18 @@ def test_a_byte_in_the_middle_of_a_file_changes_the_fingerprint(
     assert _engine(folder).fingerprint != before
 
 
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_folder_without_its_vocabulary_is_refused(
+    published: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    """transformers would make a tokenizer that reads every word as unknown."""
+    folder = tmp_path / name
+    shutil.copytree(published[name], folder)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelLoadError):
+        _engine(folder)
+
+
 class TestNomicByTheNamesOfGpt2:
     """As nomic-embed-text-v1.5 was published before transformers had its architecture."""
 
