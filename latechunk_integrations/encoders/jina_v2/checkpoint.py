@@ -159,6 +159,7 @@ def _assemble(folder: Path, device: torch.device, dtype: torch.dtype) -> Sentenc
         prompts=settings.get("prompts"),
         default_prompt_name=settings.get("default_prompt_name"),
         similarity_fn_name=settings.get("similarity_fn_name"),
+        truncate_dim=settings.get("truncate_dim"),
     )
 
 

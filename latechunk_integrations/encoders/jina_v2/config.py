@@ -10,6 +10,8 @@ from latechunk_integrations.errors import ModelLoadError
 
 __all__ = ["JinaBertConfig", "is_jina_v2"]
 
+_NO_SIZES = ("layer_norm_eps", "qk_norm")
+
 
 def is_jina_v2(published: Mapping[str, Any]) -> bool:
     """Whether a config.json is that of a jina-embeddings-v2 model.
@@ -41,7 +43,7 @@ class JinaBertConfig:
             Its config.json does not say so; its parameter names do.
 
     Raises:
-        ModelLoadError: The heads do not divide the width.
+        ModelLoadError: A size is no positive integer, or the heads do not divide the width.
     """
 
     vocab_size: int = 30_528
@@ -56,6 +58,10 @@ class JinaBertConfig:
 
     def __post_init__(self) -> None:
         """Check what the attention takes for granted."""
+        sizes = {name: value for name, value in vars(self).items() if name not in _NO_SIZES}
+        wrong = [f"{k}={v!r}" for k, v in sizes.items() if not isinstance(v, int) or v < 1]
+        if wrong:
+            raise ModelLoadError(f"config.json names sizes that cannot be: {', '.join(wrong)}")
         if self.hidden_size % self.num_attention_heads:
             raise ModelLoadError(
                 f"hidden_size {self.hidden_size} is no multiple of num_attention_heads "

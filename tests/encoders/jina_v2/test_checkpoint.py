@@ -253,6 +253,28 @@ def test_an_incomplete_config_names_what_it_lacks(checkpoint: Path, tmp_path: Pa
         engine_of(folder)
 
 
+@pytest.mark.parametrize("wrong", [0, -2, "4", None])
+def test_a_size_that_cannot_be_is_named(checkpoint: Path, tmp_path: Path, wrong: Any) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(tmp_path, published_config(num_attention_heads=wrong), weights)
+    with pytest.raises(ModelLoadError, match=f"num_attention_heads={wrong!r}"):
+        engine_of(folder)
+
+
+def test_a_width_in_the_files_is_honoured(
+    checkpoint: Path, tmp_path: Path, engine: LateChunkEngine
+) -> None:
+    """A fine-tuned model may be published to be cut, as sentence-transformers reads it."""
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(tmp_path, published_config(), weights)
+    settings = folder / "config_sentence_transformers.json"
+    settings.write_text(json.dumps({"truncate_dim": 16}))
+    cut = engine.embed([Parent(TEXT)])[0].vectors[0, :16]
+    ours = engine_of(folder)
+    assert_same(ours.embed([Parent(TEXT)])[0].vectors[0], cut)
+    assert_same(ours.embed_query(TEXT), cut)
+
+
 def test_a_module_of_another_package_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     weights = load_file(checkpoint / "model.safetensors")
     folder = save_checkpoint(tmp_path, published_config(), weights)
