@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from latechunk_integrations import LateChunkEngine, Parent, Span
-from latechunk_integrations.errors import ContractError, ModelLoadError
+from latechunk_integrations.errors import ContractError, ModelLoadError, OptionError
 from tests import strategies
 from tests.encoders.jina_v2.published import (
     published_config,
@@ -251,6 +251,15 @@ def test_an_incomplete_config_names_what_it_lacks(checkpoint: Path, tmp_path: Pa
     folder = save_checkpoint(tmp_path, config, load_file(checkpoint / "model.safetensors"))
     with pytest.raises(ModelLoadError, match=r"config\.json lacks intermediate_size"):
         engine_of(folder)
+
+
+def test_a_width_that_it_was_not_trained_for_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    for name in ("small-en", "base-de", "base-code"):
+        folder = tmp_path / f"jina-embeddings-v2-{name}"
+        folder = save_checkpoint(folder, published_config(), weights)
+        with pytest.raises(OptionError, match="trained for 48"):
+            engine_of(folder, dimensions=16)
 
 
 @pytest.mark.parametrize("wrong", [0, -2, "4", None])
