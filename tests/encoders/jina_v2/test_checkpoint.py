@@ -72,17 +72,21 @@ def engine(checkpoint: Path) -> LateChunkEngine:
     return engine_of(checkpoint)
 
 
-@pytest.mark.parametrize("qk_norm", [False, True], ids=["v2", "code"])
+@pytest.mark.parametrize(
+    ("qk_norm", "code"),
+    [(False, False), (True, False), (True, True)],
+    ids=["v2", "v2 with norms of queries and keys", "code"],
+)
 @pytest.mark.parametrize("prefix", ["", "bert."])
 @pytest.mark.parametrize("n_heads", [4, 6, 12])
 def test_one_chunk_over_the_parent_is_what_the_reference_gives(
-    tmp_path: Path, n_heads: int, prefix: str, qk_norm: bool
+    tmp_path: Path, n_heads: int, prefix: str, qk_norm: bool, code: bool
 ) -> None:
     """Rule 3."""
     config = published_config(num_attention_heads=n_heads)
-    weights = random_weights(config, qk_norm=qk_norm, seed=n_heads)
+    weights = random_weights(config, qk_norm=qk_norm, code=code, seed=n_heads)
     engine = engine_of(save_checkpoint(tmp_path, config, weights, prefix=prefix))
-    tokens = Reference(config, weights, qk_norm=qk_norm).encode(ids_of(engine, TEXT))
+    tokens = Reference(config, weights, qk_norm=qk_norm, code=code).encode(ids_of(engine, TEXT))
     (result,) = engine.embed([Parent(TEXT, [Span(0, len(TEXT))])])
     assert_same(result.vectors[0], tokens.mean(axis=0))
     assert_same(engine.embed_texts([TEXT])[0], tokens.mean(axis=0))
