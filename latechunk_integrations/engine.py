@@ -43,7 +43,7 @@ from latechunk_integrations.errors import InputTypeError, OptionError, ParentToo
 from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
 from latechunk_integrations.planning import Job, Planner
 from latechunk_integrations.running import WindowRunner
-from latechunk_integrations.schema import ChunkVectors, Mode, Parent, check_characters
+from latechunk_integrations.schema import ChunkVectors, Mode, Parent, check_texts
 from latechunk_integrations.stats import EngineStats
 
 __all__ = ["LateChunkEngine", "shared_engine"]
@@ -225,7 +225,7 @@ class LateChunkEngine:
 
         What holds for a text that is too long for the model holds here too: see `embed_texts`.
         """
-        _check_texts(texts)
+        check_texts(texts)
         if self._chunk_flow is not None:
             return self._chunk_flow.queries(texts)
         encoder = self._plain_encoder()
@@ -247,7 +247,7 @@ class LateChunkEngine:
         Raises:
             ParentTooLongError: ``strict`` and a text would be cut.
         """
-        _check_texts(texts)
+        check_texts(texts)
         if self._chunk_flow is not None:
             return self._chunk_flow.texts(texts)
         encoder = self._plain_encoder()
@@ -361,12 +361,3 @@ def _each_parent(parents: Iterable[Parent]) -> Iterator[Parent]:
         if not isinstance(parent, Parent):
             raise InputTypeError(f"embed wants Parent objects, not {type(parent).__name__}")
         yield parent
-
-
-def _check_texts(texts: Sequence[str]) -> None:
-    if isinstance(texts, str):
-        raise InputTypeError("a list of texts is wanted, not one str: pass [text]")
-    for text in texts:
-        if not isinstance(text, str):
-            raise InputTypeError(f"a list of texts is wanted; it holds {type(text).__name__}")
-        check_characters(text, "a text")

@@ -24,6 +24,8 @@ __all__ = [
     "Fallback",
     "LateChunkOptions",
     "PoolingChoice",
+    "check_transport",
+    "wrap_key",
 ]
 
 DType: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
@@ -170,20 +172,11 @@ class LateChunkOptions:
 
     def _check_server(self) -> None:
         _check_choice("encoder", self.encoder, get_args(EncoderChoice))
-        _check_count("max_retries", self.max_retries, least=0, optional=False)
         _check_count("max_concurrency", self.max_concurrency, least=1, optional=False)
-        _check_weight("timeout_seconds", self.timeout_seconds, most=math.inf)
-        if not self.timeout_seconds:
-            raise OptionError("timeout_seconds must be more than 0")
+        check_transport(self.base_url, self.timeout_seconds, self.max_retries)
         if self.encoder == "local" and (self.base_url is not None or self.api_key is not None):
             raise OptionError("base_url and api_key are for a server: say which with encoder=")
-        if self.base_url is not None:
-            _check_url("base_url", self.base_url)
-        key: object = self.api_key  # a file or an untyped caller gives a str
-        if isinstance(key, str):
-            object.__setattr__(self, "api_key", SecretStr(key))
-        elif not isinstance(key, (SecretStr, type(None))):
-            raise OptionError("api_key must be a SecretStr or a str")
+        object.__setattr__(self, "api_key", wrap_key(self.api_key))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the key behind: a pickle is read in other places than it was written."""
@@ -253,6 +246,33 @@ class LateChunkOptions:
         return cls(**mapping)
 
 
+def check_transport(base_url: object, timeout_seconds: object, max_retries: object) -> None:
+    """Check how a server is reached; see `LateChunkOptions` for the meanings.
+
+    Raises:
+        OptionError: A value is impossible, or the address holds what may be secret.
+    """
+    _check_count("max_retries", max_retries, least=0, optional=False)
+    _check_weight("timeout_seconds", timeout_seconds, most=math.inf)
+    if not timeout_seconds:
+        raise OptionError("timeout_seconds must be more than 0")
+    if base_url is not None:
+        _check_url("base_url", base_url)
+
+
+def wrap_key(key: object) -> SecretStr | None:
+    """A key so that it is not printed; a file or an untyped caller gives a str.
+
+    Raises:
+        OptionError: It is neither; the error does not show it.
+    """
+    if isinstance(key, str):
+        return SecretStr(key)
+    if not isinstance(key, (SecretStr, type(None))):
+        raise OptionError("api_key must be a SecretStr or a str")
+    return key
+
+
 def _unknown_keys(unknown: list[str], valid: list[str]) -> str:
     hints = []
     for key in unknown:
@@ -304,8 +324,10 @@ def _check_weight(name: str, value: object, *, most: float) -> None:
         raise OptionError(f"{name} must be a number from 0 to {most}, not {value!r}")
 
 
-def _check_url(name: str, url: str) -> None:
+def _check_url(name: str, url: object) -> None:
     """An address without what must not be written down, or would be lost."""
+    if not isinstance(url, str):
+        raise OptionError(f"{name} must be a string, not {url!r}")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

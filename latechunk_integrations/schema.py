@@ -27,6 +27,7 @@ __all__ = [
     "Span",
     "TokenSpans",
     "check_characters",
+    "check_texts",
 ]
 
 Mode: TypeAlias = Literal["late", "windowed", "standalone"]
@@ -278,3 +279,18 @@ def check_characters(text: str, what: str, *, parent_id: str | None = None) -> N
             parent_id=parent_id,
             span=found.span(),
         )
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse what is no list of texts.
+
+    Raises:
+        InputTypeError: It is one str, or holds something else.
+        InvalidCharacterError: A text holds a lone surrogate.
+    """
+    if isinstance(texts, str):
+        raise InputTypeError("a list of texts is wanted, not one str: pass [text]")
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputTypeError(f"a list of texts is wanted; it holds {type(text).__name__}")
+        check_characters(text, "a text")

@@ -53,7 +53,7 @@ def load_adapter(model: SentenceTransformer, files: PublishedFiles, name: str) -
 
     Raises:
         MissingExtraError: PEFT is not installed.
-        ModelLoadError: The adapter's weights are not there as safetensors.
+        ModelLoadError: The adapter's weights are not there as safetensors, or cannot be read.
     """
     try:
         import peft  # noqa: F401, PLC0415  # transformers imports it in load_adapter
@@ -65,17 +65,23 @@ def load_adapter(model: SentenceTransformer, files: PublishedFiles, name: str) -
             "safetensors only"
         )
     transformer: Any = model.transformers_model
-    transformer.load_adapter(
-        files.repository,
-        adapter_name=name,
-        adapter_kwargs={
-            "subfolder": name,
-            "revision": files.revision,
-            "cache_dir": files.cache_folder,
-        },
-        use_safetensors=True,
-    )
-    transformer.set_adapter(name)
+    try:
+        transformer.load_adapter(
+            files.repository,
+            adapter_name=name,
+            adapter_kwargs={
+                "subfolder": name,
+                "revision": files.revision,
+                "cache_dir": files.cache_folder,
+            },
+            use_safetensors=True,
+        )
+        transformer.set_adapter(name)
+    except Exception as error:
+        raise ModelLoadError(
+            f"cannot load the adapter {name!r} of {files.model!r}: check that {_CONFIG} and "
+            f"{_WEIGHTS} in its folder are complete and fit the model. ({error})"
+        ) from error
 
 
 def twin_for_queries(model: SentenceTransformer) -> SentenceTransformer:

@@ -148,9 +148,9 @@ def read_contract(
     """
     modules = list(model)
     transformer, pooling, at = _transformer_and_pooling(modules)
-    width, heads = pooling.get_embedding_dimension(), []
+    width, heads = _token_width(transformer, modules[1:at], pooling), []
     for module in modules[at + 1 :]:
-        before, width = width, getattr(module, "out_features", width)
+        before, width = width, _width_behind(module, width)
         heads.append(HeadContract(type(module).__name__, before, width))
     documents, queries, source = own_prompts(model, card, document_adapter, query_adapter)
     limit = _position_limit(transformer)
@@ -272,6 +272,33 @@ def _transformer_and_pooling(modules: list[torch.nn.Module]) -> tuple[Transforme
     return transformer, pooling, at
 
 
+def _token_width(transformer: Transformer, between: list[torch.nn.Module], pooling: Pooling) -> int:
+    """Width of what is pooled; what the files say of each module must fit the one before it."""
+    stated = pooling.get_embedding_dimension()
+    # Code of a model's own may call it otherwise: then nothing can be compared.
+    width = getattr(transformer.config, "hidden_size", None)
+    if width is None:
+        return stated
+    for module in between:
+        width = _width_behind(module, width)
+    if stated != width:
+        raise ContractError(
+            f"the Pooling module of this model reads vectors of {stated} numbers, and the modules "
+            f"before it give {width}: its files do not belong together"
+        )
+    return width
+
+
+def _width_behind(module: torch.nn.Module, width: int) -> int:
+    read = getattr(module, "in_features", width)
+    if read != width:
+        raise ContractError(
+            f"the {type(module).__name__} module of this model reads vectors of {read} numbers, "
+            f"and the modules before it give {width}: its files do not belong together"
+        )
+    return int(getattr(module, "out_features", width))
+
+
 def _is_causal(transformer: Transformer) -> bool:
     flags = (getattr(module, "is_causal", False) for module in transformer.model.modules())
     return any(flag is True for flag in flags)
@@ -384,9 +411,7 @@ def _adapter_prompts(adapter: str | None) -> tuple[str, ...]:
 
 
 def _stated(files: StatedPrompts, names: tuple[str, ...]) -> str:
-    # sentence-transformers itself puts an empty "document" beside a "passage" that is not.
-    for name in names:
-        if files.prompts.get(name):
-            return str(files.prompts[name])
-    default = files.default_prompt_name
-    return str(files.prompts.get(default) or "") if default else ""
+    # sentence-transformers itself puts an empty "document" beside a "passage" that is not, and
+    # for the sake of it `encode_document` never takes the default prompt, nor `encode_query`.
+    stated = (files.prompts.get(name) for name in names)
+    return next((str(prompt) for prompt in stated if prompt), "")

@@ -25,7 +25,8 @@ from latechunk_integrations.encoders.published import (
     refuse_remote_code,
     remote_code_error,
 )
-from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
+from latechunk_integrations.encoders.tokenization import check_vocabulary
+from latechunk_integrations.errors import ModelLoadError, OptionError, RemoteCodeError
 from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["LoadedModel", "load_model", "wanted_adapters"]
@@ -58,11 +59,11 @@ def load_model(options: LateChunkOptions) -> LoadedModel:
     Raises:
         MissingExtraError: An adapter is wanted and PEFT is not installed.
         ModelLoadError: The model cannot be found or read.
-        OptionError: An adapter is wanted that the model does not have.
+        OptionError: An adapter is wanted that the model does not have, or an unknown device.
         RemoteCodeError: It needs ``trust_remote_code=True``.
     """
     files = PublishedFiles(options.model, options.revision)
-    device = torch.device(options.device or _best_device())
+    device = _device(options.device)
     dtype = _resolve_dtype(options.dtype, device)
     own = load_jina_v2(files, device=device, dtype=dtype)
     if own is None:
@@ -83,6 +84,7 @@ def load_model(options: LateChunkOptions) -> LoadedModel:
         )
     except Exception as error:
         raise _load_error(options, error) from error
+    check_vocabulary(model.tokenizer, options.model)
     _check_weights(options, model, files)
     # Some modules are loaded in float32 whatever was asked for.
     model = model.to(dtype=dtype)
@@ -125,6 +127,7 @@ def _load_adapters(
     for tree, name in trees.values():
         if name is not None:
             load_adapter(tree, files, name)
+            _check_weights(options, tree, files)
             tree.to(dtype=model.dtype)
     return twin
 
@@ -147,6 +150,13 @@ def _check_weights(
         f"the files of {options.model!r} do not hold all weights of its architecture: "
         f"{', '.join(lacking[:3])} ({len(lacking)} are missing)"
     )
+
+
+def _device(asked: str | None) -> torch.device:
+    try:
+        return torch.device(asked or _best_device())
+    except RuntimeError as error:
+        raise OptionError(f"device={asked!r} is none that PyTorch knows: {error}") from error
 
 
 def _best_device() -> str:

@@ -110,6 +110,9 @@ class LocalEncoder:
             (i, module) for i, module in enumerate(modules) if isinstance(module, Pooling)
         )
         self.token_dim = pooling.get_embedding_dimension()
+        # Not the contract's: a model may be published to be cut, behind a layer norm perhaps.
+        heads = self.contract.heads
+        self._full_width = heads[-1].out_features if heads else self.token_dim
         self._body = modules[:at]
         # Heads see float32 sums, whatever the forward pass computes in.
         self._heads = [copy.deepcopy(module).float() for module in modules[at + 1 :]]
@@ -202,7 +205,7 @@ class LocalEncoder:
                 list(texts),
                 prompt=prompt,
                 show_progress_bar=False,
-                truncate_dim=self.contract.dimensions,
+                truncate_dim=self._full_width,
                 convert_to_tensor=True,
             )
         return cut_vectors(vectors.float().cpu().numpy(), self.dimensions, self.contract)

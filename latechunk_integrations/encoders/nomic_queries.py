@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -21,7 +22,8 @@ from latechunk_integrations.errors import (
     OptionError,
     ServerAnswerError,
 )
-from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.options import LateChunkOptions, check_transport, wrap_key
+from latechunk_integrations.schema import check_texts
 
 __all__ = ["NomicQueryEncoder"]
 
@@ -75,7 +77,8 @@ class NomicQueryEncoder:
     Raises:
         AuthenticationError: There is no key, or the login has expired.
         MissingExtraError: The client is needed and not installed.
-        OptionError: The model is unknown or was not trained for the dimensions.
+        OptionError: The model is unknown or was not trained for the dimensions, or the address
+            or another value cannot be.
     """
 
     query_prompt = "search_query: "
@@ -101,13 +104,22 @@ class NomicQueryEncoder:
         self.dimensions = dimensions or _WIDTH
         self.inference: Inference = inference
         self.device = device
-        self._client: HttpClient | None = None
+        self._settings: HttpSettings | None = None
         if inference == "hosted":
-            key = SecretStr(api_key) if isinstance(api_key, str) else api_key
-            settings = _settings(key, base_url, timeout_seconds, max_retries)
-            self._client = HttpClient(settings, key_needed=True)
+            key = wrap_key(api_key)
+            self._settings = _settings(key, base_url, timeout_seconds, max_retries)
         else:
             _local_client()
+        self._client = _connect(self._settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the connections behind; the settings leave the key."""
+        return {**vars(self), "_client": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the key from here: from the environment, or the login."""
+        vars(self).update(state)
+        self._client = _connect(self._settings)
 
     def __repr__(self) -> str:
         """Model, dimensions and where it runs; never the key."""
@@ -165,6 +177,7 @@ class NomicQueryEncoder:
             )
 
     def _encode(self, texts: Sequence[str], task: _Task) -> NDArray[np.float32]:
+        check_texts(texts)
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         if self._client is None:
@@ -216,10 +229,12 @@ class NomicQueryEncoder:
 
 
 def _check_model(model: str, dimensions: int | None) -> None:
-    if model not in _MODELS:
+    if model not in tuple(_MODELS):
         raise OptionError(f"model={model!r} is not one of {', '.join(map(repr, _MODELS))}")
     if dimensions is None or dimensions == _WIDTH:
         return
+    if not isinstance(dimensions, int):
+        raise OptionError(f"dimensions must be an integer, not {dimensions!r}")
     if not _MODELS[model]:
         raise OptionError(f"dimensions={dimensions}: {model} has {_WIDTH} and cannot be cut")
     if not _MIN_DIMENSIONS <= dimensions < _WIDTH:
@@ -233,6 +248,7 @@ def _settings(
     key: SecretStr | None, base_url: str | None, timeout_seconds: float, max_retries: int
 ) -> HttpSettings:
     address = base_url or os.environ.get(_ADDRESS_VARIABLE)
+    check_transport(address, timeout_seconds, max_retries)
     if key is None and not os.environ.get(_KEY_VARIABLE):
         key, own_address = _login()
         address = address or own_address
@@ -246,6 +262,15 @@ def _settings(
     )
 
 
+def _connect(settings: HttpSettings | None) -> HttpClient | None:
+    """The client of a hosted encoder; a copy that came without its key looks for one here."""
+    if settings is None:
+        return None
+    if settings.api_key is None and settings.key() is None:
+        settings = replace(settings, api_key=_login()[0])
+    return HttpClient(settings, key_needed=True)
+
+
 def _login() -> tuple[SecretStr, str]:
     """Token and address of the client's login, read from its file without any request."""
     try:
@@ -254,17 +279,19 @@ def _login() -> tuple[SecretStr, str]:
         raise MissingExtraError("nomic", extra="nomic") from error
     try:
         credentials = cli.get_api_credentials()  # type: ignore[no-untyped-call]  # the client has no types there
-        token = credentials["token"]
+        token = SecretStr(credentials["token"].strip())
         tenant = cli.tenants.get(credentials["tenant"], credentials)
         address = f"https://{tenant['api_domain']}"
-    except (OSError, ValueError, KeyError) as error:
+        expires = float(credentials.get("expires") or "inf")
+    # Also what is there and is no login, such as an empty list or a token that is null.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AuthenticationError(
             f"no key for Nomic: pass api_key=, set {_KEY_VARIABLE}, or run `nomic login`"
         ) from error
     # The client would renew it by a request without a time-out, with the token in its address.
-    if credentials.get("expires") and time.time() >= credentials["expires"]:
+    if time.time() >= expires:
         raise AuthenticationError("the login of the nomic client has expired: run `nomic login`")
-    return SecretStr(token), address
+    return token, address
 
 
 def _local_client() -> Any:

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from latechunk_integrations.encoders.contract import own_prompts, warn_once
 from latechunk_integrations.encoders.families import ModelCard
 from latechunk_integrations.encoders.published import PublishedFiles
-from latechunk_integrations.encoders.tokenization import OffsetTokenizer
+from latechunk_integrations.encoders.tokenization import OffsetTokenizer, check_vocabulary
 from latechunk_integrations.errors import ContractError, ModelLoadError, OptionError
 
 __all__ = ["Prompts", "ServedContract", "pool_rows", "read_served_model"]
@@ -59,7 +59,6 @@ class Prompts:
     """The prompts that a model's files state, by name; see `StatedPrompts`."""
 
     prompts: dict[str, str]
-    default_prompt_name: str | None = None
 
 
 def read_served_model(
@@ -88,13 +87,13 @@ def read_served_model(
             f"cannot read the tokenizer of {name!r}, which the server's model is read with: point "
             f"tokenizer= at a local folder with its tokenizer.json. ({error})"
         ) from error
+    check_vocabulary(tokenizer, name)
     kinds = _kinds(files)
     pooling = _pooling(files)
     transformer = _mapping(files.json("sentence_bert_config.json"))
     length = transformer.get("max_seq_length") or tokenizer.model_max_length
     settings = _mapping(files.json("config_sentence_transformers.json"))
-    stated = Prompts(settings.get("prompts") or {}, settings.get("default_prompt_name"))
-    document_prompt, query_prompt, _ = own_prompts(stated, card)
+    document_prompt, query_prompt, _ = own_prompts(Prompts(settings.get("prompts") or {}), card)
     trained = files.config.get("matryoshka_dimensions")
     # As `read_contract` has it for models of this process.
     by_layer_norm = card.layer_norm if card else files.config.get("model_type") == "nomic_bert"

@@ -10,17 +10,39 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 from tokenizers.models import Unigram
+from transformers import PreTrainedTokenizerBase
 
 from latechunk_integrations.encoders.base import TokenizedText
-from latechunk_integrations.errors import OffsetsError
+from latechunk_integrations.errors import ModelLoadError, OffsetsError
 
-__all__ = ["OffsetTokenizer", "TokenPiece"]
+__all__ = ["OffsetTokenizer", "TokenPiece", "check_vocabulary"]
 
 # As fast as larger pieces: their seams cost no more than what leaves the processor's caches.
 _PIECE_CHARS = 32_768
 # Pieces overlap by this much; both sides must agree on a run of tokens there.
 _SEAM_CHARS = 1_024
 _SEAM_TOKENS = 32
+
+
+def check_vocabulary(tokenizer: Any, model: str) -> None:
+    """Refuse a tokenizer that knows no word: transformers makes one where the files lack it.
+
+    Args:
+        tokenizer: The tokenizer of a transformers model.
+        model: How to name the model.
+
+    Raises:
+        ModelLoadError: It knows special tokens only.
+    """
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        return  # of a model without a transformer, which is refused for that
+    special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+    words = (token for token in tokenizer.get_vocab() if token not in special)
+    if not any(any(map(str.isalnum, word)) for word in words):
+        raise ModelLoadError(
+            f"the tokenizer of {model!r} knows no word: its files (tokenizer.json, vocab.txt, "
+            "sentencepiece.bpe.model or the like) are not beside the model"
+        )
 
 
 class OffsetTokenizer:

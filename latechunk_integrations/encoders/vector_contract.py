@@ -49,11 +49,6 @@ class StatedPrompts(Protocol):
         """Prompts by their names."""
         ...
 
-    @property
-    def default_prompt_name(self) -> str | None:
-        """The one that every text gets without a name."""
-        ...
-
 
 def cut_vectors(
     vectors: NDArray[np.float32], width: int, contract: VectorContract

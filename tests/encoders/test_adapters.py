@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.errors import MissingExtraError, ModelLoadError, OptionError
@@ -89,6 +90,51 @@ def test_an_adapter_that_is_only_a_pickle_is_refused(
     weights = folder / "retrieval_query/adapter_model.safetensors"
     weights.rename(weights.with_name("adapter_model.bin"))
     with pytest.raises(ModelLoadError, match=r"retrieval_query.*safetensors"):
+        _engine(folder, query_adapter="retrieval_query")
+
+
+@pytest.mark.parametrize("lost", ["lora_A", "lora_B", "base_model"])
+def test_weights_that_an_adapter_lacks_are_not_made_up(
+    published: dict[str, Path], tmp_path: Path, lost: str
+) -> None:
+    """transformers puts random numbers or zeros there, and goes on."""
+    folder = tmp_path / NAME
+    shutil.copytree(published[NAME], folder)
+    path = folder / "retrieval_query/adapter_model.safetensors"
+    weights = load_file(path)
+    names = [name for name in weights if lost in name]
+    for name in names if lost == "base_model" else names[:1]:
+        weights[f"elsewhere.{name}"] = weights.pop(name)
+    save_file(weights, path)
+    with pytest.raises(ModelLoadError, match=r"do not hold all weights.*lora_"):
+        _engine(folder, query_adapter="retrieval_query")
+    assert _engine(folder, query_adapter="separation").dimensions == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("adapter_model.safetensors", b"half"),
+        ("adapter_config.json", b"{half"),
+        ("adapter_config.json", b"{}"),
+    ],
+)
+def test_an_adapter_that_cannot_be_read_is_named(
+    published: dict[str, Path], tmp_path: Path, name: str, content: bytes
+) -> None:
+    folder = tmp_path / NAME
+    shutil.copytree(published[NAME], folder)
+    (folder / "retrieval_query" / name).write_bytes(content)
+    with pytest.raises(ModelLoadError, match="'retrieval_query'"):
+        _engine(folder, query_adapter="retrieval_query")
+
+
+def test_an_adapter_of_another_model_is_named(published: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / NAME
+    shutil.copytree(published[NAME], folder)
+    path = folder / "retrieval_query/adapter_model.safetensors"
+    save_file({name: weight[:1] for name, weight in load_file(path).items()}, path)
+    with pytest.raises(ModelLoadError, match="'retrieval_query'"):
         _engine(folder, query_adapter="retrieval_query")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
 
@@ -205,6 +206,9 @@ class TestDimensions:
             ("Qwen3-Embedding-0.6B", 31, "32 to 64"),
             ("jina-embeddings-v3-hf", 48, "32, 64"),
             ("e5-base-v2", 16, "trained for 32"),
+            ("bge-m3", 16, "trained for 32"),
+            ("bge-small-en-v1.5", 16, "trained for 32"),
+            ("all-mpnet-base-v2", 16, "trained for 32"),
         ],
     )
     def test_another_width_is_refused_with_the_valid_ones(
@@ -224,6 +228,31 @@ class TestDimensions:
         assert _engine(path, dimensions=16).dimensions == 16
         with pytest.raises(OptionError, match="8, 16, 32"):
             _engine(path, dimensions=12)
+
+    @pytest.mark.parametrize("name", ["nomic-embed-text-v1.5", "all-mpnet-base-v2"])
+    def test_a_model_that_is_published_to_be_cut_is_cut_alike_on_all_sides(
+        self, published: dict[str, Path], tmp_path: Path, name: str
+    ) -> None:
+        """``truncate_dim`` in the files; nomic's layer norm stands before that cut too."""
+        path = tmp_path / (name if "nomic" in name else "a-finetune-of-ours")
+        shutil.copytree(published[name], path)
+        weights = load_file(path / "model.safetensors")
+        for i, key in enumerate(key for key in weights if "norm" in key.lower()):
+            shape = weights[key].shape  # a mean of 0 would hide the layer norm
+            weights[key] = np.random.default_rng(i).uniform(0.2, 1.8, shape).astype(np.float32)
+        save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+        asked = _engine(path, dimensions=64 if "nomic" in name else 16)
+        settings = path / "config_sentence_transformers.json"
+        settings.write_text(json.dumps({"truncate_dim": asked.dimensions}), encoding="utf-8")
+        engine = _engine(path)
+        for ours, expected in [
+            (engine.embed([Parent(TEXT)])[0].vectors, asked.embed([Parent(TEXT)])[0].vectors),
+            (engine.embed_texts([TEXT]), asked.embed_texts([TEXT])),
+            (engine.embed_queries([TEXT]), asked.embed_queries([TEXT])),
+        ]:
+            np.testing.assert_allclose(ours, expected, atol=1e-6)
+        late, alone = engine.embed([Parent(TEXT)])[0].vectors, engine.embed_texts([TEXT])
+        np.testing.assert_allclose(late, alone, atol=1e-5)
 
     def test_a_nomic_model_by_another_name_is_cut_behind_a_layer_norm_and_says_so(
         self, tmp_path: Path, published: dict[str, Path], caplog: pytest.LogCaptureFixture
@@ -247,6 +276,25 @@ class TestPrompts:
         engine = _engine(write_model(tmp_path, layout))
         assert engine.describe().use.document_prompt == "p: "
         assert engine.describe().use.query_prompt == "q: "
+
+    @pytest.mark.parametrize("stated", [{}, {"document": ""}])
+    def test_the_default_prompt_is_not_put_in_front_of_documents(
+        self, tmp_path: Path, stated: dict[str, str]
+    ) -> None:
+        """A default that is the query prompt, as sentence-transformers reads it for each side."""
+        layout = dataclasses.replace(
+            LAYOUTS["all-mpnet-base-v2"], prompts={"query": "query: ", **stated}
+        )
+        path = write_model(tmp_path, layout)
+        settings = path / "config_sentence_transformers.json"
+        content = json.loads(settings.read_text(encoding="utf-8"))
+        settings.write_text(json.dumps({**content, "default_prompt_name": "query"}))
+        own, engine = SentenceTransformer(str(path), device="cpu"), _engine(path)
+        document, query = own.encode_document([TEXT]), own.encode_query([TEXT])
+        assert np.abs(document - query).max() > 1e-3
+        np.testing.assert_allclose(engine.embed([Parent(TEXT)])[0].vectors, document, atol=1e-6)
+        np.testing.assert_allclose(engine.embed_texts([TEXT]), document, atol=1e-6)
+        np.testing.assert_allclose(engine.embed_queries([TEXT]), query, atol=1e-6)
 
     def test_an_empty_prompt_switches_the_cards_off(self, published: dict[str, Path]) -> None:
         path = published["nomic-embed-text-v1"]
@@ -369,6 +417,26 @@ def test_dynamic_rotary_scaling_is_never_set_off(tmp_path: Path) -> None:
     engine.embed_texts(["word " * 900])
     assert engine.stats["truncated_texts"] == 1
     np.testing.assert_array_equal(engine.embed_texts(["a " * 200]), before)
+
+
+@pytest.mark.parametrize(
+    ("folder", "field", "wrong"),
+    [("1_Pooling", "word_embedding_dimension", 48), ("3_Dense", "in_features", 40)],
+)
+def test_modules_that_do_not_belong_together_are_refused(
+    published: dict[str, Path], tmp_path: Path, folder: str, field: str, wrong: int
+) -> None:
+    """Where two checkpoints were mixed; else the first text would end in a traceback."""
+    path = tmp_path / "of-ours"
+    shutil.copytree(published["embeddinggemma-300m"], path)
+    file = path / folder / "config.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**content, field: wrong}), encoding="utf-8")
+    if folder == "3_Dense":
+        weights = {"linear.weight": np.ones((256, wrong), np.float32)}
+        save_file(weights, path / folder / "model.safetensors")
+    with pytest.raises(ContractError, match=f"reads vectors of {wrong} numbers"):
+        _engine(path)
 
 
 def test_a_model_that_reads_through_a_chat_template_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from latechunk_integrations import LateChunkEngine, Parent
-from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
+from latechunk_integrations.errors import ModelLoadError, OptionError, RemoteCodeError
 from tests.architectures import LAYOUTS, write_model
 
 TEXT = "Berlin is the capital of Germany. Its inhabitants are proud of the café."
@@ -48,6 +48,23 @@ def test_a_byte_in_the_middle_of_a_file_changes_the_fingerprint(
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert _engine(folder).fingerprint != before
+
+
+def test_an_unknown_device_is_refused(tiny_model_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"device='gpu' .* cuda"):
+        LateChunkEngine.from_pretrained(str(tiny_model_path), device="gpu")
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_folder_without_its_vocabulary_is_refused(
+    published: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    """transformers would make a tokenizer that reads every word as unknown."""
+    folder = tmp_path / name
+    shutil.copytree(published[name], folder)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelLoadError):
+        _engine(folder)
 
 
 class TestNomicByTheNamesOfGpt2:

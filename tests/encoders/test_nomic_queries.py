@@ -26,6 +26,7 @@ from latechunk_integrations import LateChunkEngine, Parent, Span
 from latechunk_integrations.encoders.nomic_queries import NomicQueryEncoder
 from latechunk_integrations.errors import (
     AuthenticationError,
+    InputTypeError,
     MismatchedQueriesError,
     MissingExtraError,
     OptionError,
@@ -328,6 +329,59 @@ def test_the_login_of_the_client_will_do(
     assert NomicQueryEncoder().encode_queries(TEXTS).shape == (3, WIDTH)
 
 
+def test_a_copy_in_another_process_finds_the_login_there(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_login(tmp_path, monkeypatch)
+    client = NomicQueryEncoder(base_url=server.url)
+    content = pickle.dumps(client)
+    assert KEY.encode() not in content
+    expected = client.encode_queries(TEXTS)
+    np.testing.assert_array_equal(pickle.loads(content).encode_queries(TEXTS), expected)
+    (tmp_path / "credentials").unlink()
+    with pytest.raises(AuthenticationError, match="nomic login"):
+        pickle.loads(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{half", '{"token": null, "tenant": "production"}', '{"token": 5, "tenant": "x"}'],
+)
+def test_a_login_that_cannot_be_read_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    save_login(tmp_path, monkeypatch)
+    (tmp_path / "credentials").write_text(content)
+    with pytest.raises(AuthenticationError, match="or run `nomic login`"):
+        NomicQueryEncoder()
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+@pytest.mark.parametrize(
+    "address", ["http://user:pass-word@127.0.0.1:9", "http://127.0.0.1:9/?token=pass-word"]
+)
+def test_an_address_that_holds_a_secret_is_refused_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, address: str, by: str
+) -> None:
+    """Addresses stand in errors, logs and pickles."""
+    given = address if by == "argument" else None
+    if by == "environment":
+        monkeypatch.setenv("ATLAS_API_PATH", address)
+    with pytest.raises(OptionError, match="base_url must") as caught:
+        NomicQueryEncoder(api_key=KEY, base_url=given)
+    assert "pass-word" not in str(caught.value)
+
+
+def test_one_text_is_no_list_of_texts(server: LoopbackServer) -> None:
+    """It would be embedded letter by letter."""
+    with pytest.raises(InputTypeError, match=r"pass \[text\]"):
+        hosted(server).encode_queries("abc")
+    wrong: Any = ["a", 5]
+    with pytest.raises(InputTypeError, match="holds int"):
+        hosted(server).encode_documents(wrong)
+    assert not server.asked
+
+
 def test_a_login_that_has_expired_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_login(tmp_path, monkeypatch, expires=1, refresh_token="once")
     with pytest.raises(AuthenticationError, match="expired: run `nomic login`"):
@@ -351,6 +405,11 @@ def test_neither_key_nor_login_says_what_to_do(
         ({"dimensions": 63}, "outside of 64 to 768"),
         ({"dimensions": 1_024}, "outside of 64 to 768"),
         ({"inference": "dynamic"}, "is not one of 'hosted', 'local'"),
+        ({"dimensions": 100.5}, "must be an integer"),
+        ({"base_url": "atlas.example"}, "must look like http://host:port"),
+        ({"timeout_seconds": 0}, "more than 0"),
+        ({"max_retries": -1}, "at least 0"),
+        ({"api_key": 5}, "SecretStr or a str"),
     ],
 )
 def test_a_wrong_option_is_refused_with_the_valid_values(

@@ -47,11 +47,14 @@ _NAMES = {
     "layers.*.down": "encoder.layer.*.mlp.wo",
     "layers.*.down_norm": "encoder.layer.*.mlp.layernorm",
 }
-# jina-embeddings-v2-base-code; there the first half of the gated layer is the plain one.
+# Of some checkpoints only, whatever their other layers are called.
 _QK_NORM_NAMES = {
-    **_COMMON_NAMES,
     "layers.*.query_norm": "encoder.layer.*.attention.self.layer_norm_q",
     "layers.*.key_norm": "encoder.layer.*.attention.self.layer_norm_k",
+}
+# jina-embeddings-v2-base-code; there the first half of the gated layer is the plain one.
+_CODE_NAMES = {
+    **_COMMON_NAMES,
     "layers.*.residual_norm": "encoder.layer.*.layer_norm_1",
     "layers.*.gated": "encoder.layer.*.mlp.up_gated_layer",
     "layers.*.down": "encoder.layer.*.mlp.down_layer",
@@ -159,6 +162,7 @@ def _assemble(folder: Path, device: torch.device, dtype: torch.dtype) -> Sentenc
         prompts=settings.get("prompts"),
         default_prompt_name=settings.get("default_prompt_name"),
         similarity_fn_name=settings.get("similarity_fn_name"),
+        truncate_dim=settings.get("truncate_dim"),
     )
 
 
@@ -204,11 +208,14 @@ def load_weights(folder: Path, config: Any, dtype: torch.dtype) -> JinaBert:
     """
     weights = _read_weights(folder)
     qk_norm = any(".layer_norm_q." in key for key in weights)
-    sizes = JinaBertConfig.from_published(_read_json(folder / "config.json"), qk_norm=qk_norm)
+    code_layout = any(".up_gated_layer." in key for key in weights)
+    sizes = JinaBertConfig.from_published(
+        _read_json(folder / "config.json"), qk_norm=qk_norm, code_layout=code_layout
+    )
     with torch.device("meta"):
         model = JinaBert(sizes, config)
     shapes = {
-        _published_name(ours, qk_norm=qk_norm): (ours, value.shape)
+        _published_name(ours, code_layout=code_layout): (ours, value.shape)
         for ours, value in model.state_dict().items()
     }
     _check(weights, {name: shape for name, (_, shape) in shapes.items()}, folder)
@@ -235,11 +242,12 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return {key: value for key, value in weights.items() if not key.startswith(_IGNORED)}
 
 
-def _published_name(ours: str, *, qk_norm: bool) -> str:
+def _published_name(ours: str, *, code_layout: bool) -> str:
     module, _, parameter = ours.rpartition(".")
     number = re.search(r"\.(\d+)\.", module)
     pattern = module.replace(number[0], ".*.") if number else module
-    published = (_QK_NORM_NAMES if qk_norm else _NAMES)[pattern]
+    names = (_CODE_NAMES if code_layout else _NAMES) | _QK_NORM_NAMES
+    published = names[pattern]
     if number:
         published = published.replace("*", number[1])
     return f"{published}.{parameter}"

@@ -10,6 +10,9 @@ from latechunk_integrations.errors import ModelLoadError
 
 __all__ = ["JinaBertConfig", "is_jina_v2"]
 
+_BY_NAMES = ("qk_norm", "code_layout")
+_NO_SIZES = ("layer_norm_eps", *_BY_NAMES)
+
 
 def is_jina_v2(published: Mapping[str, Any]) -> bool:
     """Whether a config.json is that of a jina-embeddings-v2 model.
@@ -37,11 +40,13 @@ class JinaBertConfig:
         intermediate_size: Width of each half of the gated feed-forward layer.
         max_position_embeddings: Longest window in tokens. Attention itself has no such limit.
         layer_norm_eps: Epsilon of every layer norm.
-        qk_norm: Whether queries and keys are normalised, as in jina-embeddings-v2-base-code.
-            Its config.json does not say so; its parameter names do.
+        qk_norm: Whether queries and keys are normalised. No config.json says so; the parameter
+            names do, as they do for `code_layout`.
+        code_layout: Whether layers are those of jina-embeddings-v2-base-code: another residual
+            norm before the feed-forward layer, whose halves are the other way round.
 
     Raises:
-        ModelLoadError: The heads do not divide the width.
+        ModelLoadError: A size is no positive integer, or the heads do not divide the width.
     """
 
     vocab_size: int = 30_528
@@ -53,9 +58,14 @@ class JinaBertConfig:
     max_position_embeddings: int = 8_192
     layer_norm_eps: float = 1e-12
     qk_norm: bool = False
+    code_layout: bool = False
 
     def __post_init__(self) -> None:
         """Check what the attention takes for granted."""
+        sizes = {name: value for name, value in vars(self).items() if name not in _NO_SIZES}
+        wrong = [f"{k}={v!r}" for k, v in sizes.items() if not isinstance(v, int) or v < 1]
+        if wrong:
+            raise ModelLoadError(f"config.json names sizes that cannot be: {', '.join(wrong)}")
         if self.hidden_size % self.num_attention_heads:
             raise ModelLoadError(
                 f"hidden_size {self.hidden_size} is no multiple of num_attention_heads "
@@ -63,12 +73,15 @@ class JinaBertConfig:
             )
 
     @classmethod
-    def from_published(cls, published: Mapping[str, Any], *, qk_norm: bool) -> JinaBertConfig:
+    def from_published(
+        cls, published: Mapping[str, Any], *, qk_norm: bool, code_layout: bool
+    ) -> JinaBertConfig:
         """The sizes that a published config.json names.
 
         Args:
             published: The content of config.json.
             qk_norm: Whether the checkpoint has layer norms for queries and keys.
+            code_layout: Whether its layers are those of jina-embeddings-v2-base-code.
 
         Raises:
             ModelLoadError: A size is missing, or the feed-forward layer is of another kind.
@@ -79,8 +92,9 @@ class JinaBertConfig:
                 f"feed_forward_type {kind!r} of config.json is not supported: the published "
                 "jina-embeddings-v2 models have 'geglu'"
             )
-        names = [name for name in cls.__dataclass_fields__ if name != "qk_norm"]
+        names = [name for name in cls.__dataclass_fields__ if name not in _BY_NAMES]
         missing = [name for name in names if name not in published]
         if missing:
             raise ModelLoadError(f"config.json lacks {', '.join(missing)}")
-        return cls(qk_norm=qk_norm, **{name: published[name] for name in names})
+        sizes = {name: published[name] for name in names}
+        return cls(qk_norm=qk_norm, code_layout=code_layout, **sizes)

@@ -84,7 +84,7 @@ class JinaBertLayer(nn.Module):
     def __init__(self, sizes: JinaBertConfig) -> None:
         super().__init__()
         width, eps = sizes.hidden_size, sizes.layer_norm_eps
-        self.qk_norm = sizes.qk_norm
+        self.qk_norm, self.code_layout = sizes.qk_norm, sizes.code_layout
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -93,6 +93,7 @@ class JinaBertLayer(nn.Module):
         if sizes.qk_norm:
             self.query_norm = nn.LayerNorm(width, eps=eps)
             self.key_norm = nn.LayerNorm(width, eps=eps)
+        if sizes.code_layout:
             self.residual_norm = nn.LayerNorm(width, eps=eps)
         self.gated = nn.Linear(width, 2 * sizes.intermediate_size, bias=False)
         self.down = nn.Linear(sizes.intermediate_size, width)
@@ -115,13 +116,13 @@ class JinaBertLayer(nn.Module):
             query, key = self.query_norm(query), self.key_norm(key)
         context = rows.attend(query, key, self.value(hidden))
         attended: Tensor = self.output_norm(hidden + self.output(context))
-        if self.qk_norm:
+        if self.code_layout:
             attended = self.residual_norm(hidden + attended)
         return attended
 
     def _feed_forward(self, hidden: Tensor) -> Tensor:
         gate, up = self.gated(hidden).chunk(2, dim=-1)
-        if self.qk_norm:  # that layout has the halves the other way round
+        if self.code_layout:  # that layout has the halves the other way round
             gate, up = up, gate
         result: Tensor = self.down_norm(hidden + self.down(gelu(gate) * up))
         return result

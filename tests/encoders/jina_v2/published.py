@@ -55,12 +55,15 @@ def published_config(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def random_weights(config: Mapping[str, Any], *, qk_norm: bool = False, seed: int = 0) -> Weights:
+def random_weights(
+    config: Mapping[str, Any], *, qk_norm: bool = False, code: bool = False, seed: int = 0
+) -> Weights:
     """Random weights by their published names, without a prefix.
 
     Args:
         config: What `published_config` gives.
-        qk_norm: The layout of jina-embeddings-v2-base-code.
+        qk_norm: Layer norms of queries and keys.
+        code: The other layers of jina-embeddings-v2-base-code.
         seed: Of the random numbers.
     """
     random = np.random.default_rng(seed)
@@ -90,6 +93,7 @@ def random_weights(config: Mapping[str, Any], *, qk_norm: bool = False, seed: in
         if qk_norm:
             norm(f"{at}.attention.self.layer_norm_q")
             norm(f"{at}.attention.self.layer_norm_k")
+        if code:
             norm(f"{at}.layer_norm_1")
             norm(f"{at}.layer_norm_2")
             matrix(f"{at}.mlp.up_gated_layer", 2 * wide, width)

@@ -29,15 +29,21 @@ class Reference:
     Args:
         config: The published config.json.
         weights: By published names, without a prefix.
-        qk_norm: The layout of jina-embeddings-v2-base-code.
+        qk_norm: Layer norms of queries and keys.
+        code: The layers of jina-embeddings-v2-base-code.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], weights: Mapping[str, Any], *, qk_norm: bool = False
+        self,
+        config: Mapping[str, Any],
+        weights: Mapping[str, Any],
+        *,
+        qk_norm: bool = False,
+        code: bool = False,
     ) -> None:
         self.config = config
         self.weights = {name: np.asarray(value, np.float64) for name, value in weights.items()}
-        self.qk_norm = qk_norm
+        self.qk_norm, self.code = qk_norm, code
 
     def encode(self, ids: Sequence[int]) -> Array:
         """Float64, shape ``(n_tokens, width)``."""
@@ -54,7 +60,7 @@ class Reference:
         dense = self.linear(f"{at}.attention.output.dense", context)
         attended = self.norm(f"{at}.attention.output.LayerNorm", dense + hidden)
         wide = self.config["intermediate_size"]
-        if self.qk_norm:
+        if self.code:
             attended = self.norm(f"{at}.layer_norm_1", hidden + attended)
             both = attended @ self.weights[f"{at}.mlp.up_gated_layer.weight"].T
             product = both[:, :wide] * gelu(both[:, wide:])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from latechunk_integrations import LateChunkEngine, Parent, Span
-from latechunk_integrations.errors import ContractError, ModelLoadError
+from latechunk_integrations.errors import ContractError, ModelLoadError, OptionError
 from tests import strategies
 from tests.encoders.jina_v2.published import (
     published_config,
@@ -72,17 +72,21 @@ def engine(checkpoint: Path) -> LateChunkEngine:
     return engine_of(checkpoint)
 
 
-@pytest.mark.parametrize("qk_norm", [False, True], ids=["v2", "code"])
+@pytest.mark.parametrize(
+    ("qk_norm", "code"),
+    [(False, False), (True, False), (True, True)],
+    ids=["v2", "v2 with norms of queries and keys", "code"],
+)
 @pytest.mark.parametrize("prefix", ["", "bert."])
 @pytest.mark.parametrize("n_heads", [4, 6, 12])
 def test_one_chunk_over_the_parent_is_what_the_reference_gives(
-    tmp_path: Path, n_heads: int, prefix: str, qk_norm: bool
+    tmp_path: Path, n_heads: int, prefix: str, qk_norm: bool, code: bool
 ) -> None:
     """Rule 3."""
     config = published_config(num_attention_heads=n_heads)
-    weights = random_weights(config, qk_norm=qk_norm, seed=n_heads)
+    weights = random_weights(config, qk_norm=qk_norm, code=code, seed=n_heads)
     engine = engine_of(save_checkpoint(tmp_path, config, weights, prefix=prefix))
-    tokens = Reference(config, weights, qk_norm=qk_norm).encode(ids_of(engine, TEXT))
+    tokens = Reference(config, weights, qk_norm=qk_norm, code=code).encode(ids_of(engine, TEXT))
     (result,) = engine.embed([Parent(TEXT, [Span(0, len(TEXT))])])
     assert_same(result.vectors[0], tokens.mean(axis=0))
     assert_same(engine.embed_texts([TEXT])[0], tokens.mean(axis=0))
@@ -251,6 +255,37 @@ def test_an_incomplete_config_names_what_it_lacks(checkpoint: Path, tmp_path: Pa
     folder = save_checkpoint(tmp_path, config, load_file(checkpoint / "model.safetensors"))
     with pytest.raises(ModelLoadError, match=r"config\.json lacks intermediate_size"):
         engine_of(folder)
+
+
+def test_a_width_that_it_was_not_trained_for_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    for name in ("small-en", "base-de", "base-code"):
+        folder = tmp_path / f"jina-embeddings-v2-{name}"
+        folder = save_checkpoint(folder, published_config(), weights)
+        with pytest.raises(OptionError, match="trained for 48"):
+            engine_of(folder, dimensions=16)
+
+
+@pytest.mark.parametrize("wrong", [0, -2, "4", None])
+def test_a_size_that_cannot_be_is_named(checkpoint: Path, tmp_path: Path, wrong: Any) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(tmp_path, published_config(num_attention_heads=wrong), weights)
+    with pytest.raises(ModelLoadError, match=f"num_attention_heads={wrong!r}"):
+        engine_of(folder)
+
+
+def test_a_width_in_the_files_is_honoured(
+    checkpoint: Path, tmp_path: Path, engine: LateChunkEngine
+) -> None:
+    """A fine-tuned model may be published to be cut, as sentence-transformers reads it."""
+    weights = load_file(checkpoint / "model.safetensors")
+    folder = save_checkpoint(tmp_path, published_config(), weights)
+    settings = folder / "config_sentence_transformers.json"
+    settings.write_text(json.dumps({"truncate_dim": 16}))
+    cut = engine.embed([Parent(TEXT)])[0].vectors[0, :16]
+    ours = engine_of(folder)
+    assert_same(ours.embed([Parent(TEXT)])[0].vectors[0], cut)
+    assert_same(ours.embed_query(TEXT), cut)
 
 
 def test_a_module_of_another_package_is_refused(checkpoint: Path, tmp_path: Path) -> None:
