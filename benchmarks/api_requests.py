@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
 from latechunk_integrations.encoders.base import Reading
-from latechunk_integrations.encoders.chunk_api import ChunkApiEncoder
 from latechunk_integrations.encoders.registry import load_encoder
+from latechunk_integrations.encoders.services.chunk_api import ChunkApiEncoder
 from latechunk_integrations.errors import RequestRefusedError
 
 _MODELS = {

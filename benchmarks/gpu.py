@@ -30,8 +30,8 @@ from benchmarks.corpus import parent
 from benchmarks.harness import MIB, minilm, print_table, seconds_in_turns
 from benchmarks.throughput import Recorder
 from latechunk_integrations import LateChunkEngine, Parent
-from latechunk_integrations.encoders.local import LocalEncoder
-from latechunk_integrations.encoders.unpadded import takes_unpadded
+from latechunk_integrations.encoders.local.encoder import LocalEncoder
+from latechunk_integrations.encoders.local.unpadded import takes_unpadded
 from tests.encoders.jina_v2.published import published_config, random_weights, save_checkpoint
 
 _VOCABULARY = 30_522

@@ -29,8 +29,8 @@ _SCALE = 3.0
 
 
 def _jina_v2() -> nn.Module:
-    from latechunk_integrations.encoders.jina_v2.config import JinaBertConfig  # noqa: PLC0415
-    from latechunk_integrations.encoders.jina_v2.encoder import JinaBert  # noqa: PLC0415
+    from latechunk_integrations.encoders.local.jina_v2.jina_config import JinaBertConfig  # noqa: PLC0415
+    from latechunk_integrations.encoders.local.jina_v2.jina_encoder import JinaBert  # noqa: PLC0415
 
     model = JinaBert(JinaBertConfig())
     # Initial weights give scores of about 1; trained ones have reason to be larger.

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from benchmarks.corpus import parent
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.encoders.matrices import RowReceiver
-from tests.servers.llama_cpp import LlamaCppServer
-from tests.servers.loopback import LoopbackServer
-from tests.servers.tei import TeiServer
-from tests.servers.vllm import VllmServer
+from latechunk_integrations.encoders.servers.matrices import RowReceiver
+from tests.fakes.llama_cpp import LlamaCppServer
+from tests.fakes.loopback import LoopbackServer
+from tests.fakes.tei import TeiServer
+from tests.fakes.vllm import VllmServer
 
 _SERVERS: dict[str, Callable[[Path], LoopbackServer]] = {
     "tei": lambda folder: TeiServer(folder, max_texts=32),

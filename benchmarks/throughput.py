@@ -21,7 +21,7 @@ from benchmarks.corpus import parent
 from benchmarks.families import FAMILIES
 from benchmarks.harness import print_table, seconds_in_turns
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.encoders.local import LocalEncoder
+from latechunk_integrations.encoders.local.encoder import LocalEncoder
 
 Batch = tuple[NDArray[np.int64], NDArray[np.int64]]
 

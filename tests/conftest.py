@@ -14,9 +14,9 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from latechunk_integrations import LateChunkEngine
-from tests.servers.chunk_services import TinyReader
-from tests.servers.loopback import LoopbackServer
-from tests.servers.support import SERVICES, service_of, serving
+from tests.fakes.chunk_services import TinyReader
+from tests.fakes.loopback import LoopbackServer
+from tests.fakes.support import SERVICES, service_of, serving
 from tests.tiny_models import FAMILIES, save_tiny_model
 
 _SHARED = {

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent, Span
-from latechunk_integrations.encoders.local import LocalEncoder
+from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.errors import (
     ChunkWithoutTokenError,
     InputTypeError,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from latechunk_integrations.encoders.families import find_card
+from latechunk_integrations.encoders.model.families import find_card
 from tests.architectures import LAYOUTS
 
 _PAGE = (Path(__file__).parent.parent / "docs" / "models.md").read_text(encoding="utf-8")

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
-from latechunk_integrations.encoders.local import LocalEncoder
-from latechunk_integrations.encoders.tokenization import OffsetTokenizer
+from latechunk_integrations.encoders.local.encoder import LocalEncoder
+from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
 from latechunk_integrations.errors import ChunkWithoutTokenError
 
 TEXT = "Berlin is the capital of Germany. It has 3.85 million inhabitants. "

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from latechunk_integrations.encoders.base import ChunkEncoder, ChunkLimits, TokenEncoder
-from latechunk_integrations.encoders.contract import ModelContract
+from latechunk_integrations.encoders.model.contract import ModelContract
 from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["ModelDescription", "ModelUse", "describe"]

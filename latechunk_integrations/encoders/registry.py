@@ -12,13 +12,13 @@ __all__ = ["load_encoder"]
 
 # Module and class; the class has `load(options)`.
 _ENCODERS: dict[EncoderChoice, tuple[str, str]] = {
-    "local": ("latechunk_integrations.encoders.local", "LocalEncoder"),
-    "tei": ("latechunk_integrations.encoders.tei", "TeiEncoder"),
-    "vllm": ("latechunk_integrations.encoders.vllm", "VllmEncoder"),
-    "llama.cpp": ("latechunk_integrations.encoders.llama_cpp", "LlamaCppEncoder"),
-    "jina": ("latechunk_integrations.encoders.jina_api", "JinaEncoder"),
-    "voyage": ("latechunk_integrations.encoders.context_apis", "VoyageEncoder"),
-    "perplexity": ("latechunk_integrations.encoders.context_apis", "PerplexityEncoder"),
+    "local": ("latechunk_integrations.encoders.local.encoder", "LocalEncoder"),
+    "tei": ("latechunk_integrations.encoders.servers.tei", "TeiEncoder"),
+    "vllm": ("latechunk_integrations.encoders.servers.vllm", "VllmEncoder"),
+    "llama.cpp": ("latechunk_integrations.encoders.servers.llama_cpp", "LlamaCppEncoder"),
+    "jina": ("latechunk_integrations.encoders.services.jina_api", "JinaEncoder"),
+    "voyage": ("latechunk_integrations.encoders.services.context_apis", "VoyageEncoder"),
+    "perplexity": ("latechunk_integrations.encoders.services.context_apis", "PerplexityEncoder"),
 }
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
-from latechunk_integrations.encoders.chunk_api import ChunkApiEncoder
 from latechunk_integrations.encoders.registry import load_encoder
+from latechunk_integrations.encoders.services.chunk_api import ChunkApiEncoder
 from latechunk_integrations.errors import (
     AuthenticationError,
     EmptyTextError,
@@ -28,9 +28,9 @@ from latechunk_integrations.errors import (
     ServerError,
     ServerUnavailableError,
 )
-from tests.servers.chunk_services import KEY, TinyReader
-from tests.servers.loopback import Answer, Fault, LoopbackServer, too_many
-from tests.servers.support import api_engine, service_of, serving
+from tests.fakes.chunk_services import KEY, TinyReader
+from tests.fakes.loopback import Answer, Fault, LoopbackServer, too_many
+from tests.fakes.support import api_engine, service_of, serving
 
 TEXT = "The supplier delivers every part. Berlin is the capital of Germany. It is proud."
 PARENTS = [

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from latechunk_integrations import Parent
 from latechunk_integrations.errors import OptionError, ParentTooLongError
-from tests.servers.chunk_services import TinyReader, as_query, int8
-from tests.servers.loopback import LoopbackServer
-from tests.servers.support import api_engine, corpora, service_of, serving, unit, words
+from tests.fakes.chunk_services import TinyReader, as_query, int8
+from tests.fakes.loopback import LoopbackServer
+from tests.fakes.support import api_engine, corpora, service_of, serving, unit, words
 
 PATH = "/v1/contextualizedembeddings"
 LISTS = {"voyage": "inputs", "perplexity": "input"}

@@ -18,7 +18,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.encoders.base import TokenEncoder
-from latechunk_integrations.encoders.families import find_card
+from latechunk_integrations.encoders.model.families import find_card
 from latechunk_integrations.errors import ContractError, OptionError
 from tests.architectures import LAYOUTS, write_model
 from tests.tiny_models import save_tiny_model

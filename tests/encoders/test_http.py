@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from latechunk_integrations.encoders.http import HttpClient, HttpSettings, json_call
+from latechunk_integrations.encoders.http.client import HttpClient, HttpSettings, json_call
 from latechunk_integrations.errors import (
     AuthenticationError,
     BrokenAnswerError,
@@ -31,7 +31,7 @@ from latechunk_integrations.errors import (
     ServerError,
     ServerUnavailableError,
 )
-from tests.servers.loopback import Answer, Asked, Fault, LoopbackServer, too_many
+from tests.fakes.loopback import Answer, Asked, Fault, LoopbackServer, too_many
 
 
 def _echo(asked: Asked) -> Answer:

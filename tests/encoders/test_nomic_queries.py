@@ -23,7 +23,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from transformers import NomicBertConfig, NomicBertModel
 
 from latechunk_integrations import LateChunkEngine, Parent, Span
-from latechunk_integrations.encoders.nomic_queries import NomicQueryEncoder
+from latechunk_integrations.encoders.services.nomic_queries import NomicQueryEncoder
 from latechunk_integrations.errors import (
     AuthenticationError,
     InputTypeError,
@@ -37,7 +37,7 @@ from latechunk_integrations.errors import (
 )
 from latechunk_integrations.langchain import LateChunkEmbeddings
 from latechunk_integrations.llama_index import LateChunkEmbedding
-from tests.servers.loopback import Answer, Asked, Fault, LoopbackServer, too_many
+from tests.fakes.loopback import Answer, Asked, Fault, LoopbackServer, too_many
 from tests.tiny_models import wordpiece_tokenizer
 
 KEY = "nk-never-to-be-seen"

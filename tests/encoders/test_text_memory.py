@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.encoders.text_memory import TextMemory
+from latechunk_integrations.encoders.servers.text_memory import TextMemory
 
 _WORDS: dict[str, int] = {}
 

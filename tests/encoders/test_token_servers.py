@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent, Span
 from latechunk_integrations.encoders.base import TokenizedText
-from latechunk_integrations.encoders.local import LocalEncoder
-from latechunk_integrations.encoders.server import ServerEncoder
-from latechunk_integrations.encoders.tei import TeiEncoder
-from latechunk_integrations.encoders.text_memory import TextMemory
+from latechunk_integrations.encoders.local.encoder import LocalEncoder
+from latechunk_integrations.encoders.servers.tei import TeiEncoder
+from latechunk_integrations.encoders.servers.text_memory import TextMemory
+from latechunk_integrations.encoders.servers.token_server import ServerEncoder
 from latechunk_integrations.errors import (
     AuthenticationError,
     BrokenAnswerError,
@@ -36,10 +36,10 @@ from latechunk_integrations.errors import (
     ServerUnavailableError,
 )
 from tests import strategies
-from tests.servers.llama_cpp import LlamaCppServer
-from tests.servers.loopback import Answer, Fault, LoopbackServer, too_many
-from tests.servers.tei import TeiServer
-from tests.servers.vllm import VllmServer
+from tests.fakes.llama_cpp import LlamaCppServer
+from tests.fakes.loopback import Answer, Fault, LoopbackServer, too_many
+from tests.fakes.tei import TeiServer
+from tests.fakes.vllm import VllmServer
 from tests.tiny_models import FAMILIES, save_tiny_model
 
 SERVERS: dict[str, Callable[[Path], LoopbackServer]] = {
@@ -753,7 +753,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, wordpiece: Pl
     import sys
 
     for name in [one for one in sys.modules if one.startswith("latechunk_integrations.encoders.")]:
-        if name.rsplit(".", 1)[-1] in ("http", "vllm", "id_server", "server"):
+        if name.rsplit(".", 1)[-1] in ("client", "vllm", "id_server", "token_server"):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(MissingExtraError, match=r"\[servers\]"):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer, BertTokenizerLegacy
 
-from latechunk_integrations.encoders import tokenization
-from latechunk_integrations.encoders.tokenization import OffsetTokenizer
+from latechunk_integrations.encoders.model import tokenization
+from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
 from latechunk_integrations.errors import OffsetsError
 
 _TEXTS = {

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from latechunk_integrations import ChunkVectors, LateChunkEngine, Parent
-from latechunk_integrations.encoders import varlen
-from latechunk_integrations.encoders.local import LocalEncoder
-from latechunk_integrations.encoders.unpadded import takes_unpadded
+from latechunk_integrations.encoders.local import varlen
+from latechunk_integrations.encoders.local.encoder import LocalEncoder
+from latechunk_integrations.encoders.local.unpadded import takes_unpadded
 from tests.architectures import LAYOUTS
 
 TEXT = "The supplier delivers every part within 30 days. Berlin has many inhabitants. naïve café. "

@@ -17,10 +17,10 @@ from latechunk_integrations.langchain import (
     LateChunkTextSplitter,
     late_chunking,
 )
+from tests.fakes.chunk_services import KEY
+from tests.fakes.loopback import LoopbackServer
+from tests.fakes.support import words
 from tests.langchain.stores import KINDS
-from tests.servers.chunk_services import KEY
-from tests.servers.loopback import LoopbackServer
-from tests.servers.support import words
 
 DOCUMENTS = [Document(words(letter, 40), metadata={"source": letter}) for letter in "bcg"]
 

@@ -13,11 +13,11 @@ from langchain_core.documents import Document
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.encoders.server import ServerEncoder
+from latechunk_integrations.encoders.servers.token_server import ServerEncoder
 from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.errors import AuthenticationError
 from latechunk_integrations.langchain import LateChunkEmbeddings, LateChunkTextSplitter
-from tests.servers.tei import TeiServer
+from tests.fakes.tei import TeiServer
 
 _TEXT = "Berlin is a city. It has many inhabitants. The city is also one of the states."
 

@@ -18,9 +18,9 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index.core.vector_stores import SimpleVectorStore
 
 from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
-from tests.servers.chunk_services import KEY
-from tests.servers.loopback import LoopbackServer
-from tests.servers.support import words
+from tests.fakes.chunk_services import KEY
+from tests.fakes.loopback import LoopbackServer
+from tests.fakes.support import words
 
 DOCUMENTS = [Document(text=words(letter, 40), id_=letter) for letter in "bcg"]
 

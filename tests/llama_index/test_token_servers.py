@@ -15,12 +15,12 @@ from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.schema import BaseNode
 
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.encoders.server import ServerEncoder
+from latechunk_integrations.encoders.servers.token_server import ServerEncoder
 from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.errors import AuthenticationError
 from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
+from tests.fakes.vllm import VllmServer
 from tests.llama_index.support import SPLITTER, check, expected
-from tests.servers.vllm import VllmServer
 
 _DOCUMENTS = [
     Document(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from latechunk_integrations.encoders.jina_v2.attention import (
+from latechunk_integrations.encoders.local.jina_v2.jina_attention import (
     AlibiRows,
     PackedRows,
     PaddedRows,

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from tests.servers.loopback import Answer, Asked, LoopbackServer
-from tests.servers.models import ServedModel
+from tests.fakes.loopback import Answer, Asked, LoopbackServer
+from tests.fakes.models import ServedModel
 
 
 class VllmServer(LoopbackServer):

@@ -10,22 +10,22 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 
-from latechunk_integrations.encoders.adapters import (
+from latechunk_integrations.encoders.local.jina_v2.jina_checkpoint import load_jina_v2
+from latechunk_integrations.encoders.local.lora import (
     adapter_names,
     check_adapters,
     load_adapter,
     twin_for_queries,
 )
-from latechunk_integrations.encoders.jina_v2.checkpoint import load_jina_v2
-from latechunk_integrations.encoders.nomic_layout import foreign_settings, native_sizes
-from latechunk_integrations.encoders.precision import bfloat16_is_fast
-from latechunk_integrations.encoders.published import (
+from latechunk_integrations.encoders.local.precision import bfloat16_is_fast
+from latechunk_integrations.encoders.model.nomic_layout import foreign_settings, native_sizes
+from latechunk_integrations.encoders.model.published import (
     PublishedFiles,
     check_safetensors,
     refuse_remote_code,
     remote_code_error,
 )
-from latechunk_integrations.encoders.tokenization import check_vocabulary
+from latechunk_integrations.encoders.model.tokenization import check_vocabulary
 from latechunk_integrations.errors import ModelLoadError, OptionError, RemoteCodeError
 from latechunk_integrations.options import LateChunkOptions
 

@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from latechunk_integrations.core.token_estimate import estimate_tokens
 from latechunk_integrations.encoders.base import ChunkLimits, Reading
-from latechunk_integrations.encoders.http import HttpClient, HttpSettings, json_call
+from latechunk_integrations.encoders.http.client import HttpClient, HttpSettings, json_call
 from latechunk_integrations.errors import (
     ModelLoadError,
     OptionError,

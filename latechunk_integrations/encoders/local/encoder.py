@@ -16,9 +16,15 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
 from latechunk_integrations.core.transfer import to_device
-from latechunk_integrations.encoders.adapters import check_adapters
 from latechunk_integrations.encoders.base import TokenizedText
-from latechunk_integrations.encoders.contract import (
+from latechunk_integrations.encoders.local.loading import load_model, wanted_adapters
+from latechunk_integrations.encoders.local.lora import check_adapters
+from latechunk_integrations.encoders.local.unpadded import (
+    allow_unpadded,
+    flat_features,
+    takes_unpadded,
+)
+from latechunk_integrations.encoders.model.contract import (
     ModelContract,
     check_dimensions,
     own_pooling,
@@ -26,15 +32,9 @@ from latechunk_integrations.encoders.contract import (
     resolve_pooling,
     warn_once,
 )
-from latechunk_integrations.encoders.families import find_card
-from latechunk_integrations.encoders.loading import load_model, wanted_adapters
-from latechunk_integrations.encoders.tokenization import OffsetTokenizer
-from latechunk_integrations.encoders.unpadded import (
-    allow_unpadded,
-    flat_features,
-    takes_unpadded,
-)
-from latechunk_integrations.encoders.vector_contract import cut_vectors
+from latechunk_integrations.encoders.model.families import find_card
+from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
+from latechunk_integrations.encoders.model.vector_contract import cut_vectors
 from latechunk_integrations.errors import OptionError, WindowBudgetError
 from latechunk_integrations.options import LateChunkOptions
 

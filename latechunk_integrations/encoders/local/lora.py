@@ -8,7 +8,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from latechunk_integrations.encoders.published import PublishedFiles
+from latechunk_integrations.encoders.model.published import PublishedFiles
 from latechunk_integrations.errors import MissingExtraError, ModelLoadError, OptionError
 
 __all__ = ["adapter_names", "check_adapters", "load_adapter", "twin_for_queries"]

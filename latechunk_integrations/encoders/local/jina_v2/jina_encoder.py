@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 from transformers.modeling_outputs import BaseModelOutput
 
-from latechunk_integrations.encoders.jina_v2.attention import AlibiRows, alibi_rows
-from latechunk_integrations.encoders.jina_v2.config import JinaBertConfig
+from latechunk_integrations.encoders.local.jina_v2.jina_attention import AlibiRows, alibi_rows
+from latechunk_integrations.encoders.local.jina_v2.jina_config import JinaBertConfig
 
 __all__ = ["JinaBert"]
 

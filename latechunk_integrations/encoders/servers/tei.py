@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.encoders.contract import own_prompts
-from latechunk_integrations.encoders.families import ModelCard, find_card
-from latechunk_integrations.encoders.http import Call, HttpClient, HttpSettings, json_call
-from latechunk_integrations.encoders.matrices import RowReceiver, vectors_of
-from latechunk_integrations.encoders.served import Prompts, ServedContract
-from latechunk_integrations.encoders.server import ServerEncoder, refuse_local_options
-from latechunk_integrations.encoders.tei_tokenizer import TeiTokenizer
-from latechunk_integrations.encoders.text_memory import TextMemory
+from latechunk_integrations.encoders.http.client import Call, HttpClient, HttpSettings, json_call
+from latechunk_integrations.encoders.model.contract import own_prompts
+from latechunk_integrations.encoders.model.families import ModelCard, find_card
+from latechunk_integrations.encoders.model.served import Prompts, ServedContract
+from latechunk_integrations.encoders.servers.matrices import RowReceiver, vectors_of
+from latechunk_integrations.encoders.servers.tei_tokenizer import TeiTokenizer
+from latechunk_integrations.encoders.servers.text_memory import TextMemory
+from latechunk_integrations.encoders.servers.token_server import ServerEncoder, refuse_local_options
 from latechunk_integrations.errors import (
     ContractError,
     OptionError,

@@ -17,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import load_file_path
 from transformers import CONFIG_MAPPING
 
-from latechunk_integrations.encoders.nomic_layout import foreign_settings
+from latechunk_integrations.encoders.model.nomic_layout import foreign_settings
 from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
 
 __all__ = [

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import AutoTokenizer
 
-from latechunk_integrations.encoders.contract import own_prompts, warn_once
-from latechunk_integrations.encoders.families import ModelCard
-from latechunk_integrations.encoders.published import PublishedFiles
-from latechunk_integrations.encoders.tokenization import OffsetTokenizer, check_vocabulary
+from latechunk_integrations.encoders.model.contract import own_prompts, warn_once
+from latechunk_integrations.encoders.model.families import ModelCard
+from latechunk_integrations.encoders.model.published import PublishedFiles
+from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer, check_vocabulary
 from latechunk_integrations.errors import ContractError, ModelLoadError, OptionError
 
 __all__ = ["Prompts", "ServedContract", "pool_rows", "read_served_model"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latechunk_integrations.encoders.base import ChunkLimits, Reading
-from latechunk_integrations.encoders.chunk_api import ApiModel, ApiService, ChunkApiEncoder
+from latechunk_integrations.encoders.services.chunk_api import ApiModel, ApiService, ChunkApiEncoder
 
 __all__ = ["JinaEncoder"]
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
-from tests.servers.loopback import Answer, Asked
+from tests.fakes.loopback import Answer, Asked
 
 KEY = "sk-never-to-be-seen"
 

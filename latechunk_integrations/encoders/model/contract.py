@@ -18,8 +18,8 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 
 from latechunk_integrations.core.pooling import PoolingMode
-from latechunk_integrations.encoders.families import ModelCard
-from latechunk_integrations.encoders.vector_contract import StatedPrompts, VectorContract
+from latechunk_integrations.encoders.model.families import ModelCard
+from latechunk_integrations.encoders.model.vector_contract import StatedPrompts, VectorContract
 from latechunk_integrations.errors import ContractError, OptionError
 from latechunk_integrations.options import PoolingChoice
 

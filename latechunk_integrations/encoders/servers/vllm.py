@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.encoders.http import Call, HttpClient, HttpSettings, json_call
-from latechunk_integrations.encoders.id_server import IdServerEncoder
-from latechunk_integrations.encoders.matrices import matrix_of
-from latechunk_integrations.encoders.server import refuse_local_options
+from latechunk_integrations.encoders.http.client import Call, HttpClient, HttpSettings, json_call
+from latechunk_integrations.encoders.servers.id_server import IdServerEncoder
+from latechunk_integrations.encoders.servers.matrices import matrix_of
+from latechunk_integrations.encoders.servers.token_server import refuse_local_options
 from latechunk_integrations.errors import ContractError, OptionError, ServerAnswerError
 from latechunk_integrations.options import LateChunkOptions
 

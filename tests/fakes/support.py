@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
-from latechunk_integrations.encoders.chunk_api import ChunkApiEncoder
-from latechunk_integrations.encoders.http import HttpClient
+from latechunk_integrations.encoders.http.client import HttpClient
 from latechunk_integrations.encoders.registry import load_encoder
-from tests.servers.chunk_services import (
+from latechunk_integrations.encoders.services.chunk_api import ChunkApiEncoder
+from tests.fakes.chunk_services import (
     KEY,
     JinaService,
     PerplexityService,
@@ -23,7 +23,7 @@ from tests.servers.chunk_services import (
     TinyReader,
     VoyageService,
 )
-from tests.servers.loopback import LoopbackServer
+from tests.fakes.loopback import LoopbackServer
 from tests.tiny_models import WIDTH
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.encoders.families import find_card
-from latechunk_integrations.encoders.http import HttpClient
-from latechunk_integrations.encoders.served import pool_rows, read_served_model
-from latechunk_integrations.encoders.server import ServerEncoder
+from latechunk_integrations.encoders.http.client import HttpClient
+from latechunk_integrations.encoders.model.families import find_card
+from latechunk_integrations.encoders.model.served import pool_rows, read_served_model
+from latechunk_integrations.encoders.servers.token_server import ServerEncoder
 from latechunk_integrations.errors import ContractError
 from latechunk_integrations.options import LateChunkOptions
 

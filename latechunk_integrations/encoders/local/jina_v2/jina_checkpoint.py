@@ -19,9 +19,9 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from latechunk_integrations.encoders.jina_v2.config import JinaBertConfig, is_jina_v2
-from latechunk_integrations.encoders.jina_v2.encoder import JinaBert
-from latechunk_integrations.encoders.published import (
+from latechunk_integrations.encoders.local.jina_v2.jina_config import JinaBertConfig, is_jina_v2
+from latechunk_integrations.encoders.local.jina_v2.jina_encoder import JinaBert
+from latechunk_integrations.encoders.model.published import (
     PublishedFiles,
     check_safetensors,
     own_parts,

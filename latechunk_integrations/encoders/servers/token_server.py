@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.core.pooling import PoolingMode
 from latechunk_integrations.encoders.base import TokenizedText
-from latechunk_integrations.encoders.contract import (
+from latechunk_integrations.encoders.http.client import Call, HttpClient
+from latechunk_integrations.encoders.model.contract import (
     check_dimensions,
     own_pooling,
     resolve_pooling,
 )
-from latechunk_integrations.encoders.http import Call, HttpClient
-from latechunk_integrations.encoders.served import ServedContract
-from latechunk_integrations.encoders.tokenization import OffsetTokenizer
-from latechunk_integrations.encoders.vector_contract import cut_vectors
+from latechunk_integrations.encoders.model.served import ServedContract
+from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
+from latechunk_integrations.encoders.model.vector_contract import cut_vectors
 from latechunk_integrations.errors import OptionError, ServerAnswerError, WindowBudgetError
 from latechunk_integrations.options import LateChunkOptions
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latechunk_integrations.encoders.base import TokenizedText
-from latechunk_integrations.encoders.http import Call, HttpClient, json_call
-from latechunk_integrations.encoders.text_memory import TextMemory
-from latechunk_integrations.encoders.tokenization import OffsetTokenizer, TokenPiece
+from latechunk_integrations.encoders.http.client import Call, HttpClient, json_call
+from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer, TokenPiece
+from latechunk_integrations.encoders.servers.text_memory import TextMemory
 from latechunk_integrations.errors import ContractError, OffsetsError, ServerAnswerError
 
 __all__ = ["TeiTokenizer"]

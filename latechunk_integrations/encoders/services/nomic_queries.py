@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from latechunk_integrations.encoders.base import QueryEncoder, TokenEncoder
-from latechunk_integrations.encoders.http import Call, HttpClient, HttpSettings, json_call
+from latechunk_integrations.encoders.http.client import Call, HttpClient, HttpSettings, json_call
 from latechunk_integrations.errors import (
     AuthenticationError,
     MismatchedQueriesError,

@@ -18,8 +18,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from latechunk_integrations.encoders.http_calls import Call, JsonReceiver, Receiver, json_call
-from latechunk_integrations.encoders.http_settings import HttpSettings
+from latechunk_integrations.encoders.http.call import Call, JsonReceiver, Receiver, json_call
+from latechunk_integrations.encoders.http.settings import HttpSettings
 from latechunk_integrations.errors import (
     AuthenticationError,
     BrokenAnswerError,

@@ -18,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 from transformers.utils import import_utils
 
 from latechunk_integrations.core.transfer import to_device
-from latechunk_integrations.encoders import varlen
+from latechunk_integrations.encoders.local import varlen
 
 __all__ = ["allow_unpadded", "flat_features", "takes_unpadded"]
 

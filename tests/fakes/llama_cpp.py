@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.servers.loopback import Answer, Asked, LoopbackServer
-from tests.servers.models import ServedModel
+from tests.fakes.loopback import Answer, Asked, LoopbackServer
+from tests.fakes.models import ServedModel
 
 
 class LlamaCppServer(LoopbackServer):

@@ -1,0 +1,1 @@
+"""Token embeddings over HTTP, from servers that run the model."""

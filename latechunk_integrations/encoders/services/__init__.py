@@ -1,0 +1,1 @@
+"""Chunk vectors from hosted APIs, and query partners."""
