@@ -18,7 +18,6 @@ from latechunk_integrations.core.passages import (
     Window,
     passage_windows,
 )
-from latechunk_integrations.core.pooling import PoolingMode
 from latechunk_integrations.core.windows import (
     WindowBudget,
     WindowPlan,
@@ -28,7 +27,7 @@ from latechunk_integrations.core.windows import (
 from latechunk_integrations.encoders.base import TokenEncoder, TokenizedText
 from latechunk_integrations.errors import ChunkWithoutTokenError, ParentTooLongError, naming
 from latechunk_integrations.options import LateChunkOptions
-from latechunk_integrations.schema import Parent, TokenSpans
+from latechunk_integrations.schema import Parent, PoolingMode, TokenSpans
 from latechunk_integrations.stats import EngineStats
 
 __all__ = ["Block", "Job", "Planner"]

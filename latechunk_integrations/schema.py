@@ -24,6 +24,7 @@ __all__ = [
     "ChunkVectors",
     "Mode",
     "Parent",
+    "PoolingMode",
     "Span",
     "TokenSpans",
     "check_characters",
@@ -32,6 +33,9 @@ __all__ = [
 
 Mode: TypeAlias = Literal["late", "windowed", "standalone"]
 """How a chunk vector came about: from one window, from several, or from the chunk alone."""
+
+PoolingMode: TypeAlias = Literal["mean", "last", "cls", "weighted"]
+"""How the token embeddings of a chunk become one."""
 
 _BOUNDS = 2
 _INTEGERS = (int, np.integer)
@@ -159,14 +163,17 @@ class Parent:
         text: The text. White space counts; it is never altered.
         spans: The chunks, in any order; they may overlap or nest. ``None``: one chunk over
             the whole text.
-        header: Text that the parent's tokens attend to and that is never pooled, such as
-            a title or a heading path.
+        header: Text that the parent's tokens attend to, such as a title.
         id: What names the parent in logs, errors and results; ``""``: the fingerprint.
+        headers: A header for each chunk instead, such as the title and the heading path of its
+            place. Layout ``text`` reads `header`, layout ``units`` reads these. ``None``:
+            `header` for every chunk.
 
     Raises:
         EmptyTextError: ``text`` is empty or white space.
-        InputTypeError: ``text``, ``header`` or ``id`` is no ``str``.
-        InvalidCharacterError: ``text`` or ``header`` holds a lone surrogate.
+        InputTypeError: ``text``, ``header``, ``id`` or one of ``headers`` is no ``str``, or there
+            are not as many headers as chunks.
+        InvalidCharacterError: ``text`` or a header holds a lone surrogate.
         SpanError: A span is empty, reversed or reaches outside the text.
     """
 
@@ -174,6 +181,7 @@ class Parent:
     spans: CharSpans
     header: str
     id: str
+    headers: tuple[str, ...] | None
 
     def __init__(
         self,
@@ -181,6 +189,7 @@ class Parent:
         spans: CharSpans | Iterable[Sequence[int]] | NDArray[np.integer] | None = None,
         header: str = "",
         id: str = "",  # noqa: A002  # the framework's word for it, and keyword in practice
+        headers: Sequence[str] | None = None,
     ) -> None:
         """Check everything once, so that nothing downstream checks again."""
         for name, value in (("text", text), ("header", header), ("id", id)):
@@ -197,6 +206,7 @@ class Parent:
         object.__setattr__(self, "text", text)
         object.__setattr__(self, "spans", spans)
         object.__setattr__(self, "header", header)
+        object.__setattr__(self, "headers", _check_headers(headers, len(spans), id))
         object.__setattr__(self, "id", id or self.fingerprint)
         self._check_bounds()
 
@@ -213,10 +223,19 @@ class Parent:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of text and header (hex), which every chunk vector of this parent depends on."""
+        """Hash (hex) of text, spans and headers: every chunk vector of this parent depends on them.
+
+        Spans too: in layout ``units`` a chunk attends to its neighbours as they were cut.
+        """
         digest = hashlib.sha256(self.text.encode("utf-8", "surrogatepass"))
-        digest.update(b"\x00header\x00" + self.header.encode("utf-8", "surrogatepass"))
+        for header in (self.header, *(self.headers or ())):
+            digest.update(b"\x00header\x00" + header.encode("utf-8", "surrogatepass"))
+        digest.update(b"\x00spans\x00" + self.spans.array.astype("<i8").tobytes())
         return digest.hexdigest()[:32]
+
+    def chunk_header(self, index: int) -> str:
+        """The header of one chunk: its own, or the parent's."""
+        return self.header if self.headers is None else self.headers[index]
 
     def chunk_text(self, index: int) -> str:
         """The text of one chunk."""
@@ -258,6 +277,23 @@ class ChunkVectors:
         # NumPy forgets that an array was read-only; building the value anew makes it so again.
         fields = (self.parent_id, self.vectors, self.modes, self.n_windows, self.skipped)
         return type(self), fields
+
+
+def _check_headers(
+    headers: Sequence[str] | None, n_chunks: int, parent_id: str
+) -> tuple[str, ...] | None:
+    if headers is None:
+        return None
+    if isinstance(headers, str) or not all(isinstance(header, str) for header in headers):
+        raise InputTypeError(f"Parent.headers of {parent_id!r} must be a list of str, one a chunk")
+    if len(headers) != n_chunks:
+        raise InputTypeError(
+            f"parent {parent_id!r} has {n_chunks} chunks and {len(headers)} headers: give one for "
+            "each chunk, or one for all with header="
+        )
+    for header in set(headers):
+        check_characters(header, f"a header of parent {parent_id!r}", parent_id=parent_id)
+    return tuple(headers)
 
 
 def check_characters(text: str, what: str, *, parent_id: str | None = None) -> None:

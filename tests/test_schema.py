@@ -53,12 +53,28 @@ def test_without_spans_the_parent_is_one_chunk() -> None:
     assert Parent("text", []).spans.array.shape == (0, 2)
 
 
-def test_the_fingerprint_depends_on_text_and_header_alone() -> None:
-    parent = Parent("text", header="head")
+def test_the_fingerprint_depends_on_text_spans_and_headers_alone() -> None:
+    parent = Parent("text", [(0, 2)], header="head")
     assert parent.fingerprint == Parent("text", [(0, 2)], header="head", id="x").fingerprint
-    others = {Parent("text").fingerprint, Parent("texthead").fingerprint, parent.fingerprint}
-    assert len(others) == 3
+    others = {
+        Parent("text", [(0, 2)]).fingerprint,
+        Parent("texthead", [(0, 2)]).fingerprint,
+        Parent("text", [(0, 3)], header="head").fingerprint,
+        Parent("text", [(0, 2)], headers=["head"]).fingerprint,
+        parent.fingerprint,
+    }
+    assert len(others) == 5
     assert parent.id == parent.fingerprint
+
+
+def test_each_chunk_has_its_own_header_or_the_parents() -> None:
+    shared = Parent("text", [(0, 2), (2, 4)], header="head")
+    own = Parent("text", [(0, 2), (2, 4)], header="head", headers=["head > a", "head > b"])
+    assert [shared.chunk_header(row) for row in range(2)] == ["head", "head"]
+    assert [own.chunk_header(row) for row in range(2)] == ["head > a", "head > b"]
+    for headers in (["one"], "ab", [1, 2]):
+        with pytest.raises(InputTypeError):
+            Parent("text", [(0, 2), (2, 4)], headers=headers)  # type: ignore[arg-type]  # what users do
 
 
 def test_parents_are_frozen_and_survive_pickling() -> None:

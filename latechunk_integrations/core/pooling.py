@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from latechunk_integrations.core.transfer import to_device
-from latechunk_integrations.schema import TokenSpans
+from latechunk_integrations.schema import PoolingMode, TokenSpans
 
 __all__ = [
     "Bags",
-    "PoolingMode",
     "WindowLayout",
     "chunk_bags",
     "join_bags",
     "row_starts",
     "sum_bags",
 ]
-
-PoolingMode: TypeAlias = Literal["mean", "last", "cls", "weighted"]
 
 
 @dataclass(frozen=True)

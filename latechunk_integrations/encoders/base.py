@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latechunk_integrations.core.pooling import PoolingMode
 from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.schema import PoolingMode
 from latechunk_integrations.stats import EngineStats
 
 __all__ = [

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from latechunk_integrations.core.pooling import (
     Bags,
-    PoolingMode,
     WindowLayout,
     chunk_bags,
     join_bags,
     row_starts,
     sum_bags,
 )
-from latechunk_integrations.schema import TokenSpans
+from latechunk_integrations.schema import PoolingMode, TokenSpans
 
 N_TOKENS = 12
 

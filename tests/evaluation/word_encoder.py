@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
-from latechunk_integrations.core.pooling import PoolingMode
 from latechunk_integrations.encoders.base import TokenizedText
+from latechunk_integrations.schema import PoolingMode
 
 _DIM = 256
 _IDS = 30_000

@@ -17,11 +17,11 @@ from sentence_transformers.sentence_transformer.modules import (
     WeightedLayerPooling,
 )
 
-from latechunk_integrations.core.pooling import PoolingMode
 from latechunk_integrations.encoders.model.families import ModelCard
 from latechunk_integrations.encoders.model.vector_contract import StatedPrompts, VectorContract
 from latechunk_integrations.errors import ContractError, OptionError
 from latechunk_integrations.options import PoolingChoice
+from latechunk_integrations.schema import PoolingMode
 
 __all__ = [
     "HeadContract",

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latechunk_integrations.core.pooling import PoolingMode
 from latechunk_integrations.encoders.base import TokenizedText
 from latechunk_integrations.encoders.http.client import Call, HttpClient
 from latechunk_integrations.encoders.model.contract import (
@@ -23,6 +22,7 @@ from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
 from latechunk_integrations.encoders.model.vector_contract import cut_vectors
 from latechunk_integrations.errors import OptionError, ServerAnswerError, WindowBudgetError
 from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.schema import PoolingMode
 
 __all__ = ["ServerEncoder", "refuse_local_options"]
 
