@@ -29,8 +29,8 @@ from latechunk_integrations.errors import (
     ParentTooLongError,
     WindowBudgetError,
 )
+from latechunk_integrations.testing.oracle import Oracle
 from tests import strategies
-from tests.oracle import Oracle
 from tests.tiny_models import FAMILIES, Family, save_tiny_model
 
 TEXT = (

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.core.pooling import Bags, PoolingMode, WindowLayout, chunk_bags
+from latechunk_integrations.core.pooling import Bags, WindowLayout, chunk_bags
 from latechunk_integrations.core.windows import WindowPlan
-from latechunk_integrations.schema import TokenSpans
+from latechunk_integrations.schema import PoolingMode, TokenSpans
 
 __all__ = ["Passage", "SumTable", "TokenBuffer", "Window", "passage_windows"]
 

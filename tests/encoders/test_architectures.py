@@ -17,9 +17,9 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
 
 from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations.testing.oracle import Oracle
 from tests import strategies
 from tests.architectures import LAYOUTS, Layout
-from tests.oracle import Oracle
 
 TEXTS = [
     "Berlin is the capital of Germany.",

@@ -15,11 +15,11 @@ from sentence_transformers import SentenceTransformer
 
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.errors import OptionError, ParentTooLongError
+from latechunk_integrations.testing.oracle import Oracle
 from tests import strategies
 from tests.fakes.chunk_services import JinaService, TinyReader, as_query
 from tests.fakes.loopback import LoopbackServer
 from tests.fakes.support import api_engine, corpora, serving, unit, words
-from tests.oracle import Oracle
 
 PATH = "/v1/embeddings"
 # Each example is several requests.

@@ -17,6 +17,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from latechunk_integrations.core.transfer import to_device
 from latechunk_integrations.encoders.base import TokenizedText
+from latechunk_integrations.encoders.local.loaded_contract import read_contract
 from latechunk_integrations.encoders.local.loading import load_model, wanted_adapters
 from latechunk_integrations.encoders.local.lora import check_adapters
 from latechunk_integrations.encoders.local.unpadded import (
@@ -28,7 +29,6 @@ from latechunk_integrations.encoders.model.contract import (
     ModelContract,
     check_dimensions,
     own_pooling,
-    read_contract,
     resolve_pooling,
     warn_once,
 )

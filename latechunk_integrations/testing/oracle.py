@@ -1,7 +1,7 @@
 """Late chunking by its definition: float64, plain loops, nothing of the package.
 
-The transformer runs one window at a time, without padding. `tests/test_oracle.py` checks that
-this file imports nothing of the package.
+The transformer runs one window at a time, without padding. A test checks that this file imports
+nothing of the package.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+__all__ = ["Oracle"]
 
 Pair = tuple[int, int]
 
