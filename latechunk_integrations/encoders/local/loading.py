@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from latechunk_integrations.encoders.local.lora import (
     twin_for_queries,
 )
 from latechunk_integrations.encoders.local.precision import bfloat16_is_fast
+from latechunk_integrations.encoders.model.identity import folder_identity
 from latechunk_integrations.encoders.model.nomic_layout import foreign_settings, native_sizes
 from latechunk_integrations.encoders.model.published import (
     PublishedFiles,
@@ -30,10 +30,6 @@ from latechunk_integrations.errors import ModelLoadError, OptionError, RemoteCod
 from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["LoadedModel", "load_model", "wanted_adapters"]
-
-# Whole files, so that no fine-tuned layer is overlooked; about a second for each gigabyte.
-_HASHED = {".json", ".model", ".py", ".safetensors", ".txt"}
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -194,17 +190,6 @@ def _load_error(options: LateChunkOptions, error: Exception) -> Exception:
 
 def _identity(name: str, model: SentenceTransformer) -> str:
     """What names the weights: the commit of a hub model, the content of a local folder."""
-    folder = Path(name)
-    if not folder.is_dir():
-        commit = getattr(model[0].config, "_commit_hash", None)
-        return f"{name}@{commit}"
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix not in _HASHED or not path.is_file():
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
-    return digest.hexdigest()
+    if Path(name).is_dir():
+        return folder_identity(Path(name))
+    return f"{name}@{getattr(model[0].config, '_commit_hash', None)}"

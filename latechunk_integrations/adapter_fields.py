@@ -1,0 +1,192 @@
+"""The options of an engine as typed fields of an adapter, under either framework.
+
+`LateChunkOptions` stays the one home of options: it checks the values, and a test holds the
+fields here to its names, types and defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from latechunk_integrations.encoders.model.identity import published_identity
+from latechunk_integrations.engine import ALGORITHM_VERSION, LateChunkEngine
+from latechunk_integrations.errors import OptionError
+from latechunk_integrations.options import (
+    TRANSPORT_OPTIONS,
+    DType,
+    EncoderChoice,
+    Fallback,
+    LateChunkOptions,
+    PoolingChoice,
+)
+
+__all__ = ["EngineFields", "engine_options", "field_options", "vector_key"]
+
+# Options that choose how the work is done, or what is said about it, but not the vectors; and
+# those that name the model, in whose place its files stand.
+_NEUTRAL = (
+    *("model", "revision", "device", "batch_tokens", "strict", "trust_remote_code"),
+    *TRANSPORT_OPTIONS,
+)
+
+
+class EngineFields(BaseModel):
+    """Every option of `LateChunkOptions` but ``model``, as a field."""
+
+    # Options named model_...; extra keywords are refused with a hint before they come here.
+    model_config = ConfigDict(protected_namespaces=())
+
+    device: str | None = None
+    dtype: DType = "auto"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    pooling: PoolingChoice = "auto"
+    max_tokens: int | None = None
+    overlap_tokens: int | None = None
+    fallback: Fallback = "window"
+    min_parent_tokens: int = 0
+    context_weight: float = 1.0
+    preamble_tokens: int = 48
+    header_weight: float = 0.0
+    pool_edges: bool = True
+    dimensions: int | None = None
+    normalize: bool = True
+    document_prompt: str | None = None
+    query_prompt: str | None = None
+    document_adapter: str | None = None
+    query_adapter: str | None = None
+    batch_tokens: int | None = None
+    strict: bool = False
+    enabled: bool = True
+    encoder: EncoderChoice = "local"
+    base_url: str | None = None
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    timeout_seconds: float = 120.0
+    max_retries: int = 5
+    max_concurrency: int = 8
+    tokenizer: str | None = None
+
+
+def _describe_fields() -> None:
+    """Give each field the description that `LateChunkOptions` has of its option."""
+    text = inspect.cleandoc(LateChunkOptions.__doc__ or "")
+    described = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE))
+    for name, field in EngineFields.model_fields.items():
+        field.description = " ".join(described[name].split())
+    EngineFields.model_rebuild(force=True)
+
+
+_describe_fields()
+
+
+def engine_options(
+    given: Mapping[str, Any],
+    *,
+    engine: LateChunkEngine | None,
+    own: Iterable[str],
+    foreign: Mapping[str, str],
+) -> LateChunkOptions:
+    """Check the keywords of an adapter that are options of the engine.
+
+    Args:
+        given: Keywords, ``model`` or ``model_name`` among them (a path object is a path).
+        engine: A loaded engine, which has its options already.
+        own: Keywords of the adapter itself, for hints.
+        foreign: What to write instead of keywords that other embedding classes take.
+
+    Raises:
+        OptionError: An option is unknown, impossible, given twice, or given beside an engine.
+    """
+    left = dict(given)
+    names = [name for name in ("model", "model_name") if left.get(name) not in (None, "")]
+    models = [os.fspath(left.pop(name)) for name in names]
+    left = {name: value for name, value in left.items() if name not in ("model", "model_name")}
+    _refuse_unknown(left, own, foreign)
+    if len(set(models)) > 1:
+        raise OptionError(f"model and model_name are the same option, and differ: {models}")
+    if engine is not None:
+        if left or (models and models[0] != engine.options.model):
+            raise OptionError(
+                f"the engine has its options already; leave out {sorted({*left, *names})}, or "
+                "give them to LateChunkEngine.from_pretrained"
+            )
+        return engine.options
+    return LateChunkOptions.from_mapping({**left, **({"model": models[0]} if models else {})})
+
+
+def field_options(options: LateChunkOptions) -> dict[str, Any]:
+    """The options as the values of `EngineFields`, the key included."""
+    return {
+        field.name: getattr(options, field.name)
+        for field in fields(options)
+        if field.name != "model"
+    }
+
+
+def vector_key(options: LateChunkOptions, engine: LateChunkEngine | None = None) -> str | None:
+    """A fingerprint for the keys of caches: equal keys, equal vectors for equal input.
+
+    Made of the model's files and of the options that change vectors. Timeouts, batch sizes and
+    the device are no part of it, and ``dtype="auto"`` is one value whatever the device makes of
+    it. No model is loaded for it.
+
+    Args:
+        options: What the engine is asked for.
+        engine: The engine, where it is loaded: of an encoder that is no model of this machine its
+            own fingerprint is taken.
+
+    Returns:
+        32 hex digits; None where the engine must be loaded first: its files are not on this
+        machine, or it runs elsewhere.
+    """
+    identity = _identity(options, engine)
+    if identity is None:
+        return None
+    changing = {name: value for name, value in options.to_dict().items() if name not in _NEUTRAL}
+    parts = [str(ALGORITHM_VERSION), identity, json.dumps(changing, sort_keys=True)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _identity(options: LateChunkOptions, engine: LateChunkEngine | None) -> str | None:
+    # An encoder of the user's own may bear the name of a model that it does not run.
+    if options.encoder == "local" and (engine is None or _runs_a_model(engine)):
+        found = published_identity(options.model, options.revision)
+        if found is not None:
+            return found
+    return None if engine is None else engine.fingerprint
+
+
+def _runs_a_model(engine: LateChunkEngine) -> bool:
+    """Whether the engine's encoder is the one that loads what ``model`` names."""
+    try:
+        encoder = engine.encoder
+    except OptionError:  # it gives chunk vectors only
+        return False
+    return type(encoder).__module__.startswith("latechunk_integrations.encoders.local.")
+
+
+def _refuse_unknown(
+    given: Mapping[str, Any], own: Iterable[str], foreign: Mapping[str, str]
+) -> None:
+    valid = [*own, *(field.name for field in fields(LateChunkOptions)), "model_name"]
+    hints = []
+    for name in given:
+        if name in valid:
+            continue
+        near = difflib.get_close_matches(name, valid, n=1)
+        if name in foreign:
+            hints.append(f"{name!r}: {foreign[name]}")
+        else:
+            hints.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    if hints:
+        raise OptionError(f"unknown option {'; '.join(hints)}. The options are: {', '.join(valid)}")

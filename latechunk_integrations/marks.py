@@ -1,0 +1,51 @@
+"""What a chunk's metadata say about its vector: how it was made, and of which parent.
+
+Every adapter writes these keys, flat and unseen by models, so that a store can tell of each of its
+vectors where it comes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+__all__ = [
+    "CONTENT_KEY",
+    "END_KEY",
+    "ENGINE_KEY",
+    "MODE_KEY",
+    "PARENT_KEY",
+    "START_KEY",
+    "VECTOR_KEYS",
+    "digest_text",
+]
+
+PARENT_KEY = "late_parent"
+"""Fingerprint of the parent, on which a chunk's vector depends."""
+
+START_KEY = "late_start"
+"""Where the chunk begins in its parent, in code points."""
+
+END_KEY = "late_end"
+"""One past where the chunk ends in its parent, in code points."""
+
+ENGINE_KEY = "late_engine"
+"""Fingerprint of the model and the options that made the vector."""
+
+MODE_KEY = "late_mode"
+"""How the vector came about: ``late``, ``windowed`` or ``standalone``."""
+
+CONTENT_KEY = "late_content"
+"""Hash of what was embedded of the chunk itself, so that a later change of it is noticed."""
+
+VECTOR_KEYS = (PARENT_KEY, START_KEY, END_KEY, ENGINE_KEY, MODE_KEY, CONTENT_KEY)
+"""All of them."""
+
+
+def digest_text(*texts: str) -> str:
+    """A hash of texts (32 hex digits), which keeps their borders."""
+    digest = hashlib.sha256()
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+    return digest.hexdigest()[:32]
