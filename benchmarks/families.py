@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, ModernBertConfig, ModernBertModel
 from transformers.models.nomic_bert import NomicBertConfig, NomicBertModel
 
 from benchmarks.harness import minilm
-from tests.encoders.jina_v2.published import published_config, random_weights, save_checkpoint
+from tests.encoders.local.jina_v2.published import published_config, random_weights, save_checkpoint
 
 _WIDTH = 384
 _LAYERS = 6

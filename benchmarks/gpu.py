@@ -32,7 +32,7 @@ from benchmarks.throughput import Recorder
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.encoders.local.unpadded import takes_unpadded
-from tests.encoders.jina_v2.published import published_config, random_weights, save_checkpoint
+from tests.encoders.local.jina_v2.published import published_config, random_weights, save_checkpoint
 
 _VOCABULARY = 30_522
 _LARGE_BATCH = 256

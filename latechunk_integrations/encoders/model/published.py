@@ -8,14 +8,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import transformers
-from huggingface_hub import HfApi
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import load_file_path
-from transformers import CONFIG_MAPPING
+from huggingface_hub import HfApi, hf_hub_download
 
 from latechunk_integrations.encoders.model.nomic_layout import foreign_settings
 from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
@@ -29,6 +25,8 @@ __all__ = [
 ]
 
 _OWN_MODULES = "sentence_transformers."
+# Whose a model without an owner is, to sentence-transformers.
+_DEFAULT_OWNER = "sentence-transformers"
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
 # Pickles, and what must stand beside them to be read instead.
 _PICKLES = {
@@ -59,8 +57,7 @@ class PublishedFiles:
     def repository(self) -> str:
         """The name that sentence-transformers looks up: its own owner stands before a bare one."""
         bare = not self.is_local and "/" not in self.model
-        owner = SentenceTransformer.default_huggingface_organization
-        return f"{owner}/{self.model}" if bare else self.model
+        return f"{_DEFAULT_OWNER}/{self.model}" if bare else self.model
 
     @property
     def cache_folder(self) -> str | None:
@@ -81,19 +78,26 @@ class PublishedFiles:
 
     def path(self, name: str, subfolder: str = "") -> Path | None:
         """Where a file lies on this machine; None if the model has none or cannot be reached."""
+        below = PurePosixPath(subfolder, name)
+        # What a model's own files name must lie within its folder.
+        if below.is_absolute() or ".." in below.parts:
+            return None
+        if self.is_local:
+            found = Path(self.model, below)
+            return found if found.exists() else None
         try:
-            found = load_file_path(
-                self.repository,
-                name,
-                subfolder,
-                cache_folder=self.cache_folder,
-                revision=self.revision,
+            return Path(
+                hf_hub_download(
+                    self.repository,
+                    below.as_posix(),
+                    revision=self.revision,
+                    cache_dir=self.cache_folder,
+                )
             )
         # What keeps it from being read, from no network to no permission, comes up again with
         # its own message when the model is loaded.
         except Exception:  # noqa: BLE001
             return None
-        return None if found is None else Path(found)
 
     def json(self, name: str, subfolder: str = "") -> Any:
         """The content of a JSON file; None if there is none that can be read."""
@@ -196,6 +200,8 @@ def check_safetensors(files: PublishedFiles) -> None:
 
 def _custom_tokenizer(files: PublishedFiles) -> Iterator[tuple[str, str]]:
     """A tokenizer that transformers has no counterpart for."""
+    import transformers  # noqa: PLC0415  # slow to import; who only plans a call needs none
+
     tokenizer = _mapping(files.json("tokenizer_config.json", files.transformer_folder))
     classes = _mapping(tokenizer.get("auto_map")).get("AutoTokenizer")
     if classes and not hasattr(transformers, str(tokenizer.get("tokenizer_class"))):
@@ -206,8 +212,10 @@ def _custom_tokenizer(files: PublishedFiles) -> Iterator[tuple[str, str]]:
 
 def _is_native(config: dict[str, Any]) -> bool:
     """Whether transformers has the architecture, and not only the name of its config."""
+    import transformers  # noqa: PLC0415  # as above
+
     architectures = config.get("architectures") or []
-    known = config.get("model_type") in CONFIG_MAPPING and all(
+    known = config.get("model_type") in transformers.CONFIG_MAPPING and all(
         hasattr(transformers, str(name)) for name in architectures
     )
     return known and not foreign_settings(config)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import AutoTokenizer
 
 from latechunk_integrations.encoders.model.contract import own_prompts, warn_once
 from latechunk_integrations.encoders.model.families import ModelCard
@@ -77,6 +76,8 @@ def read_served_model(
         ContractError: The model has modules that a server does not apply to chunks, or says
             that it pools and not how.
     """
+    from transformers import AutoTokenizer  # noqa: PLC0415  # slow to import
+
     files = PublishedFiles(name, revision)
     try:
         tokenizer = AutoTokenizer.from_pretrained(

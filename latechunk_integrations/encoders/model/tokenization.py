@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 from tokenizers.models import Unigram
-from transformers import PreTrainedTokenizerBase
 
 from latechunk_integrations.encoders.base import TokenizedText
 from latechunk_integrations.errors import ModelLoadError, OffsetsError
@@ -34,6 +33,8 @@ def check_vocabulary(tokenizer: Any, model: str) -> None:
     Raises:
         ModelLoadError: It knows special tokens only.
     """
+    from transformers import PreTrainedTokenizerBase  # noqa: PLC0415  # slow to import
+
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         return  # of a model without a transformer, which is refused for that
     special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}

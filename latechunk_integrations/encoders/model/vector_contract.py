@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 __all__ = ["StatedPrompts", "VectorContract", "cut_vectors"]
+
+# As torch's layer norm has it.
+_EPSILON = 1e-5
 
 
 class VectorContract(Protocol):
@@ -66,6 +68,14 @@ def cut_vectors(
     if width == vectors.shape[1]:
         return vectors
     if contract.truncation_layer_norm:
-        rows = torch.from_numpy(vectors)
-        vectors = torch.nn.functional.layer_norm(rows, rows.shape[1:]).numpy()
+        vectors = _layer_norm(vectors)
     return vectors[:, :width]
+
+
+def _layer_norm(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A layer norm without weights."""
+    centred = vectors.astype(np.float64)
+    centred -= centred.mean(axis=1, keepdims=True)
+    variance = (centred**2).mean(axis=1, keepdims=True)
+    normal: NDArray[np.float32] = (centred / np.sqrt(variance + _EPSILON)).astype(np.float32)
+    return normal

@@ -14,7 +14,7 @@ from latechunk_integrations.encoders.local.jina_v2.jina_attention import (
     PaddedRows,
     alibi_slopes,
 )
-from tests.encoders.jina_v2.reference import SLOPES
+from tests.encoders.local.jina_v2.reference import SLOPES
 
 LENGTHS = [5, 9, 9, 23]
 WIDTH = 24

@@ -18,12 +18,12 @@ from safetensors.numpy import load_file, save_file
 from latechunk_integrations import LateChunkEngine, Parent, Span
 from latechunk_integrations.errors import ContractError, ModelLoadError, OptionError
 from tests import strategies
-from tests.encoders.jina_v2.published import (
+from tests.encoders.local.jina_v2.published import (
     published_config,
     random_weights,
     save_checkpoint,
 )
-from tests.encoders.jina_v2.reference import Reference
+from tests.encoders.local.jina_v2.reference import Reference
 
 TEXT = (
     "Berlin is the capital of Germany. Its 3.85 million inhabitants are proud of the café. "

@@ -1,0 +1,1 @@
+"""Tests of `latechunk_integrations.encoders.model`."""
