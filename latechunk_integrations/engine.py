@@ -18,11 +18,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,14 +40,20 @@ from latechunk_integrations.encoders.base import (
 )
 from latechunk_integrations.encoders.description import ModelDescription, describe
 from latechunk_integrations.encoders.registry import load_encoder
-from latechunk_integrations.errors import InputTypeError, OptionError, ParentTooLongError
+from latechunk_integrations.errors import (
+    FingerprintMismatchError,
+    InputTypeError,
+    OptionError,
+    ParentTooLongError,
+    UnpicklableEncoderError,
+)
 from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
 from latechunk_integrations.planning import Job, Planner
 from latechunk_integrations.running import WindowRunner
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent, check_texts
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["LateChunkEngine", "shared_engine"]
+__all__ = ["LateChunkEngine", "rebuild_engine", "shared_engine"]
 
 # Raise this when the same input and options give other vectors than before.
 ALGORITHM_VERSION = 1
@@ -64,6 +71,9 @@ _NEUTRAL_OPTIONS = (
 )
 
 
+_Encoder: TypeAlias = TokenEncoder | ChunkEncoder
+
+
 class LateChunkEngine:
     """Embeds chunks with the context of their parent.
 
@@ -72,11 +82,12 @@ class LateChunkEngine:
         options: See `LateChunkOptions`.
     """
 
-    def __init__(self, encoder: TokenEncoder | ChunkEncoder, options: LateChunkOptions) -> None:
+    def __init__(self, encoder: _Encoder, options: LateChunkOptions) -> None:
         self._encoder = encoder
         self.options = options
         self._stats = EngineStats()
         self._partner: QueryPartner | None = None
+        self._is_named_by_options = False
         self._chunk_flow: ChunkFlow | None = None
         if isinstance(encoder, ChunkEncoder):
             self._chunk_flow = ChunkFlow(encoder, options, self._stats)
@@ -109,13 +120,39 @@ class LateChunkEngine:
     @classmethod
     def from_options(cls, options: LateChunkOptions) -> LateChunkEngine:
         """Load the model that the options name."""
-        return cls(load_encoder(options), options)
+        engine = cls(load_encoder(options), options)
+        engine._is_named_by_options = True
+        return engine
+
+    def __copy__(self) -> LateChunkEngine:
+        """Another engine over the same loaded model, with counts of its own."""
+        twin = type(self)(self._encoder, self.options)
+        vars(twin).update(_partner=self._partner, _is_named_by_options=self._is_named_by_options)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LateChunkEngine:
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return rebuild_engine, self.rebuild_arguments()
+
+    def rebuild_arguments(self) -> tuple[Any, ...]:
+        """What `rebuild_engine` makes the same engine of in another process.
+
+        Raises:
+            UnpicklableEncoderError: The encoder is one that options do not name, and cannot be
+                pickled.
+        """
+        encoder = None if self._is_named_by_options else self._encoder
+        if encoder is not None:
+            _check_pickle(encoder)
+        return self.options, self.fingerprint, encoder, self._partner
 
     def with_queries(self, partner: QueryPartner) -> LateChunkEngine:
         """This engine, with queries and standalone texts through another encoder.
 
         Both share their encoder, counts and fingerprint: the partner gives the same vectors
-        another way. Copies that are unpickled or read from a configuration have no partner.
+        another way. What is read from a configuration has no partner.
 
         Args:
             partner: Such as a `NomicQueryEncoder`.
@@ -124,8 +161,8 @@ class LateChunkEngine:
             MismatchedQueriesError: Its vectors are in another space than the chunks.
         """
         partner.check_index(self.encoder, self.options)
-        engine = copy.copy(self)
-        engine._partner = partner  # noqa: SLF001  # of our own class
+        engine = object.__new__(type(self))
+        vars(engine).update(vars(self), _partner=partner)
         return engine
 
     @property
@@ -345,6 +382,54 @@ def shared_engine(options: LateChunkOptions) -> LateChunkEngine:
     What adapters load lazily, so that unpickled copies in one worker share a model.
     """
     return LateChunkEngine.from_options(options)
+
+
+def rebuild_engine(
+    options: LateChunkOptions,
+    fingerprint: str | None,
+    encoder: _Encoder | None = None,
+    partner: QueryPartner | None = None,
+) -> LateChunkEngine:
+    """The engine that a copy stands for, with counts of its own.
+
+    Args:
+        options: Of the original.
+        fingerprint: Of the original; None: it was never loaded, so that nothing is compared.
+        encoder: The original's, where options do not name it; None: the model of the options,
+            loaded once in this process.
+        partner: What queries go through, if not through the encoder.
+
+    Raises:
+        FingerprintMismatchError: It would give other vectors than the original.
+    """
+    if encoder is None:
+        engine = copy.copy(shared_engine(options))
+    else:
+        engine = LateChunkEngine(encoder, options)
+    if fingerprint not in (None, engine.fingerprint):
+        raise FingerprintMismatchError(
+            f"the copy of an engine of {options.model!r} would give other vectors than its "
+            f"original (fingerprint {engine.fingerprint} instead of {fingerprint}). Name what may "
+            "differ here: revision=<commit>, dtype= (auto goes by the device), the files of a "
+            "local path, the version of this package; or index anew with this engine",
+            expected=fingerprint,
+            found=engine.fingerprint,
+        )
+    engine._partner = partner  # noqa: SLF001  # of our own class
+    return engine
+
+
+def _check_pickle(encoder: _Encoder) -> None:
+    """Try it first: an error from the middle of a pickle would not say what to do."""
+    try:
+        pickle.dumps(encoder)
+    except Exception as error:
+        raise UnpicklableEncoderError(
+            f"this engine was given an encoder of its own, a {type(encoder).__name__}, which no "
+            f"copy can be rebuilt from: it cannot be pickled ({error}). Give its class "
+            "__getstate__ and __setstate__, or name it in the options (encoder='module:Class') "
+            "and build the engine with LateChunkEngine.from_options"
+        ) from error
 
 
 def _check_parents(parents: Iterable[Parent]) -> Iterator[Parent]:

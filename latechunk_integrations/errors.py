@@ -21,7 +21,9 @@ The tree::
     │   ├── ModelLoadError               the model cannot be loaded
     │   ├── RemoteCodeError              the model asks for code that was not allowed to run
     │   ├── ContractError                the model's modules cannot be late-chunked
-    │   └── MismatchedQueriesError       an encoder of queries in another space than the index
+    │   ├── MismatchedQueriesError       an encoder of queries in another space than the index
+    │   ├── FingerprintMismatchError     a copy would give other vectors than its original
+    │   └── UnpicklableEncoderError      an engine that neither options nor a pickle rebuild
     ├── BulkError
     │   ├── CheckpointError              a checkpoint of another run, or a damaged one
     │   ├── WorkerError                  a worker process died again and again
@@ -60,6 +62,7 @@ __all__ = [
     "ChunkWithoutTokenError",
     "ContractError",
     "EmptyTextError",
+    "FingerprintMismatchError",
     "GoldenSetError",
     "IncompleteParentError",
     "InputError",
@@ -84,6 +87,7 @@ __all__ = [
     "SpanError",
     "TextKeyedCacheError",
     "UnknownChunkError",
+    "UnpicklableEncoderError",
     "UnsupportedStoreError",
     "WindowBudgetError",
     "WindowError",
@@ -213,6 +217,27 @@ class ContractError(ModelError):
 
 class MismatchedQueriesError(ModelError):
     """An encoder of queries that gives vectors in another space than the index has."""
+
+
+class FingerprintMismatchError(ModelError):
+    """A copy loaded another model, or other options, than its original had.
+
+    Args:
+        message: What differs and what to do about it.
+        expected: Fingerprint of the original.
+        found: Fingerprint of what was loaded.
+    """
+
+    def __init__(
+        self, message: str, *, expected: str | None = None, found: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.found = found
+
+
+class UnpicklableEncoderError(ModelError):
+    """An engine has an encoder of its own that cannot be pickled, and options do not name it."""
 
 
 class BulkError(LateChunkError):

@@ -18,6 +18,10 @@ class EngineStats:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[EngineStats], tuple[()]]:
+        """A copy counts anew: what the original did was not done by it."""
+        return type(self), ()
+
     def count(self, what: str, n: int = 1) -> None:
         """Add to a counter."""
         with self._lock:

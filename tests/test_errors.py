@@ -22,6 +22,8 @@ _VALUES: dict[str, Any] = {
     "request_id": "17",
     "row": 3,
     "retry_after_seconds": 0.5,
+    "expected": "0a",
+    "found": "1b",
 }
 
 
