@@ -63,6 +63,7 @@ class EngineFields(BaseModel):
     normalize: bool = True
     document_prompt: str | None = None
     query_prompt: str | None = None
+    query_prompt_name: str | None = None
     document_adapter: str | None = None
     query_adapter: str | None = None
     batch_tokens: int | None = None

@@ -58,7 +58,7 @@ _NESTED_KEYS = ("retrieval", "late_chunking")
 _MIN_WINDOW = 8
 _STRINGS = (
     *("model", "device", "revision", "document_prompt", "query_prompt"),
-    *("document_adapter", "query_adapter", "base_url", "tokenizer"),
+    *("query_prompt_name", "document_adapter", "query_adapter", "base_url", "tokenizer"),
 )
 
 
@@ -91,8 +91,11 @@ class LateChunkOptions:
             Models that read one token (``last``, ``cls``) need theirs: there it does nothing.
         dimensions: Matryoshka truncation of the vectors; ``None``: all dimensions.
         normalize: Give vectors unit length.
-        document_prompt: Prefix of every window; ``None``: the model's own, ``""``: none.
+        document_prompt: Prefix of every window, ``{title}`` in it a slot for the header; ``None``:
+            the model's own, ``""``: none.
         query_prompt: Prefix of every query; ``None``: the model's own, ``""``: none.
+        query_prompt_name: Name of the prompt in the model's files that queries get; ``None``: the
+            one called ``query``.
         document_adapter: Task adapter that documents go through (extra ``peft``).
         query_adapter: Task adapter that queries go through.
         batch_tokens: Padded tokens of one forward pass; ``None``: what suits the device.
@@ -132,6 +135,7 @@ class LateChunkOptions:
     normalize: bool = True
     document_prompt: str | None = None
     query_prompt: str | None = None
+    query_prompt_name: str | None = None
     document_adapter: str | None = None
     query_adapter: str | None = None
     batch_tokens: int | None = None
@@ -155,6 +159,8 @@ class LateChunkOptions:
         for name in ("trust_remote_code", "pool_edges", "normalize", "strict", "enabled"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        if self.query_prompt is not None and self.query_prompt_name is not None:
+            raise OptionError("query_prompt and query_prompt_name are two prompts: give one")
         _check_choice("dtype", self.dtype, get_args(DType))
         _check_choice("pooling", self.pooling, get_args(PoolingChoice))
         _check_choice("fallback", self.fallback, get_args(Fallback))

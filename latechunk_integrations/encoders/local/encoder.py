@@ -33,6 +33,7 @@ from latechunk_integrations.encoders.model.contract import (
     warn_once,
 )
 from latechunk_integrations.encoders.model.families import find_card
+from latechunk_integrations.encoders.model.prompts import choose_document_prompt, warn_of_unused
 from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
 from latechunk_integrations.encoders.model.vector_contract import cut_vectors
 from latechunk_integrations.errors import OptionError, WindowBudgetError
@@ -79,7 +80,11 @@ class LocalEncoder:
         wanted = wanted_adapters(options)
         check_adapters(wanted, adapters, options.model)
         self.contract: ModelContract = read_contract(
-            model, find_card(options.model), adapters=adapters, **wanted
+            model,
+            find_card(options.model),
+            adapters=adapters,
+            query_prompt_name=options.query_prompt_name,
+            **wanted,
         )
         self.pooling = resolve_pooling(options.pooling, self.contract, options.model)
         # A chunk alone is pooled as the model does it, like `encode_documents` and every query.
@@ -93,8 +98,11 @@ class LocalEncoder:
         self.lead, self.tail = self._tokenizer.lead, self._tokenizer.tail
         pad_id = getattr(model.tokenizer, "pad_token_id", None)
         self.pad_id = int(pad_id) if pad_id is not None else 0
-        self.document_prompt = _own(options.document_prompt, self.contract.document_prompt)
-        self.query_prompt = _own(options.query_prompt, self.contract.query_prompt)
+        self.document_prompt, self.title_slot = choose_document_prompt(
+            options.document_prompt, self.contract.title_template or self.contract.document_prompt
+        )
+        asked = options.query_prompt
+        self.query_prompt = self.contract.query_prompt if asked is None else asked
         self.max_tokens = self._window_length()
         # Plain texts go through the model as it is, whatever the windows are.
         self.plain_tokens = self.contract.max_seq_length
@@ -236,10 +244,6 @@ class LocalEncoder:
         return length
 
 
-def _own(asked: str | None, own: str) -> str:
-    return own if asked is None else asked
-
-
 def _report_silence(contract: ModelContract, options: LateChunkOptions) -> None:
     """Say what is done, or left, because the model's files and the options are silent."""
     if contract.adapters and not any(wanted_adapters(options).values()):
@@ -248,6 +252,9 @@ def _report_silence(contract: ModelContract, options: LateChunkOptions) -> None:
             f"{options.model!r} has task adapters ({', '.join(contract.adapters)}) and none is "
             "used; choose document_adapter and query_adapter",
         )
+    warn_of_unused(
+        options.model, contract.query_prompt, contract.prompt_names, options.query_prompt
+    )
     nomic = contract.architecture == "nomic_bert" and contract.prompt_source == "none"
     if nomic and None in (options.document_prompt, options.query_prompt):
         warn_once(

@@ -18,9 +18,9 @@ from latechunk_integrations.encoders.model.contract import (
     POOLING_MODES,
     HeadContract,
     ModelContract,
-    own_prompts,
 )
 from latechunk_integrations.encoders.model.families import ModelCard
+from latechunk_integrations.encoders.model.prompts import own_prompts
 from latechunk_integrations.errors import ContractError
 
 __all__ = ["read_contract"]
@@ -41,6 +41,7 @@ def read_contract(
     adapters: tuple[str, ...] = (),
     document_adapter: str | None = None,
     query_adapter: str | None = None,
+    query_prompt_name: str | None = None,
 ) -> ModelContract:
     """Read the contract of a loaded model.
 
@@ -50,8 +51,10 @@ def read_contract(
         adapters: Names of its task adapters.
         document_adapter: The adapter that documents go through; prompts may belong to it.
         query_adapter: The one that queries go through.
+        query_prompt_name: Name of the prompt that is to be the queries'; None: the model's own.
 
     Raises:
+        OptionError: The files state no prompt of that name.
         ContractError: The model is not a transformer followed by one pooling module, or reads
             texts in another way than token by token.
     """
@@ -61,7 +64,13 @@ def read_contract(
     for module in modules[at + 1 :]:
         before, width = width, _width_behind(module, width)
         heads.append(HeadContract(type(module).__name__, before, width))
-    documents, queries, source = own_prompts(model, card, document_adapter, query_adapter)
+    prompts = own_prompts(
+        model,
+        card,
+        document_adapter=document_adapter,
+        query_adapter=query_adapter,
+        query_prompt_name=query_prompt_name,
+    )
     limit = _position_limit(transformer)
     trained = _trained_dimensions(transformer, card)
     return ModelContract(
@@ -72,9 +81,12 @@ def read_contract(
         padding_side=str(model.tokenizer.padding_side),
         pooling_mode=str(pooling.pooling_mode),
         prompt_pooled=bool(pooling.include_prompt),
-        document_prompt=documents,
-        query_prompt=queries,
-        prompt_source=source,
+        document_prompt=prompts.document,
+        query_prompt=prompts.query,
+        prompt_source=prompts.source,
+        prompt_names=prompts.names,
+        title_template=prompts.slot.template if prompts.slot else None,
+        empty_title=prompts.slot.empty if prompts.slot else "",
         heads=tuple(heads),
         dimensions=model.get_embedding_dimension() or width,
         matryoshka=trained,

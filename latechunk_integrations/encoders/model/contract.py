@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from latechunk_integrations.encoders.model.families import ModelCard
-from latechunk_integrations.encoders.model.vector_contract import StatedPrompts, VectorContract
+from latechunk_integrations.encoders.model.vector_contract import VectorContract
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import PoolingChoice
 from latechunk_integrations.schema import PoolingMode
@@ -20,16 +19,11 @@ __all__ = [
     "ModelContract",
     "check_dimensions",
     "own_pooling",
-    "own_prompts",
     "resolve_pooling",
     "warn_once",
 ]
 
 logger = logging.getLogger(__name__)
-
-# `encode_document` looks for these names, in this order.
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-_QUERY_PROMPTS = ("query",)
 
 POOLING_MODES: Mapping[str, PoolingMode] = {
     "mean": "mean",
@@ -74,9 +68,13 @@ class ModelContract:
         padding_side: Side on which the tokenizer pads.
         pooling_mode: Pooling mode as sentence-transformers names it.
         prompt_pooled: Whether the prompt is pooled.
-        document_prompt: Prefix of passages.
+        document_prompt: Prefix of passages; a title's slot is filled as for none.
         query_prompt: Prefix of queries.
         prompt_source: Where the prompts stand: ``files``, ``model card`` (`families`), ``none``.
+        prompt_names: Names of all prompts that the files state, sorted.
+        title_template: The document prompt with ``{title}`` where a title goes; None: the model
+            was trained without.
+        empty_title: What stands in the slot without a title.
         heads: The modules after pooling, in order.
         dimensions: Width of a vector before truncation.
         matryoshka: Widths that the vectors were trained to be cut to; empty: not known.
@@ -96,6 +94,9 @@ class ModelContract:
     document_prompt: str
     query_prompt: str
     prompt_source: str
+    prompt_names: tuple[str, ...]
+    title_template: str | None
+    empty_title: str
     heads: tuple[HeadContract, ...]
     dimensions: int
     matryoshka: tuple[int, ...]
@@ -103,6 +104,11 @@ class ModelContract:
     truncation_layer_norm: bool
     similarity: str
     adapters: tuple[str, ...] = ()
+
+    @property
+    def header_pooling(self) -> float:
+        """How much of a header's tokens the model was trained to pool: 1 in a slot, else 0."""
+        return 0.0 if self.title_template is None else 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """The contract as plain values."""
@@ -178,42 +184,3 @@ def warn_once(model: str, message: str) -> None:
             return
         _warned.add((model, message))
     logger.warning(message)
-
-
-def own_prompts(
-    files: StatedPrompts,
-    card: ModelCard | None,
-    document_adapter: str | None = None,
-    query_adapter: str | None = None,
-) -> tuple[str, str, str]:
-    """Prompts of documents and of queries, and where they stand; see `ModelContract`.
-
-    Args:
-        files: What the model's files state.
-        card: What its card says where they are silent.
-        document_adapter: The adapter that documents go through; prompts may belong to it.
-        query_adapter: The one that queries go through.
-    """
-    documents = _stated(files, (*_adapter_prompts(document_adapter), *_DOCUMENT_PROMPTS))
-    queries = _stated(files, (*_adapter_prompts(query_adapter), *_QUERY_PROMPTS))
-    if documents or queries:
-        return documents, queries, "files"
-    if card is not None:
-        by_adapter = dict(card.adapter_prompts)
-        documents = by_adapter.get(document_adapter or "", card.document_prompt or "")
-        queries = by_adapter.get(query_adapter or "", card.query_prompt)
-        if documents or queries:
-            return documents, queries, "model card"
-    return "", "", "none"
-
-
-def _adapter_prompts(adapter: str | None) -> tuple[str, ...]:
-    """Names under which an adapter's prompt may stand (``retrieval.query`` in jina's files)."""
-    return (adapter, adapter.replace("_", ".")) if adapter else ()
-
-
-def _stated(files: StatedPrompts, names: tuple[str, ...]) -> str:
-    # sentence-transformers itself puts an empty "document" beside a "passage" that is not, and
-    # for the sake of it `encode_document` never takes the default prompt, nor `encode_query`.
-    stated = (files.prompts.get(name) for name in names)
-    return next((str(prompt) for prompt in stated if prompt), "")

@@ -16,6 +16,7 @@ class ModelCard:
         pattern: Regular expression of the model's name, without its owner.
         document_prompt: Prefix of passages; None: the card names no prompts.
         query_prompt: Prefix of queries.
+        query_prompt_name: Name that the files may state that prompt by.
         dimensions: Widths that the vectors were trained to be cut to; empty: not known.
         least_dimensions: Any width from here on was trained; None: only those listed.
         layer_norm: A vector that is cut goes through a layer norm without weights before.
@@ -25,6 +26,7 @@ class ModelCard:
     pattern: str
     document_prompt: str | None = None
     query_prompt: str = ""
+    query_prompt_name: str = ""
     dimensions: tuple[int, ...] = ()
     least_dimensions: int | None = None
     layer_norm: bool = False
@@ -33,6 +35,8 @@ class ModelCard:
 
 _NOMIC = ("search_document: ", "search_query: ")
 _E5 = ("passage: ", "query: ")
+_GEMMA = ("title: none | text: ", "task: search result | query: ")
+_WEB_SEARCH = "Instruct: Given a web search query, retrieve relevant passages that answer the query"
 _BGE_EN = ("", "Represent this sentence for searching relevant passages: ")
 
 # The first pattern that fits counts. docs/models.md lists the same models.
@@ -46,6 +50,20 @@ _CARDS = (
     ModelCard(r"(multilingual-)?e5-small(-v2)?", *_E5, dimensions=(384,)),
     ModelCard(r"(multilingual-)?e5-base(-v2)?", *_E5, dimensions=(768,)),
     ModelCard(r"(multilingual-)?e5-large(-v2)?", *_E5, dimensions=(1024,)),
+    ModelCard(r"multilingual-e5-large-instruct", "", _WEB_SEARCH + "\nQuery: ", dimensions=(1024,)),
+    ModelCard(
+        r"e5-mistral-7b-instruct",
+        "",
+        _WEB_SEARCH + "\nQuery: ",
+        query_prompt_name="web_search_query",
+        dimensions=(4096,),
+    ),
+    ModelCard(
+        r"stella_en_(400M|1\.5B)_v5",
+        "",
+        _WEB_SEARCH + ".\nQuery: ",
+        query_prompt_name="s2p_query",
+    ),
     ModelCard(r"bge-small-en(-v1\.5)?", *_BGE_EN, dimensions=(384,)),
     ModelCard(r"bge-base-en(-v1\.5)?", *_BGE_EN, dimensions=(768,)),
     ModelCard(r"bge-large-en(-v1\.5)?", *_BGE_EN, dimensions=(1024,)),
@@ -54,6 +72,7 @@ _CARDS = (
     ModelCard(r"jina-embeddings-v2-small-en", dimensions=(512,)),
     ModelCard(r"jina-embeddings-v2-base-(en|de|es|zh|code)", dimensions=(768,)),
     ModelCard(r"embeddinggemma-300m", dimensions=(128, 256, 512, 768)),
+    ModelCard(r"embeddinggemma-2(-text)?(-\d+m)?", *_GEMMA, dimensions=(128, 256, 512, 768)),
     ModelCard(r"Qwen3-Embedding-.*", least_dimensions=32),
     ModelCard(r"snowflake-arctic-embed-m-v1\.5", dimensions=(256, 768)),
     ModelCard(r"snowflake-arctic-embed-m-v2\.0", dimensions=(256, 768)),

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.encoders.model.contract import own_prompts, warn_once
+from latechunk_integrations.encoders.model.contract import warn_once
 from latechunk_integrations.encoders.model.families import ModelCard
+from latechunk_integrations.encoders.model.prompts import own_prompts
 from latechunk_integrations.encoders.model.published import PublishedFiles
 from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer, check_vocabulary
 from latechunk_integrations.errors import ContractError, ModelLoadError, OptionError
@@ -27,8 +28,11 @@ class ServedContract:
     Args:
         pooling_mode: Pooling mode as sentence-transformers names it.
         prompt_pooled: Whether the prompt is pooled.
-        document_prompt: Prefix of passages.
+        document_prompt: Prefix of passages; a title's slot is filled as for none.
         query_prompt: Prefix of queries.
+        prompt_names: Names of all prompts that the files state, sorted.
+        title_template: The document prompt with ``{title}`` where a title goes; None: the model
+            was trained without.
         max_seq_length: Window length that the model declares; None if it declares none.
         unit_length: The model's own vectors have unit length.
         matryoshka: Widths that the vectors were trained to be cut to; empty: not known.
@@ -41,6 +45,8 @@ class ServedContract:
     prompt_pooled: bool
     document_prompt: str
     query_prompt: str
+    prompt_names: tuple[str, ...]
+    title_template: str | None
     max_seq_length: int | None
     unit_length: bool
     matryoshka: tuple[int, ...]
@@ -61,7 +67,7 @@ class Prompts:
 
 
 def read_served_model(
-    name: str, revision: str | None, card: ModelCard | None
+    name: str, revision: str | None, card: ModelCard | None, query_prompt_name: str | None = None
 ) -> tuple[OffsetTokenizer, ServedContract]:
     """The tokenizer and the contract of a model, from its files without weights.
 
@@ -70,11 +76,13 @@ def read_served_model(
             ``modules.json`` with what it names, where the model has one.
         revision: Branch, tag or commit of a hub model.
         card: What its card says where the files are silent.
+        query_prompt_name: Name of the prompt that is to be the queries'; None: the model's own.
 
     Raises:
         ModelLoadError: There is no tokenizer.
         ContractError: The model has modules that a server does not apply to chunks, or says
             that it pools and not how.
+        OptionError: The files state no prompt of that name.
     """
     from transformers import AutoTokenizer  # noqa: PLC0415  # slow to import
 
@@ -94,15 +102,18 @@ def read_served_model(
     transformer = _mapping(files.json("sentence_bert_config.json"))
     length = transformer.get("max_seq_length") or tokenizer.model_max_length
     settings = _mapping(files.json("config_sentence_transformers.json"))
-    document_prompt, query_prompt, _ = own_prompts(Prompts(settings.get("prompts") or {}), card)
+    stated = Prompts(settings.get("prompts") or {})
+    prompts = own_prompts(stated, card, query_prompt_name=query_prompt_name)
     trained = files.config.get("matryoshka_dimensions")
     # As `read_contract` has it for models of this process.
     by_layer_norm = card.layer_norm if card else files.config.get("model_type") == "nomic_bert"
     contract = ServedContract(
         pooling_mode=_pooling_mode(pooling),
         prompt_pooled=bool(pooling.get("include_prompt", True)),
-        document_prompt=document_prompt,
-        query_prompt=query_prompt,
+        document_prompt=prompts.document,
+        query_prompt=prompts.query,
+        prompt_names=prompts.names,
+        title_template=prompts.slot.template if prompts.slot else None,
         max_seq_length=int(length) if length and length < _NO_LIMIT else None,
         unit_length="Normalize" in kinds,
         matryoshka=tuple(trained) if trained else (card.dimensions if card else ()),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["StatedPrompts", "VectorContract", "cut_vectors"]
+__all__ = ["VectorContract", "cut_vectors"]
 
 # As torch's layer norm has it.
 _EPSILON = 1e-5
@@ -40,15 +39,6 @@ class VectorContract(Protocol):
     @property
     def truncation_layer_norm(self) -> bool:
         """A vector that is cut goes through a layer norm before."""
-        ...
-
-
-class StatedPrompts(Protocol):
-    """The prompts that a model's files state, as a `SentenceTransformer` has them."""
-
-    @property
-    def prompts(self) -> Mapping[str, str | None]:
-        """Prompts by their names."""
         ...
 
 

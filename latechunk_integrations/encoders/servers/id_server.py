@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.encoders.http.client import HttpClient
 from latechunk_integrations.encoders.model.families import find_card
+from latechunk_integrations.encoders.model.prompts import choose_document_prompt, warn_of_unused
 from latechunk_integrations.encoders.model.served import pool_rows, read_served_model
 from latechunk_integrations.encoders.servers.token_server import ServerEncoder
 from latechunk_integrations.errors import ContractError
@@ -48,15 +49,18 @@ class IdServerEncoder(ServerEncoder):
     ) -> None:
         name = options.tokenizer or options.model
         card = find_card(name) or find_card(options.model)
-        tokenizer, contract = read_served_model(name, options.revision, card)
+        tokenizer, contract = read_served_model(
+            name, options.revision, card, options.query_prompt_name
+        )
+        asked = options.query_prompt
+        warn_of_unused(name, contract.query_prompt, contract.prompt_names, asked)
         super().__init__(client, tokenizer, options)
         self.set_contract(contract)
         self.prompt_pooled = contract.prompt_pooled
-        asked = options.document_prompt, options.query_prompt
-        own = contract.document_prompt, contract.query_prompt
-        self.document_prompt, self.query_prompt = (
-            mine if given is None else given for given, mine in zip(asked, own, strict=True)
+        self.document_prompt, self.title_slot = choose_document_prompt(
+            options.document_prompt, contract.title_template or contract.document_prompt
         )
+        self.query_prompt = contract.query_prompt if asked is None else asked
         self.plain_tokens = min(limit, contract.max_seq_length or limit)
         self.set_window(limit, self.plain_tokens)
         self._check_tokenizer(name)

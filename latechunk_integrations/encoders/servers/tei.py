@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latechunk_integrations.encoders.http.client import Call, HttpClient, HttpSettings, json_call
-from latechunk_integrations.encoders.model.contract import own_prompts
 from latechunk_integrations.encoders.model.families import ModelCard, find_card
+from latechunk_integrations.encoders.model.prompts import choose_document_prompt, own_prompts
 from latechunk_integrations.encoders.model.served import Prompts, ServedContract
 from latechunk_integrations.encoders.servers.matrices import RowReceiver, vectors_of
 from latechunk_integrations.encoders.servers.tei_tokenizer import TeiTokenizer
@@ -110,7 +110,8 @@ class TeiEncoder(ServerEncoder):
         self.info = info
         _check_model(info, options)
         card = find_card(info.model)
-        self.document_prompt, self.query_prompt = self._prompts(card)
+        document_prompt, self.query_prompt = self._prompts(card)
+        self.document_prompt, self.title_slot = choose_document_prompt(document_prompt, "")
         self.plain_tokens = info.max_tokens
         self.set_window(info.max_tokens)
         self.header_separator = self._separator()
@@ -119,6 +120,8 @@ class TeiEncoder(ServerEncoder):
             prompt_pooled=True,
             document_prompt=self.document_prompt,
             query_prompt=self.query_prompt,
+            prompt_names=(),
+            title_template=self.title_slot.template if self.title_slot else None,
             max_seq_length=info.max_tokens,
             unit_length=False,
             matryoshka=card.dimensions if card else (),
@@ -276,10 +279,14 @@ class TeiEncoder(ServerEncoder):
         if None not in asked.values():
             return asked["document"] or "", asked["query"] or ""
         stated = {side: self._stated(side, given) for side, given in asked.items()}
-        documents, queries, _ = own_prompts(Prompts(stated), card)
+        name = self.options.query_prompt_name
+        if name is not None and (text := self._named(name)) is not None:
+            stated[name] = text
+        own = own_prompts(Prompts(stated), card, query_prompt_name=name)
+        template = own.slot.template if own.slot else own.document
         return (
-            documents if asked["document"] is None else asked["document"],
-            queries if asked["query"] is None else asked["query"],
+            template if asked["document"] is None else asked["document"],
+            own.query if asked["query"] is None else asked["query"],
         )
 
     def _stated(self, side: str, asked: str | None) -> str:

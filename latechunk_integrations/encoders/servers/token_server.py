@@ -17,6 +17,7 @@ from latechunk_integrations.encoders.model.contract import (
     own_pooling,
     resolve_pooling,
 )
+from latechunk_integrations.encoders.model.prompts import TitleSlot
 from latechunk_integrations.encoders.model.served import ServedContract
 from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
 from latechunk_integrations.encoders.model.vector_contract import cut_vectors
@@ -75,6 +76,7 @@ class ServerEncoder(ABC):
     pad_id = 0  # never sent
     document_prompt: str
     query_prompt: str
+    title_slot: TitleSlot | None
     prompt_pooled = True
     plain_tokens: int | None
     fingerprint: str

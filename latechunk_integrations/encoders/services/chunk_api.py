@@ -31,7 +31,7 @@ __all__ = ["ApiModel", "ApiService", "ChunkApiEncoder", "in_order", "unpacked"]
 # What a service does itself, or does not offer. An option that would be ignored is refused.
 _MEANINGLESS = (
     *("device", "dtype", "revision", "trust_remote_code", "pooling"),
-    *("document_prompt", "query_prompt", "pool_edges", "batch_tokens"),
+    *("document_prompt", "query_prompt", "query_prompt_name", "pool_edges", "batch_tokens"),
     *("document_adapter", "query_adapter"),
 )
 _TOO_LONG = re.compile(
