@@ -37,6 +37,7 @@ from latechunk_integrations.encoders.base import (
     QueryEncoder,
     QueryPartner,
     TokenEncoder,
+    check_encoder_members,
 )
 from latechunk_integrations.encoders.description import ModelDescription, describe
 from latechunk_integrations.encoders.registry import load_encoder
@@ -83,7 +84,7 @@ class LateChunkEngine:
     """
 
     def __init__(self, encoder: _Encoder, options: LateChunkOptions) -> None:
-        self._encoder = encoder
+        self._encoder = check_encoder_members(encoder, "the encoder of this engine")
         self.options = options
         self._stats = EngineStats()
         self._partner: QueryPartner | None = None
@@ -211,10 +212,9 @@ class LateChunkEngine:
 
     def close(self) -> None:
         """Close what encoder and partner hold open, such as connections; a later call opens it."""
-        for one in (self._encoder, self._partner):
-            close = getattr(one, "close", None)
-            if close is not None:
-                close()
+        self._encoder.close()
+        if self._partner is not None:
+            self._partner.close()
 
     def embed(
         self, parents: Sequence[Parent], *, show_progress: bool = False

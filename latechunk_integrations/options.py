@@ -31,9 +31,10 @@ __all__ = [
 DType: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 PoolingChoice: TypeAlias = Literal["auto", "mean", "last", "cls", "weighted"]
 Fallback: TypeAlias = Literal["window", "standard", "skip", "error"]
-EncoderChoice: TypeAlias = Literal[
-    "local", "tei", "vllm", "llama.cpp", "jina", "voyage", "perplexity"
-]
+# Known names, for completion; further ones, and "module:Class", are resolved when it is loaded.
+EncoderChoice: TypeAlias = (
+    Literal["local", "tei", "vllm", "llama.cpp", "jina", "voyage", "perplexity"] | str  # noqa: PYI051
+)
 
 # How a server is reached: no vector depends on it.
 TRANSPORT_OPTIONS = ("base_url", "timeout_seconds", "max_retries", "max_concurrency")
@@ -59,6 +60,7 @@ _MIN_WINDOW = 8
 _STRINGS = (
     *("model", "device", "revision", "document_prompt", "query_prompt"),
     *("query_prompt_name", "document_adapter", "query_adapter", "base_url", "tokenizer"),
+    "encoder",
 )
 
 
@@ -102,7 +104,9 @@ class LateChunkOptions:
         strict: Turn everything that could not be done late into a typed error.
         enabled: ``False`` is ``context_weight=0``: early chunking, for ablation.
         encoder: Where the model runs: ``"local"``, in this process; else the server or API,
-            and ``model`` is the name that it knows the model by.
+            and ``model`` is the name that it knows the model by. ``"module:Class"`` or the name
+            of an entry point (group ``latechunk_integrations.encoders``): an encoder of another
+            package, whose class has ``load(options)``.
         base_url: Address of the server; ``None``: the service's own.
         api_key: Key of the server, a ``SecretStr`` (a str is wrapped); ``None``: from the
             environment. It stays in this process: not in `to_dict`, not in a pickle.
@@ -177,7 +181,8 @@ class LateChunkOptions:
             object.__setattr__(self, "context_weight", 0.0)
 
     def _check_server(self) -> None:
-        _check_choice("encoder", self.encoder, get_args(EncoderChoice))
+        if not self.encoder:
+            raise OptionError("encoder must be a name or 'module:Class', not ''")
         _check_count("max_concurrency", self.max_concurrency, least=1, optional=False)
         check_transport(self.base_url, self.timeout_seconds, self.max_retries)
         if self.encoder == "local" and (self.base_url is not None or self.api_key is not None):

@@ -113,7 +113,7 @@ class Planner:
         self._options = options
         self._stats = stats
         # An encoder may pool a text that stands alone as its model does it, and chunks otherwise.
-        self._alone_pooling = getattr(encoder, "standalone_pooling", encoder.pooling)
+        self._alone_pooling = encoder.standalone_pooling
 
     def blocks(self, parents: Iterable[Parent], n_tokens: int) -> Iterator[Block]:
         """Blocks of windows, each planned by another thread while the caller encodes one.

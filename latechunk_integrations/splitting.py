@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from latechunk_integrations.core.spans import locate
 from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.errors import MissingExtraError, OptionError
+from latechunk_integrations.plugins import SPLITTERS
 from latechunk_integrations.schema import CharSpans
 
 __all__ = ["Splitter", "chunk_spans", "text_splitter"]
@@ -35,7 +35,8 @@ def text_splitter(
 
     Args:
         splitter: ``"recursive"``: LangChain's RecursiveCharacterTextSplitter, sized in the
-            model's tokens; ``"module:name"``, imported; an object with a method ``split_text``;
+            model's tokens; ``"module:name"``, imported; the name of an entry point (group
+            ``latechunk_integrations.splitters``); an object with a method ``split_text``;
             a function ``text -> chunks``; or a class or factory of one of these: what can be
             called without an argument.
         chunk_size: Tokens of a chunk; ``None`` where the splitter has its own.
@@ -51,7 +52,7 @@ def text_splitter(
         raise OptionError(f"a chunk holds at least one token: chunk_size={chunk_size}")
     if splitter == "recursive":
         return _recursive(chunk_size or 128, encoder, given)
-    found = _imported(splitter) if isinstance(splitter, str) else splitter
+    found = SPLITTERS.find(splitter) if isinstance(splitter, str) else splitter
     if not hasattr(found, "split_text") or isinstance(found, type):
         if not callable(found):
             raise OptionError(f"a splitter is a name, a function or an object, not {splitter!r}")
@@ -76,17 +77,6 @@ def chunk_spans(text: str, chunks: Sequence[Any]) -> tuple[CharSpans, int]:
     located = locate(text, chunks)
     kept = located.spans[located.spans[:, 0] >= 0].astype(np.int64)
     return CharSpans(kept), len(located.missing)
-
-
-def _imported(path: str) -> Any:
-    module, _, name = path.partition(":")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise OptionError(
-            f"no splitter {path!r}: name 'recursive', 'native' (golden sets) or 'module:name' "
-            f"({error})"
-        ) from error
 
 
 def _is_factory(found: Callable[..., Any]) -> bool:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import cast
 
 from latechunk_integrations.bulk.writers.base import Writer
-from latechunk_integrations.bulk.writers.files import FileWriter
-from latechunk_integrations.bulk.writers.milvus import MilvusWriter
-from latechunk_integrations.bulk.writers.qdrant import QdrantWriter
+from latechunk_integrations.bulk.writers.files import FileKind, FileWriter
 from latechunk_integrations.errors import OptionError
+from latechunk_integrations.plugins import WRITERS
 
 __all__ = ["Target"]
-
-_Kind: TypeAlias = Literal["milvus", "qdrant", "parquet", "jsonl"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +19,12 @@ class Target:
     """A table or a collection.
 
     Args:
-        kind: What stands there.
+        kind: What stands there: a name of `WRITERS`, or ``parquet`` or ``jsonl``.
         place: Path or URL.
         collection: Name of the collection; ``""`` for files.
     """
 
-    kind: _Kind
+    kind: str
     place: str
     collection: str = ""
 
@@ -35,22 +32,28 @@ class Target:
     def parse(cls, target: str) -> Target:
         """Read ``milvus:FILE.db#NAME``, ``qdrant:FOLDER#NAME``, a URL there, or a folder.
 
+        In place of ``milvus`` the name of an entry point (group
+        ``latechunk_integrations.writers``) or ``module:Class`` names a writer of another package.
+
         Raises:
             OptionError: It is none of these.
         """
-        scheme, _, rest = target.partition(":")
-        if scheme in ("milvus", "qdrant"):
-            place, _, collection = rest.rpartition("#")
-            if place and collection:
-                return cls(scheme, _absolute(place), collection)  # type: ignore[arg-type]  # one of the two
-        elif target.endswith(".parquet"):
-            return cls("parquet", _absolute(target))
-        elif target.endswith(".jsonl"):
-            return cls("jsonl", _absolute(target))
+        kind, _, rest = target.partition(":")
+        is_named = kind in WRITERS.names()
+        if not is_named:
+            name, _, rest = rest.partition(":")
+            kind = f"{kind}:{name}"
+        place, _, collection = rest.rpartition("#")
+        if place and collection:
+            return cls(kind, _absolute(place), collection)
+        for suffix in ("parquet", "jsonl"):
+            if target.endswith(f".{suffix}") and not is_named:
+                return cls(suffix, _absolute(target))
         raise OptionError(
             f"the target {target!r} is none of milvus:FILE.db#COLLECTION, "
             "milvus:http://HOST:PORT#COLLECTION, qdrant:FOLDER#COLLECTION, "
-            "qdrant:http://HOST:PORT#COLLECTION, FOLDER.parquet, FOLDER.jsonl"
+            "qdrant:http://HOST:PORT#COLLECTION, FOLDER.parquet, FOLDER.jsonl, "
+            "module:Class:PLACE#COLLECTION (a writer of your own)"
         )
 
     @property
@@ -67,13 +70,13 @@ class Target:
 
         Raises:
             MissingExtraError: The target's package is not installed.
+            OptionError: There is no writer of that name.
             WriterError: It does not answer, or holds something else.
         """
-        if self.kind == "milvus":
-            return MilvusWriter(self.place, self.collection, dimensions)
-        if self.kind == "qdrant":
-            return QdrantWriter(self.place, self.collection, dimensions)
-        return FileWriter(Path(self.place), self.kind, run_id, dimensions)
+        if self.collection:
+            writer: Writer = WRITERS.find(self.kind)(self.place, self.collection, dimensions)
+            return writer
+        return FileWriter(Path(self.place), cast("FileKind", self.kind), run_id, dimensions)
 
 
 def _absolute(place: str) -> str:

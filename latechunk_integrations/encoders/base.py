@@ -5,24 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from typing_extensions import get_protocol_members
 
+from latechunk_integrations.encoders.model.vector_contract import VectorContract
+from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import PoolingMode
 from latechunk_integrations.stats import EngineStats
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = [
     "ChunkEncoder",
     "ChunkLimits",
+    "Encoder",
     "QueryEncoder",
     "QueryPartner",
     "Reading",
     "TokenEncoder",
     "TokenizedText",
+    "check_encoder_members",
 ]
 
 Reading: TypeAlias = Literal["chunks", "alone", "query"]
@@ -48,18 +55,46 @@ class TokenizedText:
     edges: NDArray[np.int64] | None = None
 
 
+class Encoder(Protocol):
+    """What both kinds of encoder have."""
+
+    dimensions: int
+    """Width of a vector, after heads and truncation."""
+    fingerprint: str
+    """Hash of everything about the model that a vector depends on."""
+
+    @property
+    def contract(self) -> VectorContract | None:
+        """What the model's own files say; None where they are not at hand."""
+        ...
+
+    @property
+    def dtype(self) -> str | None:
+        """Number format of the forward pass, such as ``"float32"``; None: not known."""
+        ...
+
+    @property
+    def device(self) -> str | None:
+        """Where it runs, such as ``"cuda:0"``; None: not known."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is open, such as connections; a later call opens it again."""
+        ...
+
+
 @runtime_checkable
-class TokenEncoder(Protocol):
+class TokenEncoder(Encoder, Protocol):
     """An encoder that gives token embeddings, which the engine pools itself."""
 
     max_tokens: int
     """Window length, special tokens included."""
     token_dim: int
     """Width of a token embedding."""
-    dimensions: int
-    """Width of a vector, after heads and truncation."""
     pooling: PoolingMode
     """How chunks are pooled."""
+    standalone_pooling: PoolingMode
+    """How a chunk that is embedded alone is pooled: as the model does it."""
     lead: NDArray[np.int32]
     """Special tokens in front of the prompt."""
     tail: NDArray[np.int32]
@@ -70,10 +105,11 @@ class TokenEncoder(Protocol):
     """Prefix of every window."""
     prompt_pooled: bool
     """Whether the model's own pooling takes in the prompt."""
-    batch_tokens: int
-    """Padded tokens of a forward pass that suit the device."""
-    fingerprint: str
-    """Hash of everything about the model that a vector depends on."""
+
+    @property
+    def batch_tokens(self) -> int:
+        """Padded tokens of a forward pass that suit the device."""
+        ...
 
     def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
         """Token ids and offsets of each text behind the prompt, without special tokens."""
@@ -134,6 +170,10 @@ class QueryEncoder(Protocol):
 class QueryPartner(QueryEncoder, Protocol):
     """Another way to the same vectors, for plain texts of an index that is there already."""
 
+    def close(self) -> None:
+        """Let go of what is open; a later call opens it again."""
+        ...
+
     def check_index(self, encoder: TokenEncoder, options: LateChunkOptions) -> None:
         """See that an engine's chunks and our vectors are in one space.
 
@@ -167,16 +207,12 @@ class ChunkLimits:
 
 
 @runtime_checkable
-class ChunkEncoder(Protocol):
+class ChunkEncoder(Encoder, Protocol):
     """An encoder that reads the chunks of a document together and pools them itself.
 
     It gives no token embeddings; what a chunk's vector pools is its own affair.
     """
 
-    dimensions: int
-    """Width of a vector."""
-    fingerprint: str
-    """Hash of everything about the model that a vector depends on."""
     limits: ChunkLimits
     """What it takes."""
     joined: bool
@@ -210,3 +246,24 @@ class ChunkEncoder(Protocol):
     def is_too_long(self, error: Exception) -> bool:
         """Whether a request failed because of too many tokens, so that shorter ones may pass."""
         ...
+
+
+def check_encoder_members(encoder: object, name: str) -> TokenEncoder | ChunkEncoder:
+    """The encoder, if it has every member of one of both kinds.
+
+    Args:
+        encoder: What is to be an encoder.
+        name: How to call it in the error.
+
+    Raises:
+        OptionError: It lacks some; the message names them.
+    """
+    if isinstance(encoder, (TokenEncoder, ChunkEncoder)):
+        return encoder
+    kind = ChunkEncoder if hasattr(encoder, "submit") else TokenEncoder
+    lacking = sorted(one for one in get_protocol_members(kind) if not hasattr(encoder, one))
+    raise OptionError(
+        f"{name}: {type(encoder).__name__} is no {kind.__name__}: it lacks {', '.join(lacking)}; "
+        "see latechunk_integrations.encoders.base, and try it with "
+        "latechunk_integrations.testing.check_encoder"
+    )

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from latechunk_integrations.encoders.base import ChunkEncoder, ChunkLimits, TokenEncoder
+from latechunk_integrations.encoders.base import (
+    ChunkEncoder,
+    ChunkLimits,
+    QueryEncoder,
+    TokenEncoder,
+)
 from latechunk_integrations.encoders.model.contract import ModelContract
 from latechunk_integrations.options import LateChunkOptions
 
@@ -99,32 +104,30 @@ def describe(
         options: What the engine was asked for.
         fingerprint: The engine's fingerprint.
     """
-    contract = getattr(encoder, "contract", None)
+    limits = encoder.limits if isinstance(encoder, ChunkEncoder) else None
+    pooling = standalone_pooling = _BY_ITSELF
+    document_prompt = None
     if isinstance(encoder, ChunkEncoder):
-        limits, max_tokens = encoder.limits, encoder.limits.document_tokens
+        max_tokens = encoder.limits.document_tokens
     else:
-        limits, max_tokens = None, encoder.max_tokens
-    pooling = getattr(encoder, "pooling", _BY_ITSELF)
+        max_tokens, document_prompt = encoder.max_tokens, encoder.document_prompt
+        pooling, standalone_pooling = encoder.pooling, encoder.standalone_pooling
     use = ModelUse(
         max_tokens=max_tokens,
         pooling=pooling,
-        standalone_pooling=getattr(encoder, "standalone_pooling", pooling),
-        document_prompt=getattr(encoder, "document_prompt", None),
-        query_prompt=getattr(encoder, "query_prompt", None),
+        standalone_pooling=standalone_pooling,
+        document_prompt=document_prompt,
+        query_prompt=encoder.query_prompt if isinstance(encoder, QueryEncoder) else None,
         document_adapter=options.document_adapter,
         query_adapter=options.query_adapter,
         dimensions=encoder.dimensions,
         normalize=options.normalize,
         context_weight=options.context_weight,
-        dtype=_text(getattr(encoder, "dtype", None)),
-        device=_text(getattr(encoder, "device", None)),
+        dtype=encoder.dtype,
+        device=encoder.device,
     )
-    known = contract if isinstance(contract, ModelContract) else None
+    known = encoder.contract if isinstance(encoder.contract, ModelContract) else None
     return ModelDescription(options.model, known, use, fingerprint, options.encoder, limits)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value).removeprefix("torch.")
 
 
 def _rows(contract: ModelContract | None, use: ModelUse) -> list[tuple[str, str, str]]:

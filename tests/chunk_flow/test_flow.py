@@ -41,11 +41,15 @@ class WordEncoder:
     fingerprint = "words"
     joined = False
     max_concurrency = 2
+    contract = dtype = device = None
 
     def __init__(self, limits: ChunkLimits = LIMITS) -> None:
         self.limits = limits
         self.usage = EngineStats()
         self.sent: list[tuple[Reading, list[list[str]]]] = []
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
         return [(len(text.split()), len(text.split())) for text in texts]

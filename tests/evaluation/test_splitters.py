@@ -81,7 +81,7 @@ def test_a_splitter_may_be_a_path_a_function_or_a_frameworks_own(
 @pytest.mark.parametrize(
     ("splitter", "message"),
     [
-        ("sentance", "no splitter 'sentance': name 'recursive'"),
+        ("sentance", r"no splitter 'sentance' \(did you mean 'sentences'\?\)"),
         ("nowhere.to:be_found", "no splitter 'nowhere"),
         ("tests.evaluation.test_splitters:absent", "absent"),
         ("tests.evaluation.test_splitters:BERLIN", "a name, a function or an object"),

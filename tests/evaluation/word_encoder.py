@@ -30,6 +30,8 @@ class WordEncoder:
         self.max_tokens = 512
         self.token_dim = self.dimensions = _DIM
         self.pooling: PoolingMode = "mean"
+        self.standalone_pooling: PoolingMode = "mean"
+        self.contract = self.dtype = self.device = None
         self.lead = self.tail = np.zeros(0, np.int32)
         self.pad_id = 0
         self.document_prompt = self.query_prompt = ""
@@ -40,6 +42,9 @@ class WordEncoder:
         self.n_forward = 0
         table = np.random.default_rng(0).normal(size=(_IDS, _DIM)) / np.sqrt(_DIM)
         self._table = table.astype(np.float32)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
         return [self._tokens(text) for text in texts]

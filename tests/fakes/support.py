@@ -37,7 +37,7 @@ def api_engine(
     """An engine over a service, with a model of 500 tokens and short waits between attempts."""
     defaults = {"model": "tiny", "max_tokens": 500, "dimensions": WIDTH, "max_retries": 3}
     server_options = {"base_url": server.url, "api_key": KEY}
-    asked = LateChunkOptions(**{**defaults, **server_options, **options}, encoder=encoder)  # type: ignore[arg-type]  # checked there
+    asked = LateChunkOptions(**{**defaults, **server_options, **options}, encoder=encoder)
     loaded = load_encoder(asked)
     assert isinstance(loaded, ChunkApiEncoder)
     loaded.client = HttpClient(replace(loaded.client.settings, first_wait_seconds=0.01))

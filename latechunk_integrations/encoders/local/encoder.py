@@ -90,8 +90,9 @@ class LocalEncoder:
         # A chunk alone is pooled as the model does it, like `encode_documents` and every query.
         self.standalone_pooling = own_pooling(self.contract) or self.pooling
         self.prompt_pooled = self.contract.prompt_pooled
-        self.device = model.device
-        self.dtype = model.dtype
+        self._device = model.device
+        self.device = str(self._device)
+        self.dtype = str(model.dtype).removeprefix("torch.")
         _report_silence(self.contract, options)
         allow_unpadded(model)
         self._tokenizer = OffsetTokenizer(model.tokenizer)
@@ -111,7 +112,7 @@ class LocalEncoder:
         check_dimensions(options.dimensions, self.contract)
         self.dimensions = options.dimensions or self.contract.dimensions
         self.batch_tokens = options.batch_tokens or _BATCH_TOKENS.get(
-            self.device.type, _BATCH_TOKENS_ACCELERATOR
+            self._device.type, _BATCH_TOKENS_ACCELERATOR
         )
         modules = list(model)
         at, pooling = next(
@@ -128,7 +129,7 @@ class LocalEncoder:
         self._lock = threading.Lock()
         contract = json.dumps(self.contract.to_dict(), sort_keys=True)
         # Not the option: what "auto" stands for differs from one machine to the next.
-        self.fingerprint = _digest([identity, contract, str(self.dtype)])
+        self.fingerprint = _digest([identity, contract, str(model.dtype)])
 
     @classmethod
     def load(cls, options: LateChunkOptions) -> LocalEncoder:
@@ -141,6 +142,9 @@ class LocalEncoder:
             query_model=loaded.query_model,
             adapters=loaded.adapters,
         )
+
+    def close(self) -> None:
+        """Nothing to let go of."""
 
     def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
         """See `OffsetTokenizer.tokenize`."""
@@ -173,12 +177,12 @@ class LocalEncoder:
         """
         features: dict[str, Any]
         if takes_unpadded(self._body[0]):
-            features = flat_features(self._body[0], ids, lengths, self.device)
+            features = flat_features(self._body[0], ids, lengths, self._device)
         else:
             mask = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64)
             features = {
-                "input_ids": to_device(ids, self.device),
-                "attention_mask": to_device(mask, self.device),
+                "input_ids": to_device(ids, self._device),
+                "attention_mask": to_device(mask, self._device),
             }
         for module in self._body:
             features = module(features)
@@ -190,7 +194,7 @@ class LocalEncoder:
         """Heads and truncation, in the order of the model's modules."""
         vectors = means
         if self._heads:
-            features = {"sentence_embedding": torch.from_numpy(means).to(self.device)}
+            features = {"sentence_embedding": torch.from_numpy(means).to(self._device)}
             for head in self._heads:
                 features = head(features)
             vectors = features["sentence_embedding"].float().cpu().numpy()

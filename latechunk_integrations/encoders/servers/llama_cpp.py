@@ -42,7 +42,7 @@ class LlamaCppEncoder(IdServerEncoder):
 
     def matrix_call(self, ids: list[int], row: int) -> Call[NDArray[np.float32]]:
         """The request for the token embeddings of one window."""
-        width = getattr(self, "token_dim", None)
+        width = self.known_width
 
         def receive() -> RowReceiver:
             return RowReceiver(len(ids), width, _rows)

@@ -109,6 +109,7 @@ class TeiEncoder(ServerEncoder):
         super().__init__(client, TeiTokenizer(client, info.max_texts), options)
         self.info = info
         _check_model(info, options)
+        self.dtype = info.dtype
         card = find_card(info.model)
         document_prompt, self.query_prompt = self._prompts(card)
         self.document_prompt, self.title_slot = choose_document_prompt(document_prompt, "")
@@ -191,7 +192,7 @@ class TeiEncoder(ServerEncoder):
 
     def _call(self, inputs: str | list[int], n_tokens: int, row: int) -> Call[NDArray[np.float32]]:
         body = {"inputs": inputs, "truncate": False}
-        width = getattr(self, "token_dim", None)
+        width = self.known_width
 
         def receive() -> RowReceiver:
             return RowReceiver(n_tokens, width, lambda answer: answer[0] if len(answer) == 1 else 0)

@@ -69,6 +69,8 @@ class ServerEncoder(ABC):
 
     max_tokens: int
     token_dim: int
+    known_width: int | None = None
+    """`token_dim`, once the server has told it."""
     dimensions: int
     contract: ServedContract
     pooling: PoolingMode
@@ -81,6 +83,8 @@ class ServerEncoder(ABC):
     plain_tokens: int | None
     fingerprint: str
     header_separator = "\n\n"
+    dtype: str | None = None
+    device: str | None = None
 
     def __init__(
         self, client: HttpClient, tokenizer: OffsetTokenizer, options: LateChunkOptions
@@ -170,7 +174,8 @@ class ServerEncoder(ABC):
         asked = self.options.dimensions
         self.contract = replace(self.contract, dimensions=width)
         check_dimensions(asked, self.contract)
-        self.token_dim, self.dimensions = width, asked or width
+        self.token_dim = self.known_width = width
+        self.dimensions = asked or width
 
     def set_window(self, limit: int, own: int | None = None) -> None:
         """Note the window length.

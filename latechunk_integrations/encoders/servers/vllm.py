@@ -58,7 +58,7 @@ class VllmEncoder(IdServerEncoder):
             # Token embeddings of unit length would not add up to the model's own vector.
             "use_activation": False,
         }
-        width = getattr(self, "token_dim", None)
+        width = self.known_width
 
         def check(answer: Any) -> NDArray[np.float32]:
             (one,) = answer["data"]

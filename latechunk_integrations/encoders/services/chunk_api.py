@@ -97,6 +97,7 @@ class ChunkApiEncoder:
     """Where it is and what it takes."""
     joined: ClassVar[bool]
     """See `ChunkEncoder`."""
+    contract = dtype = device = None  # the service says nothing of them
 
     def __init__(self, options: LateChunkOptions) -> None:
         service = self.service

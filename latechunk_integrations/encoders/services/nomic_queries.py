@@ -312,7 +312,10 @@ def _differences(
     pairs = {
         "dimensions": (encoder.dimensions, queries.dimensions),
         "document_prompt": (encoder.document_prompt, queries.document_prompt),
-        "query_prompt": (getattr(encoder, "query_prompt", None), queries.query_prompt),
+        "query_prompt": (
+            encoder.query_prompt if isinstance(encoder, QueryEncoder) else None,
+            queries.query_prompt,
+        ),
         "normalize": (options.normalize, True),
     }
     found = [

@@ -15,6 +15,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
+from typing_extensions import get_protocol_members
 
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.encoders.base import TokenEncoder
@@ -115,8 +116,9 @@ class TestDescribe:
             """An encoder that knows its sizes, and no files."""
 
             def __init__(self, encoder: Any) -> None:
-                for name in TokenEncoder.__annotations__:
+                for name in get_protocol_members(TokenEncoder):
                     setattr(self, name, getattr(encoder, name))
+                self.contract = self.device = self.dtype = None
 
         engine = _engine(published["e5-base-v2"])
         served: Any = Served(engine.encoder)

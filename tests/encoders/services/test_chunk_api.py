@@ -256,7 +256,7 @@ def test_the_key_shows_nowhere(
 def test_the_hosted_service_wants_a_key_and_finds_it_in_the_environment(
     api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = LateChunkOptions(model="m", encoder=api, dimensions=8, max_tokens=64)  # type: ignore[arg-type]  # a choice
+    options = LateChunkOptions(model="m", encoder=api, dimensions=8, max_tokens=64)
     variable = f"{api.upper()}_API_KEY"
     monkeypatch.delenv(variable, raising=False)
     with pytest.raises(AuthenticationError, match=variable):
