@@ -174,7 +174,7 @@ def _setext(text: str, line: re.Match[str], begin: int, last_end: int) -> Iterat
     """A paragraph of one line that is underlined, if the line before this one is that."""
     start = max(text.rfind("\n", begin, max(begin, line.start() - 1)) + 1, begin)
     title = text[start : max(start, line.start() - 1)]
-    if not title.strip() or len(title) > 2 * _MAX_CHARS or _NO_TITLE.match(title):
+    if len(title) > 2 * _MAX_CHARS or not any(map(str.isalnum, title)) or _NO_TITLE.match(title):
         return
     before = text.rfind("\n", begin, max(begin, start - 1)) + 1
     if start <= last_end + 1 or not text[max(before, begin) : start].strip():
