@@ -17,9 +17,10 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from latechunk_integrations.core.transfer import to_device
 from latechunk_integrations.encoders.base import TokenizedText
-from latechunk_integrations.encoders.local.loaded_contract import read_contract
+from latechunk_integrations.encoders.local.loaded_contract import check_modules, read_contract
 from latechunk_integrations.encoders.local.loading import load_model, wanted_adapters
 from latechunk_integrations.encoders.local.lora import check_adapters
+from latechunk_integrations.encoders.local.probe import check_own_vector, once, probe_transformer
 from latechunk_integrations.encoders.local.unpadded import (
     allow_unpadded,
     flat_features,
@@ -77,15 +78,7 @@ class LocalEncoder:
         self.model = model.eval()
         self.query_model = self.model if query_model is None else query_model.eval()
         self.options = options
-        wanted = wanted_adapters(options)
-        check_adapters(wanted, adapters, options.model)
-        self.contract: ModelContract = read_contract(
-            model,
-            find_card(options.model),
-            adapters=adapters,
-            query_prompt_name=options.query_prompt_name,
-            **wanted,
-        )
+        self.contract = self._read_contract(identity, adapters)
         self.pooling = resolve_pooling(options.pooling, self.contract, options.model)
         # A chunk alone is pooled as the model does it, like `encode_documents` and every query.
         self.standalone_pooling = own_pooling(self.contract) or self.pooling
@@ -130,6 +123,7 @@ class LocalEncoder:
         contract = json.dumps(self.contract.to_dict(), sort_keys=True)
         # Not the option: what "auto" stands for differs from one machine to the next.
         self.fingerprint = _digest([identity, contract, str(model.dtype)])
+        self._prove_contract()
 
     @classmethod
     def load(cls, options: LateChunkOptions) -> LocalEncoder:
@@ -145,6 +139,31 @@ class LocalEncoder:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+    def _read_contract(self, identity: str, adapters: tuple[str, ...]) -> ModelContract:
+        model, name, wanted = self.model, self.options.model, wanted_adapters(self.options)
+        check_adapters(wanted, adapters, name)
+        check_modules(model)
+        transformer: Any = model[0]
+        running = (str(model.dtype), str(model.device), *map(str, wanted.values()))
+        key = (identity, transformer.config.to_json_string(), *running)
+        return read_contract(
+            model,
+            once(key, lambda: probe_transformer(model, name)),
+            find_card(name),
+            adapters=adapters,
+            query_prompt_name=self.options.query_prompt_name,
+            **wanted,
+        )
+
+    def _prove_contract(self) -> None:
+        if own_pooling(self.contract) is None:
+            return
+        choices = (self.document_prompt, str(self.dimensions), str(self.device))
+        once(
+            (self.fingerprint, *choices),
+            lambda: check_own_vector(self, self.contract.pooling_mode, self.options.model),
+        )
 
     def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
         """See `OffsetTokenizer.tokenize`."""

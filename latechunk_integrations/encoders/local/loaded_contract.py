@@ -14,6 +14,7 @@ from sentence_transformers.sentence_transformer.modules import (
     WeightedLayerPooling,
 )
 
+from latechunk_integrations.encoders.local.probe import TransformerProbe
 from latechunk_integrations.encoders.model.contract import (
     POOLING_MODES,
     HeadContract,
@@ -23,7 +24,7 @@ from latechunk_integrations.encoders.model.families import ModelCard
 from latechunk_integrations.encoders.model.prompts import own_prompts
 from latechunk_integrations.errors import ContractError
 
-__all__ = ["read_contract"]
+__all__ = ["check_modules", "read_contract"]
 
 _MODES_WITHOUT_COUNTERPART = ("mean_sqrt_len_tokens", "max")
 # Modules between transformer and pooling that see one token at a time.
@@ -34,8 +35,19 @@ _STRETCHED_BY_OTHERS = ("dynamic", "longrope")
 _NO_LIMIT = 10**9
 
 
+def check_modules(model: SentenceTransformer) -> None:
+    """Refuse a model that late chunking has no counterpart for.
+
+    Raises:
+        ContractError: The model is not a transformer followed by one pooling module, or reads
+            texts in another way than token by token.
+    """
+    _transformer_and_pooling(list(model))
+
+
 def read_contract(
     model: SentenceTransformer,
+    probe: TransformerProbe,
     card: ModelCard | None = None,
     *,
     adapters: tuple[str, ...] = (),
@@ -47,6 +59,7 @@ def read_contract(
 
     Args:
         model: The model.
+        probe: What its transformer was seen to do.
         card: What its card says where the files are silent.
         adapters: Names of its task adapters.
         document_adapter: The adapter that documents go through; prompts may belong to it.
@@ -60,7 +73,7 @@ def read_contract(
     """
     modules = list(model)
     transformer, pooling, at = _transformer_and_pooling(modules)
-    width, heads = _token_width(transformer, modules[1:at], pooling), []
+    width, heads = _token_width(probe.width, modules[1:at], pooling), []
     for module in modules[at + 1 :]:
         before, width = width, _width_behind(module, width)
         heads.append(HeadContract(type(module).__name__, before, width))
@@ -75,7 +88,7 @@ def read_contract(
     trained = _trained_dimensions(transformer, card)
     return ModelContract(
         architecture=str(transformer.config.model_type),
-        causal=_is_causal(transformer),
+        causal=probe.causal,
         max_seq_length=_declared_length(model, transformer, limit),
         max_positions=limit,
         padding_side=str(model.tokenizer.padding_side),
@@ -122,13 +135,9 @@ def _transformer_and_pooling(modules: list[torch.nn.Module]) -> tuple[Transforme
     return transformer, pooling, at
 
 
-def _token_width(transformer: Transformer, between: list[torch.nn.Module], pooling: Pooling) -> int:
+def _token_width(width: int, between: list[torch.nn.Module], pooling: Pooling) -> int:
     """Width of what is pooled; what the files say of each module must fit the one before it."""
     stated = pooling.get_embedding_dimension()
-    # Code of a model's own may call it otherwise: then nothing can be compared.
-    width = getattr(transformer.config, "hidden_size", None)
-    if width is None:
-        return stated
     for module in between:
         width = _width_behind(module, width)
     if stated != width:
@@ -147,11 +156,6 @@ def _width_behind(module: torch.nn.Module, width: int) -> int:
             f"and the modules before it give {width}: its files do not belong together"
         )
     return int(getattr(module, "out_features", width))
-
-
-def _is_causal(transformer: Transformer) -> bool:
-    flags = (getattr(module, "is_causal", False) for module in transformer.model.modules())
-    return any(flag is True for flag in flags)
 
 
 def _declared_length(
