@@ -38,6 +38,7 @@ class Layout:
         asked: What the model's card asks for as prompts, as ``(document, query)``.
         adapters: Task adapters in folders beside the model.
         width: ``hidden_size``.
+        output: Width of a token embedding, where it is another one.
         positions: ``max_position_embeddings``.
         causal: Whether tokens see only what stands before them.
     """
@@ -52,6 +53,7 @@ class Layout:
     asked: tuple[str, str] = ("", "")
     adapters: tuple[str, ...] = ()
     width: int = 32
+    output: int | None = None
     positions: int = 256
     causal: bool = False
 
@@ -144,6 +146,29 @@ LAYOUTS: dict[str, Layout] = {
             asked=("title: none | text: ", "task: search result | query: "),
         ),
         Layout(
+            "embeddinggemma-2-text",
+            "EmbeddingGemma2TextModel",
+            "gemma",
+            {
+                "head_dim": 16,
+                "num_key_value_heads": 1,
+                "global_head_dim": 32,
+                "hidden_size_per_layer_input": 16,
+                "embedding_dim": 256,
+                "sliding_window": 8,
+                "layer_types": ["sliding_attention", "full_attention"],
+            },
+            heads=("Normalize",),
+            prompts={
+                "Document": "title: none | text: ",
+                "Retrieval-query": "task: search result | query: ",
+                "query": "task: search result | query: ",
+                "document": "title: none | text: ",
+            },
+            asked=("title: none | text: ", "task: search result | query: "),
+            output=256,
+        ),
+        Layout(
             "Qwen3-Embedding-0.6B",
             "Qwen3Model",
             "qwen2",
@@ -188,6 +213,8 @@ LAYOUTS: dict[str, Layout] = {
             width=64,
         ),
     )
+    # Of transformers for Python 3.10, which has no releases with the latest architectures.
+    if hasattr(transformers, layout.model)
 }
 
 
@@ -215,7 +242,7 @@ def write_model(folder: Path, layout: Layout, *, window: int = _WINDOW, seed: in
     pooling: dict[str, Any] = {
         f"pooling_mode_{mode}": mode.startswith(layout.pooling) for mode in modes
     }
-    pooling["word_embedding_dimension"] = layout.width
+    pooling["word_embedding_dimension"] = layout.output or layout.width
     _write_json(folder / "1_Pooling/config.json", pooling)
     if layout.prompts is not None:
         content = {"prompts": layout.prompts, "default_prompt_name": None}

@@ -29,12 +29,14 @@ TEXTS = [
     "the supplier delivers every part within 30 days",
 ]
 # Models that cut vectors, and a width that they were trained for.
-MATRYOSHKA = {
+_WIDTHS = {
     "nomic-embed-text-v1.5": 64,
     "embeddinggemma-300m": 128,
+    "embeddinggemma-2-text": 128,
     "Qwen3-Embedding-0.6B": 33,
     "jina-embeddings-v3-hf": 32,
 }
+MATRYOSHKA = {name: width for name, width in _WIDTHS.items() if name in LAYOUTS}
 _TOO_SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
