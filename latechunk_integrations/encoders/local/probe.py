@@ -96,10 +96,10 @@ def check_own_vector(encoder: Any, pooling_mode: str, name: str) -> None:
     if ours is None:
         return  # the model would cut the text
     (own,) = encoder.encode_documents([PROBE_TEXT])
-    _check_numbers(own, name, str(encoder.dtype))
+    _check_numbers(own, name, encoder.dtype)
     norms = float(np.linalg.norm(ours)) * float(np.linalg.norm(own))
     cosine = float(ours @ own) / norms if norms else 0.0
-    least = _LEAST_COSINE if encoder.dtype == torch.float32 else _LEAST_COSINE_HALF
+    least = _LEAST_COSINE if encoder.dtype == "float32" else _LEAST_COSINE_HALF
     if not cosine >= least:
         raise ContractError(
             f"{name!r} reads or pools a text in a way that late chunking does not follow: a chunk "
