@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 NAME = "latechunk_integrations"
-EXTRAS = {"llama_index": "llama-index", "langchain": "langchain"}
+# What each part that needs an extra names when it is missing.
+EXTRAS = {
+    "llama_index": "llama-index",
+    "langchain": "langchain",
+    "encoders.local": "local",
+    "encoders.http.client": "servers",
+}
+HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "llama_index", "langchain")
 COMMANDS = ("compare", "tune", "inspect", "diagnose", "index")
 
 
@@ -22,6 +31,17 @@ def without_extra(module: str, extra: str) -> None:
             sys.exit(f"importing {module} without its extra does not name the extra: {error}")
     else:
         sys.exit(f"{module} could be imported without its extra")
+
+
+def check_local(package: ModuleType) -> None:
+    """Ends unless loading a model of this machine names the extra that it needs."""
+    try:
+        package.LateChunkEngine.from_pretrained("some/model")
+    except ImportError as error:
+        if "[local]" not in str(error):
+            sys.exit(f"a local model without its extra does not name it: {error}")
+    else:
+        sys.exit("a local model loads without its extra")
 
 
 def check_command() -> None:
@@ -44,7 +64,13 @@ def main() -> None:
     for needed in ("py.typed", "evaluation/html/report.html.j2"):
         if f"{NAME}/{needed}" not in files:
             sys.exit(f"the wheel lacks {needed}")
+    present = [name for name in HEAVY if importlib.util.find_spec(name) is not None]
+    if present:
+        sys.exit(f"the wheel without extras brings {present}")
     package = importlib.import_module(NAME)
+    for name in package.__all__:
+        getattr(package, name)
+    check_local(package)
     for module, extra in EXTRAS.items():
         without_extra(module, extra)
     check_command()

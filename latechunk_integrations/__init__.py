@@ -1,9 +1,15 @@
 """Late chunking for LlamaIndex and LangChain: one engine, two thin adapters."""
 
-from latechunk_integrations.engine import LateChunkEngine
-from latechunk_integrations.errors import LateChunkError
-from latechunk_integrations.options import FRUGAL, RECOMMENDED, LateChunkOptions
-from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent, Span
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latechunk_integrations.engine import LateChunkEngine
+    from latechunk_integrations.errors import LateChunkError
+    from latechunk_integrations.options import FRUGAL, RECOMMENDED, LateChunkOptions
+    from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent, Span
 
 __all__ = [
     "FRUGAL",
@@ -17,3 +23,29 @@ __all__ = [
     "Span",
 ]
 __version__ = "0.1.0"
+
+# Each is loaded when it is first used: importing the package costs next to nothing.
+_HOMES = {
+    "FRUGAL": "options",
+    "RECOMMENDED": "options",
+    "CharSpans": "schema",
+    "ChunkVectors": "schema",
+    "LateChunkEngine": "engine",
+    "LateChunkError": "errors",
+    "LateChunkOptions": "options",
+    "Parent": "schema",
+    "Span": "schema",
+}
+
+
+if not TYPE_CHECKING:  # or every misspelt name would have the type Any
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -61,10 +61,14 @@ except ImportError as error:
 def test_public_names_are_those_that_are_exported() -> None:
     names = {
         name
-        for name in vars(latechunk_integrations)
-        if not name.startswith("_") and name[0].isupper()
+        for name in dir(latechunk_integrations)
+        if name[0].isupper() and name not in ("TYPE_CHECKING", "Any")
     }
     assert names == set(latechunk_integrations.__all__)
+    for name in names:
+        assert getattr(latechunk_integrations, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Parents'"):
+        _ = latechunk_integrations.Parents  # type: ignore[attr-defined]  # there is none
 
 
 def test_the_oracle_knows_nothing_of_the_package() -> None:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from latechunk_integrations.errors import ModelLoadError, OptionError
+from latechunk_integrations.errors import MissingExtraError, ModelLoadError, OptionError
 
 __all__ = [
     "Link",
@@ -294,8 +294,10 @@ def embedding_scorer(engine: Any) -> Scorer:
 
 @lru_cache(maxsize=2)
 def _cross_encoder(model: str, device: str | None) -> tuple[Any, threading.Lock]:
-    from sentence_transformers import CrossEncoder  # noqa: PLC0415  # only the default scorer
-
+    try:
+        from sentence_transformers import CrossEncoder  # noqa: PLC0415  # only the default scorer
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), extra="local") from error
     try:
         encoder = CrossEncoder(
             model,

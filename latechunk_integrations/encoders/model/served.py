@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.encoders.model.contract import warn_once
+from latechunk_integrations.encoders.model.contract import HeadContract, warn_once
 from latechunk_integrations.encoders.model.families import ModelCard
+from latechunk_integrations.encoders.model.heads import Head, read_heads
 from latechunk_integrations.encoders.model.prompts import own_prompts
 from latechunk_integrations.encoders.model.published import PublishedFiles
-from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer, check_vocabulary
+from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
+from latechunk_integrations.encoders.model.tokenizer_files import declared_length, read_tokenizer
 from latechunk_integrations.errors import ContractError, ModelLoadError, OptionError
 
 __all__ = ["Prompts", "ServedContract", "pool_rows", "read_served_model"]
-
-# Tokenizers without a limit of their own report a number of this kind.
-_NO_LIMIT = 10**9
 
 
 @dataclass(frozen=True)
@@ -34,10 +33,10 @@ class ServedContract:
         title_template: The document prompt with ``{title}`` where a title goes; None: the model
             was trained without.
         max_seq_length: Window length that the model declares; None if it declares none.
-        unit_length: The model's own vectors have unit length.
         matryoshka: Widths that the vectors were trained to be cut to; empty: not known.
         least_dimensions: Any width from here on was trained; None: no such statement.
         truncation_layer_norm: A vector that is cut goes through a layer norm before.
+        heads: The modules after pooling, in order, once the server was asked for a width.
         dimensions: Width of a vector before truncation; 0: the server was not asked yet.
     """
 
@@ -48,10 +47,10 @@ class ServedContract:
     prompt_names: tuple[str, ...]
     title_template: str | None
     max_seq_length: int | None
-    unit_length: bool
     matryoshka: tuple[int, ...]
     least_dimensions: int | None
     truncation_layer_norm: bool
+    heads: tuple[HeadContract, ...] = ()
     dimensions: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,12 +67,13 @@ class Prompts:
 
 def read_served_model(
     name: str, revision: str | None, card: ModelCard | None, query_prompt_name: str | None = None
-) -> tuple[OffsetTokenizer, ServedContract]:
-    """The tokenizer and the contract of a model, from its files without weights.
+) -> tuple[OffsetTokenizer, ServedContract, tuple[Head, ...]]:
+    """The tokenizer, the contract and the heads of a model, from its files.
 
     Args:
-        name: A hub name or a local folder; a folder needs the tokenizer's files, and
-            ``modules.json`` with what it names, where the model has one.
+        name: A hub name or a local folder; a folder needs ``tokenizer.json``, and
+            ``modules.json`` with what it names, where the model has one: not the transformer's
+            weights, but those of the modules after pooling.
         revision: Branch, tag or commit of a hub model.
         card: What its card says where the files are silent.
         query_prompt_name: Name of the prompt that is to be the queries'; None: the model's own.
@@ -84,23 +84,17 @@ def read_served_model(
             that it pools and not how.
         OptionError: The files state no prompt of that name.
     """
-    from transformers import AutoTokenizer  # noqa: PLC0415  # slow to import
-
     files = PublishedFiles(name, revision)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            files.repository, revision=revision, cache_dir=files.cache_folder
-        )
-    except Exception as error:
+        tokenizer = read_tokenizer(files)
+    except ModelLoadError as error:
         raise ModelLoadError(
-            f"cannot read the tokenizer of {name!r}, which the server's model is read with: point "
-            f"tokenizer= at a local folder with its tokenizer.json. ({error})"
+            f"{error}. The server's model is read with it: point tokenizer= at such a folder"
         ) from error
-    check_vocabulary(tokenizer, name)
-    kinds = _kinds(files)
+    _check_modules(files)
     pooling = _pooling(files)
     transformer = _mapping(files.json("sentence_bert_config.json"))
-    length = transformer.get("max_seq_length") or tokenizer.model_max_length
+    length = transformer.get("max_seq_length") or declared_length(files)
     settings = _mapping(files.json("config_sentence_transformers.json"))
     stated = Prompts(settings.get("prompts") or {})
     prompts = own_prompts(stated, card, query_prompt_name=query_prompt_name)
@@ -114,13 +108,12 @@ def read_served_model(
         query_prompt=prompts.query,
         prompt_names=prompts.names,
         title_template=prompts.slot.template if prompts.slot else None,
-        max_seq_length=int(length) if length and length < _NO_LIMIT else None,
-        unit_length="Normalize" in kinds,
+        max_seq_length=int(length) if length else None,
         matryoshka=tuple(trained) if trained else (card.dimensions if card else ()),
         least_dimensions=card.least_dimensions if card else None,
         truncation_layer_norm=by_layer_norm,
     )
-    return OffsetTokenizer(tokenizer), contract
+    return OffsetTokenizer(tokenizer), contract, read_heads(files)
 
 
 def pool_rows(
@@ -149,8 +142,8 @@ def pool_rows(
     return np.asarray(vector, dtype=np.float32)
 
 
-def _kinds(files: PublishedFiles) -> list[str]:
-    """The classes of the model's modules, which a server's token embeddings must be enough for."""
+def _check_modules(files: PublishedFiles) -> None:
+    """Refuse a model whose token embeddings are not what its Pooling module reads."""
     kinds = [str(module.get("type")).rsplit(".", 1)[-1] for module in files.modules]
     if not kinds:
         warn_once(
@@ -159,14 +152,12 @@ def _kinds(files: PublishedFiles) -> list[str]:
             "assumed. If the model has one, put modules.json, the folder 1_Pooling, "
             "config_sentence_transformers.json and sentence_bert_config.json beside the tokenizer",
         )
-        return kinds
-    others = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]
-    if others or kinds[:2] != ["Transformer", "Pooling"]:
+    elif kinds[:2] != ["Transformer", "Pooling"]:
         raise ContractError(
             f"{files.model!r} consists of {', '.join(kinds)}: a server gives token embeddings, and "
-            "nothing applies the others to chunks; load this model with encoder='local'"
+            "nothing applies what is between them and the pooling; load this model with "
+            "encoder='local'"
         )
-    return kinds
 
 
 def _pooling(files: PublishedFiles) -> dict[str, Any]:

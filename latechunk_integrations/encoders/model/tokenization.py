@@ -53,14 +53,14 @@ class OffsetTokenizer:
     model's own one, which other threads may be using.
 
     Args:
-        tokenizer: The tokenizer of a transformers model.
+        tokenizer: The tokenizer of a transformers model, or what is below it.
 
     Raises:
         OffsetsError: The tokenizer is a slow one, which has no offset mapping.
     """
 
     def __init__(self, tokenizer: Any) -> None:  # transformers types its tokenizers loosely
-        backend = getattr(tokenizer, "backend_tokenizer", None)
+        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
         if not isinstance(backend, Tokenizer):
             raise OffsetsError(
                 f"{type(tokenizer).__name__} is a slow tokenizer without offset mapping; late "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.encoders.http.client import HttpClient
 from latechunk_integrations.encoders.model.families import find_card
+from latechunk_integrations.encoders.model.heads import hash_heads
 from latechunk_integrations.encoders.model.prompts import choose_document_prompt, warn_of_unused
 from latechunk_integrations.encoders.model.served import pool_rows, read_served_model
 from latechunk_integrations.encoders.servers.token_server import ServerEncoder
@@ -49,7 +50,7 @@ class IdServerEncoder(ServerEncoder):
     ) -> None:
         name = options.tokenizer or options.model
         card = find_card(name) or find_card(options.model)
-        tokenizer, contract = read_served_model(
+        tokenizer, contract, self.heads = read_served_model(
             name, options.revision, card, options.query_prompt_name
         )
         asked = options.query_prompt
@@ -65,7 +66,8 @@ class IdServerEncoder(ServerEncoder):
         self.set_window(limit, self.plain_tokens)
         self._check_tokenizer(name)
         self.check_probe(self.probe(PROBE))
-        parts = json.dumps([identity, options.revision, self.contract.to_dict()], sort_keys=True)
+        named = [identity, options.revision, self.contract.to_dict(), hash_heads(self.heads)]
+        parts = json.dumps(named, sort_keys=True)
         self.fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:32]
 
     @abstractmethod
@@ -74,13 +76,6 @@ class IdServerEncoder(ServerEncoder):
 
     def check_probe(self, matrix: NDArray[np.float32]) -> None:
         """Look at the first token embeddings that the server gives; by default all is well."""
-
-    def finish(self, means: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Unit length, where the model's own modules give it, and truncation."""
-        if self.contract.unit_length:
-            norms = np.linalg.norm(means, axis=1, keepdims=True)
-            means = means / np.maximum(norms, np.float32(1e-12))
-        return super().finish(means)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors with the model's own pooling, ``(n, dimensions)``."""

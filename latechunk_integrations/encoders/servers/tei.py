@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.encoders.http.client import Call, HttpClient, HttpSettings, json_call
 from latechunk_integrations.encoders.model.families import ModelCard, find_card
+from latechunk_integrations.encoders.model.heads import (
+    UnitHead,
+    apply_heads,
+    hash_heads,
+    read_heads,
+)
 from latechunk_integrations.encoders.model.prompts import choose_document_prompt, own_prompts
+from latechunk_integrations.encoders.model.published import PublishedFiles
 from latechunk_integrations.encoders.model.served import Prompts, ServedContract
+from latechunk_integrations.encoders.model.vector_contract import cut_vectors
 from latechunk_integrations.encoders.servers.matrices import RowReceiver, vectors_of
 from latechunk_integrations.encoders.servers.tei_tokenizer import TeiTokenizer
 from latechunk_integrations.encoders.servers.text_memory import TextMemory
@@ -124,7 +132,6 @@ class TeiEncoder(ServerEncoder):
             prompt_names=(),
             title_template=self.title_slot.template if self.title_slot else None,
             max_seq_length=info.max_tokens,
-            unit_length=False,
             matryoshka=card.dimensions if card else (),
             least_dimensions=card.least_dimensions if card else None,
             truncation_layer_norm=card.layer_norm if card else False,
@@ -137,7 +144,8 @@ class TeiEncoder(ServerEncoder):
         self.tokenizer.tokenize([self.document_prompt.rstrip()], "")
         revision = info.revision or options.revision
         identity = [info.model, revision, info.dtype, self.header_separator]
-        parts = json.dumps([identity, self.contract.to_dict()], sort_keys=True)
+        named = [identity, self.contract.to_dict(), hash_heads(self.heads)]
+        parts = json.dumps(named, sort_keys=True)
         self.fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:32]
 
     @classmethod
@@ -260,7 +268,7 @@ class TeiEncoder(ServerEncoder):
         texts = [prompt + text for text in texts]
         calls = (self._embed_call(texts, group) for group in self.tokenizer.groups(texts))
         vectors = np.concatenate(list(self.client.run_all(calls)))
-        return self.finish(vectors)
+        return cut_vectors(vectors, self.dimensions, self.contract)
 
     def _embed_call(self, texts: Sequence[str], group: list[int]) -> Call[NDArray[np.float32]]:
         # The server refuses an empty text, which is its special tokens to a model.
@@ -270,7 +278,7 @@ class TeiEncoder(ServerEncoder):
         return json_call(
             "/embed",
             body,
-            lambda answer: vectors_of(answer, len(inputs), self.token_dim),
+            lambda answer: vectors_of(answer, len(inputs), self.contract.dimensions),
             row=group[0],
         )
 
@@ -329,15 +337,25 @@ class TeiEncoder(ServerEncoder):
         )
         pooled = {"mean": matrix.mean(axis=0), "cls": matrix[0], "last_token": matrix[-1]}
         wanted = pooled[self.info.pooling]
-        same = len(vector) == len(wanted) and np.linalg.norm(
-            vector - wanted
-        ) <= _PROBE_TOLERANCE * np.linalg.norm(wanted)
-        if not same:
+        if _is_near(vector, wanted):
+            return
+        files = PublishedFiles(self.info.model, self.info.revision or self.options.revision)
+        # The server gives unit length only where it is asked for.
+        self.heads = tuple(head for head in read_heads(files) if not isinstance(head, UnitHead))
+        if not self.heads or not _is_near(vector, apply_heads(self.heads, wanted[None])[0]):
             raise ContractError(
                 f"{self.info.model!r} has modules behind the pooling (Dense, LayerNorm), or "
-                "normalises before them: the server applies them to whole texts only, and chunks "
-                "need them too; load this model with encoder='local'"
+                "normalises before them: the server applies them to whole texts only, chunks need "
+                "them too, and no files of that name are here or on the hub that do what the "
+                "server does; load this model with encoder='local'"
             )
+        self.set_width(len(wanted))
+
+
+def _is_near(vector: NDArray[np.float32], wanted: NDArray[np.float32]) -> bool:
+    if len(vector) != len(wanted):
+        return False
+    return bool(np.linalg.norm(vector - wanted) <= _PROBE_TOLERANCE * np.linalg.norm(wanted))
 
 
 def _spaced(parts: list[str]) -> str:

@@ -17,6 +17,7 @@ from latechunk_integrations.encoders.model.contract import (
     own_pooling,
     resolve_pooling,
 )
+from latechunk_integrations.encoders.model.heads import Head, apply_heads
 from latechunk_integrations.encoders.model.prompts import TitleSlot
 from latechunk_integrations.encoders.model.served import ServedContract
 from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
@@ -71,6 +72,8 @@ class ServerEncoder(ABC):
     token_dim: int
     known_width: int | None = None
     """`token_dim`, once the server has told it."""
+    heads: tuple[Head, ...] = ()
+    """The model's modules after pooling."""
     dimensions: int
     contract: ServedContract
     pooling: PoolingMode
@@ -151,8 +154,8 @@ class ServerEncoder(ABC):
         """The request for the token embeddings of one window, special tokens included."""
 
     def finish(self, means: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Truncation; servers whose models have more after pooling are refused when loaded."""
-        return cut_vectors(means, self.dimensions, self.contract)
+        """The model's modules after pooling, in order, then truncation."""
+        return cut_vectors(apply_heads(self.heads, means), self.dimensions, self.contract)
 
     def set_contract(self, contract: ServedContract) -> None:
         """Note what a vector is, and how chunks are pooled.
@@ -169,13 +172,17 @@ class ServerEncoder(ABC):
         """Note the width of a token embedding, and so of a vector.
 
         Raises:
+            ContractError: The modules after pooling belong to another model.
             OptionError: Dimensions were asked for that the model was not trained for.
         """
-        asked = self.options.dimensions
-        self.contract = replace(self.contract, dimensions=width)
-        check_dimensions(asked, self.contract)
         self.token_dim = self.known_width = width
-        self.dimensions = asked or width
+        heads = []
+        for head in self.heads:
+            heads.append(head.contract(width))
+            width = heads[-1].out_features
+        self.contract = replace(self.contract, heads=tuple(heads), dimensions=width)
+        check_dimensions(self.options.dimensions, self.contract)
+        self.dimensions = self.options.dimensions or width
 
     def set_window(self, limit: int, own: int | None = None) -> None:
         """Note the window length.

@@ -17,8 +17,9 @@ from typing_extensions import Self
 from latechunk_integrations.core.token_estimate import estimate_tokens
 from latechunk_integrations.encoders.base import ChunkLimits, Reading
 from latechunk_integrations.encoders.http.client import HttpClient, HttpSettings, json_call
+from latechunk_integrations.encoders.model.published import PublishedFiles
+from latechunk_integrations.encoders.model.tokenizer_files import read_tokenizer
 from latechunk_integrations.errors import (
-    ModelLoadError,
     OptionError,
     RequestRefusedError,
     ServerAnswerError,
@@ -248,17 +249,11 @@ def _refuse_meaningless(options: LateChunkOptions, service: str) -> None:
 
 def _counter(tokenizer: str) -> Callable[[Sequence[str]], Iterator[int]]:
     """Counts tokens, special tokens left out."""
-    from transformers import AutoTokenizer  # noqa: PLC0415  # slow to import, and seldom needed
-
-    try:
-        loaded = AutoTokenizer.from_pretrained(tokenizer)
-    except (OSError, ValueError) as error:
-        raise ModelLoadError(
-            f"cannot load the tokenizer {tokenizer!r}, which is to count tokens: {error}"
-        ) from error
+    loaded = read_tokenizer(PublishedFiles(tokenizer))
+    loaded.no_truncation()
+    loaded.no_padding()
 
     def count(texts: Sequence[str]) -> Iterator[int]:
-        encoded = loaded(list(texts), add_special_tokens=False, truncation=False, verbose=False)
-        return map(len, encoded["input_ids"])
+        return map(len, loaded.encode_batch(list(texts), add_special_tokens=False))
 
     return count

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent, Span
 from latechunk_integrations.encoders.base import TokenizedText
@@ -484,10 +485,43 @@ def test_answers_out_of_order_change_no_vector(wordpiece: Placed, kind: str) -> 
 
 @pytest.mark.rule(4)
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_model_with_a_dense_head_is_refused(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("heads", [["dense"], ["dense", "normalize"]], ids="-".join)
+def test_heads_are_applied_to_chunks_here(
+    tmp_path: Path, kind: str, heads: list[Literal["dense", "normalize"]]
+) -> None:
+    folder = save_tiny_model(tmp_path, "wordpiece", heads=heads)
+    local = LateChunkEngine.from_pretrained(str(folder), dtype="float32", device="cpu")
+    with SERVERS[kind](folder) as server:
+        engine = engine_of(kind, server, folder)
+        assert engine.dimensions == local.dimensions == 24
+        assert largest_difference(local, engine, parent("Berlin is a city.")) < 1e-5
+        for embed in ("embed_queries", "embed_texts"):
+            wanted = getattr(local, embed)(["Where is it?", "Who"])
+            np.testing.assert_allclose(
+                getattr(engine, embed)(["Where is it?", "Who"]), wanted, atol=1e-5
+            )
+        close(engine)
+
+
+@pytest.mark.rule(4)
+@pytest.mark.parametrize("kind", SERVERS)
+def test_heads_of_other_files_than_the_servers_are_told(tmp_path: Path, kind: str) -> None:
     folder = save_tiny_model(tmp_path, "wordpiece", heads=["dense"])
-    with SERVERS[kind](folder) as server, pytest.raises(ContractError, match="local"):
-        engine_of(kind, server, folder)
+    with SERVERS[kind](folder) as server:
+        before = engine_of(kind, server, folder)
+        file = folder / "2_Dense" / "model.safetensors"
+        save_file({name: -2 * one for name, one in load_file(file).items()}, file)
+        if kind == "tei":  # the others give nothing to compare with
+            with pytest.raises(ContractError, match="encoder='local'"):
+                engine_of(kind, server, folder)
+        else:
+            after = engine_of(kind, server, folder)
+            assert after.fingerprint != before.fingerprint
+            close(after)
+        file.unlink()
+        with pytest.raises(ContractError, match=r"2_Dense/model\.safetensors"):
+            engine_of(kind, server, folder)
+        close(before)
 
 
 @pytest.mark.rule(4)
