@@ -180,6 +180,14 @@ LAYOUTS: dict[str, Layout] = {
             width=64,
             causal=True,
         ),
+        Layout(
+            "gte-multilingual-base",
+            "GteModel",
+            "xlm_roberta",
+            pooling="cls",
+            heads=("Normalize",),
+            prompts={},
+        ),
         Layout("gte-modernbert-base", "ModernBertModel", "modernbert", pooling="cls", prompts={}),
         Layout(
             "bge-small-en-v1.5",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["ModelCard", "find_card"]
+__all__ = ["ModelCard", "find_card", "find_native"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ _CARDS = (
     ModelCard(r"jina-embeddings-v2-base-(en|de|es|zh|code)", dimensions=(768,)),
     ModelCard(r"embeddinggemma-300m", dimensions=(128, 256, 512, 768)),
     ModelCard(r"embeddinggemma-2(-text)?(-\d+m)?", *_GEMMA, dimensions=(128, 256, 512, 768)),
+    ModelCard(r"gte-multilingual-base", least_dimensions=128),
     ModelCard(r"Qwen3-Embedding-.*", least_dimensions=32),
     ModelCard(r"snowflake-arctic-embed-m-v1\.5", dimensions=(256, 768)),
     ModelCard(r"snowflake-arctic-embed-m-v2\.0", dimensions=(256, 768)),
@@ -88,6 +89,23 @@ _CARDS = (
 )
 
 
+# The same weights in a layout that transformers runs by itself.
+_NATIVE = {
+    "gte-multilingual-base": "alibaba-nlp-community/gte-multilingual-base",
+    "jina-embeddings-v3": "jinaai/jina-embeddings-v3-hf",
+}
+
+
+def find_native(model: str) -> str | None:
+    """The hub name of a model's copy that needs no code of its own; None: none is known.
+
+    Args:
+        model: Hub name or local path, as for `find_card`.
+    """
+    names = {name.lower() for name in _names_of(model)}
+    return next((copy for name, copy in _NATIVE.items() if name in names), None)
+
+
 def find_card(model: str) -> ModelCard | None:
     """The card of a model, by its name.
 
@@ -95,9 +113,12 @@ def find_card(model: str) -> ModelCard | None:
         model: Hub name or local path. A folder that is called as the model counts, and so does
             a snapshot in the hub's own cache (``models--OWNER--NAME/snapshots/COMMIT``).
     """
-    names = [part.rpartition("--")[2] for part in re.split(r"[/\\]", model.rstrip("/\\"))]
-    near = names[-3:] if names[-2:-1] == ["snapshots"] else names[-1:]
     for card in _CARDS:
-        if any(re.fullmatch(card.pattern, name, re.IGNORECASE) for name in near):
+        if any(re.fullmatch(card.pattern, name, re.IGNORECASE) for name in _names_of(model)):
             return card
     return None
+
+
+def _names_of(model: str) -> list[str]:
+    names = [part.rpartition("--")[2] for part in re.split(r"[/\\]", model.rstrip("/\\"))]
+    return names[-3:] if names[-2:-1] == ["snapshots"] else names[-1:]

@@ -13,6 +13,7 @@ from typing import Any
 
 from huggingface_hub import HfApi, hf_hub_download
 
+from latechunk_integrations.encoders.model.families import find_native
 from latechunk_integrations.encoders.model.nomic_layout import foreign_settings
 from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
 
@@ -24,6 +25,10 @@ __all__ = [
     "remote_code_error",
 ]
 
+# Architectures of transformers that were ported from the very code that `auto_map` still names, and
+# compared with it. Of any other, code of its own may do another thing: gte-Qwen2-instruct reads in
+# both directions, and its tokenizer ends each text with a token that qwen2's own leaves out.
+_PROVED_EQUAL = ("eurobert", "gte", "jina_embeddings_v3", "nomic_bert")
 _OWN_MODULES = "sentence_transformers."
 # Whose a model without an owner is, to sentence-transformers.
 _DEFAULT_OWNER = "sentence-transformers"
@@ -141,7 +146,7 @@ def refuse_remote_code(files: PublishedFiles) -> None:
         RemoteCodeError: It would run code; the message names it and how to pin it.
     """
     found = own_parts(files)
-    if not _is_native(files.config):
+    if not _runs_without_its_code(files.config):
         found = [*(("config.json", name) for name in files.own_classes), *found]
     if found:
         raise remote_code_error(files, found)
@@ -171,9 +176,19 @@ def remote_code_error(files: PublishedFiles, found: list[tuple[str, str]]) -> Re
             f". revision= does not pin the code that stands in {', '.join(others)}: copy it into "
             "a local folder of the model and drop the part up to '--' in its auto_map"
         )
+    native = find_native(files.model)
+    elsewhere = f"; or take {native!r}, which is the same model and needs none" if native else ""
+    kind = files.config.get("model_type")
+    in_place = any(source in ("config.json", "tokenizer_config.json") for source, _ in found)
+    beside = (
+        f" (transformers' own {kind!r} is not known to do the same; those that are: "
+        f"{', '.join(_PROVED_EQUAL)})"
+        if in_place and _is_native(files.config) and kind not in _PROVED_EQUAL
+        else ""
+    )
     return RemoteCodeError(
-        f"{files.model!r} runs code of its own, which is not allowed to run: {lines}. Read that "
-        f"code, then {pin}"
+        f"{files.model!r} runs code of its own, which is not allowed to run: {lines}{beside}. Read "
+        f"that code, then {pin}{elsewhere}"
     )
 
 
@@ -199,15 +214,21 @@ def check_safetensors(files: PublishedFiles) -> None:
 
 
 def _custom_tokenizer(files: PublishedFiles) -> Iterator[tuple[str, str]]:
-    """A tokenizer that transformers has no counterpart for."""
+    """A tokenizer that transformers has no counterpart for, or whose counterpart may differ."""
     import transformers  # noqa: PLC0415  # slow to import; who only plans a call needs none
 
     tokenizer = _mapping(files.json("tokenizer_config.json", files.transformer_folder))
     classes = _mapping(tokenizer.get("auto_map")).get("AutoTokenizer")
-    if classes and not hasattr(transformers, str(tokenizer.get("tokenizer_class"))):
+    known = hasattr(transformers, str(tokenizer.get("tokenizer_class")))
+    if classes and not (known and files.config.get("model_type") in _PROVED_EQUAL):
         # A pair of a slow and a fast class, either of which may be missing.
         pair = classes if isinstance(classes, list) else [classes]
         yield "tokenizer_config.json", " and ".join(str(name) for name in pair if name)
+
+
+def _runs_without_its_code(config: dict[str, Any]) -> bool:
+    """Whether the architecture of transformers may stand in for what ``auto_map`` names."""
+    return _is_native(config) and config["model_type"] in _PROVED_EQUAL
 
 
 def _is_native(config: dict[str, Any]) -> bool:

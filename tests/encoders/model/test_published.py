@@ -105,6 +105,42 @@ def test_auto_map_beside_a_native_architecture_runs_nothing(
     np.testing.assert_array_equal(_engine(folder).embed([Parent(TEXT)])[0].vectors, own)
 
 
+@pytest.mark.parametrize("place", ["config.json", "tokenizer_config.json"])
+def test_code_beside_an_architecture_that_is_not_proved_equal_is_refused(
+    published: dict[str, Path], tmp_path: Path, place: str
+) -> None:
+    """As gte-Qwen2-instruct and stella are published: they would load, and as causal models."""
+    folder = tmp_path / "gte-Qwen2-1.5B-instruct"
+    shutil.copytree(published["Qwen3-Embedding-0.6B"], folder)
+    classes: dict[str, Any] = {"AutoModel": "modeling_qwen.Qwen2Model"}
+    if place != "config.json":
+        classes = {"AutoTokenizer": ["tokenization_qwen.Qwen2Tokenizer", None]}
+    _change(folder / place, auto_map=classes)
+    with pytest.raises(RemoteCodeError, match=r"_qwen\.Qwen2") as caught:
+        _engine(folder)
+    for part in (place, "'qwen3' is not known to do the same", "nomic_bert", "revision=<commit>"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "native"),
+    [
+        ("gte-multilingual-base", "alibaba-nlp-community/gte-multilingual-base"),
+        ("jina-embeddings-v3", "jinaai/jina-embeddings-v3-hf"),
+        ("of-ours", None),
+    ],
+)
+def test_the_error_points_to_a_copy_that_needs_no_code(
+    model: Path, tmp_path: Path, name: str, native: str | None
+) -> None:
+    folder = model.rename(tmp_path / name)
+    _change(folder / "config.json", model_type="new", auto_map={"AutoModel": "modeling.NewModel"})
+    with pytest.raises(RemoteCodeError) as caught:
+        _engine(folder)
+    assert ("or take" in str(caught.value)) == (native is not None)
+    assert str(native or "of-ours") in str(caught.value)
+
+
 def test_a_module_of_its_own_runs_only_where_it_is_allowed(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +162,7 @@ def test_a_module_of_its_own_runs_only_where_it_is_allowed(
 def test_a_tokenizer_of_its_own_is_refused(model: Path) -> None:
     auto_map = {"AutoTokenizer": ["tokenization.OwnTokenizer", None]}
     _change(model / "tokenizer_config.json", auto_map=auto_map, tokenizer_class="OwnTokenizer")
-    with pytest.raises(RemoteCodeError, match=r"tokenization\.OwnTokenizer\."):
+    with pytest.raises(RemoteCodeError, match=r"names tokenization\.OwnTokenizer"):
         _engine(model)
 
 
