@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latechunk_integrations.bulk.chunking import Chunking
-from latechunk_integrations.bulk.rows import Columns
-from latechunk_integrations.bulk.run import index
-from latechunk_integrations.bulk.settings import IndexSettings, IndexSummary
-from latechunk_integrations.flags import read_options, read_pairs
+from latechunk_integrations.cli.flags import read_options, read_pairs
+
+if TYPE_CHECKING:
+    from latechunk_integrations.bulk.settings import IndexSummary
 
 __all__ = ["index_command"]
 
@@ -74,6 +73,11 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
     Ends with 0, with 1 when documents failed (see the dead letters), with 2 when it could not go
     on.
     """
+    from latechunk_integrations.bulk.chunking import Chunking  # noqa: PLC0415  # costs seconds
+    from latechunk_integrations.bulk.rows import Columns  # noqa: PLC0415  # as above
+    from latechunk_integrations.bulk.run import index  # noqa: PLC0415  # as above
+    from latechunk_integrations.bulk.settings import IndexSettings  # noqa: PLC0415  # as above
+
     arguments = read_pairs(splitter_argument or (), "--splitter-argument")
     settings = IndexSettings(
         chunking=Chunking(splitter, chunk_size, arguments),
@@ -91,11 +95,11 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
     )
     options = read_options(config, model, option or ())
     summary = index(source, to, options, checkpoint, settings)
-    typer.echo(_describe(summary))
+    typer.echo(_describe_summary(summary))
     raise typer.Exit(_SOME_FAILED if summary.n_failed else 0)
 
 
-def _describe(summary: IndexSummary) -> str:
+def _describe_summary(summary: IndexSummary) -> str:
     """A run in a few lines."""
     written = f"{summary.n_documents} documents, {summary.n_chunks} chunks written"
     lines = [f"{written} in {summary.seconds:.1f} s; {summary.n_unchanged} documents unchanged"]

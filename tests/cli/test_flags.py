@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from latechunk_integrations.cli.flags import read_options, read_pairs
 from latechunk_integrations.errors import OptionError
-from latechunk_integrations.flags import read_options, read_pairs
 
 
 def test_the_command_line_stands_above_the_file(tmp_path: Path) -> None:
