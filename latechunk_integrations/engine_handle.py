@@ -55,6 +55,11 @@ class EngineHandle:
             return self._engine
 
     @property
+    def loaded(self) -> LateChunkEngine | None:
+        """The engine, if it is there already."""
+        return self._engine
+
+    @property
     def fingerprint(self) -> str | None:
         """The engine's fingerprint, if it is known without loading anything."""
         return self._fingerprint

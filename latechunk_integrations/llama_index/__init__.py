@@ -13,20 +13,28 @@ except ImportError as error:
 
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 from latechunk_integrations.llama_index.hierarchical import LateChunkHierarchicalNodeParser
-from latechunk_integrations.llama_index.metadata import stamp_parents
 from latechunk_integrations.llama_index.node_parser import LateChunkNodeParser
+from latechunk_integrations.llama_index.plain import PlainEmbedding
 from latechunk_integrations.llama_index.postprocessors import (
     LinkRankingPostprocessor,
     SnippetPostprocessor,
 )
+from latechunk_integrations.llama_index.property_graph import LateChunkPropertyGraphIndex
 from latechunk_integrations.llama_index.retrievers import SnippetRetriever
+from latechunk_integrations.llama_index.sources import JoinedDocument, stamp_parents
+from latechunk_integrations.llama_index.wiring import LateChunkParts, late_chunking
 
 __all__ = [
+    "JoinedDocument",
     "LateChunkEmbedding",
     "LateChunkHierarchicalNodeParser",
     "LateChunkNodeParser",
+    "LateChunkParts",
+    "LateChunkPropertyGraphIndex",
     "LinkRankingPostprocessor",
+    "PlainEmbedding",
     "SnippetPostprocessor",
     "SnippetRetriever",
+    "late_chunking",
     "stamp_parents",
 ]

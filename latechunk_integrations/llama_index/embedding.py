@@ -6,61 +6,115 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.bridge.pydantic import Field, PrivateAttr
-from llama_index.core.callbacks.schema import CBEventType, EventPayload
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_serializer
 from llama_index.core.schema import BaseNode, MetadataMode
-from llama_index_instrumentation import get_dispatcher
-from pydantic import SecretStr
 from tqdm.auto import tqdm
 
-from latechunk_integrations.engine import LateChunkEngine, shared_engine
-from latechunk_integrations.errors import IncompleteParentError, OptionError, UnknownChunkError
-from latechunk_integrations.llama_index.events import LateChunkEndEvent, LateChunkStartEvent
-from latechunk_integrations.llama_index.metadata import mark_parent
-from latechunk_integrations.llama_index.parents import NodeParent, ParentLevel, parents_of
-from latechunk_integrations.llama_index.vector_cache import Role, VectorCache
-from latechunk_integrations.options import LateChunkOptions
-from latechunk_integrations.schema import ChunkVectors
+from latechunk_integrations.adapter_fields import (
+    EngineFields,
+    engine_options,
+    field_options,
+    vector_key,
+)
+from latechunk_integrations.engine import LateChunkEngine
+from latechunk_integrations.engine_handle import EngineHandle
+from latechunk_integrations.errors import (
+    FingerprintMismatchError,
+    IncompleteParentError,
+    LateChunkError,
+    OptionError,
+)
+from latechunk_integrations.llama_index.events import ParentEvents
+from latechunk_integrations.llama_index.hugging_face import HUGGING_FACE_HINTS, from_hugging_face
+from latechunk_integrations.llama_index.marking import (
+    VectorState,
+    clear_vector,
+    mark_node,
+    vector_state,
+)
+from latechunk_integrations.llama_index.metadata import MetadataRole, check_roles
+from latechunk_integrations.llama_index.parent_cache import ParentCache
+from latechunk_integrations.llama_index.parents import (
+    Grouping,
+    NodeParent,
+    ParentLevel,
+    parents_of,
+)
+from latechunk_integrations.llama_index.plain import PlainEmbedding
+from latechunk_integrations.llama_index.sources import (
+    ParentBy,
+    check_parent_by,
+    describe_parent_by,
+)
+from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
+from latechunk_integrations.schema import ChunkVectors, Mode, Parent
 from latechunk_integrations.stats import EngineStats
 
 __all__ = ["LateChunkEmbedding"]
 
-dispatcher = get_dispatcher(__name__)
+# Nodes that are embedded alone at once, so that sorting by length pays.
+_EARLY_NODES = 512
+# What changes how the work is done and no vector.
+_HOW = (
+    *("embed_batch_size", "num_workers", "embeddings_cache"),
+    *("device", "batch_tokens", "strict"),
+    *(name for name in TRANSPORT_OPTIONS if name != "base_url"),
+)
+_TEXTS_WITHOUT_NODES = (
+    "texts came without nodes, as an index passes them that was given embed_model= alone: they "
+    "have no parent and are embedded standalone. For an index add one argument, "
+    "transformations=[LateChunkNodeParser(embed_model=embed_model)], to from_documents, "
+    "from_vector_store or load_index_from_storage, or call late_chunking(..., settings=True) "
+    "once; components whose texts have no parent by right take embed_model.plain()"
+)
+_COUNTERS = (
+    *("parents", "chunks", "windows", "standalone_chunks", "skipped_parents", "cached_parents"),
+    *("standalone_texts", "sourceless_nodes", "nodes_without_parent_key", "documents_of_one_id"),
+    *("incomplete_parents", "rewritten_parents"),
+    *("foreign_vectors_replaced", "changed_vectors_replaced"),
+)
 
-_FIELDS = {*BaseEmbedding.model_fields, "metadata_as_header", "parent_level", "show_progress"}
 
-
-class LateChunkEmbedding(BaseEmbedding):
+class LateChunkEmbedding(BaseEmbedding, EngineFields):
     """Embeds nodes with the context of their source, queries with the model's query prompt.
 
     In ``transformations`` behind any node parser it groups nodes by source and embeds each
-    group as one parent; nodes that carry an embedding are left as they are. Asked for plain
-    texts, which have no parent, it embeds them standalone, says so and counts them in `stats`
-    (``strict=True``: `UnknownChunkError`).
+    group as one parent. Nodes that carry a vector of this model and these options, made of what
+    they hold now, are left as they are; any other vector is replaced and counted. Asked for plain
+    texts, which have no parent, it embeds them standalone and counts them in `stats`.
 
     Args:
-        model_name: A hub name or a local path.
+        model_name: A hub name or a local path; ``model`` is the same.
         engine: A loaded engine instead of a model name.
-        metadata_as_header: Let nodes attend to their metadata without pooling it. False: pool
-            it with each node, as LlamaIndex does.
+        metadata_roles: Role by metadata key: ``"header"``, what nodes attend to, or
+            ``"content"``, what is pooled with a node's text; ``"*"``: all other keys. Without it
+            what comes from the document, or is the same for all its nodes, is header, and what a
+            node has alone is content.
+        parent_by: Metadata key, or function of a node, that says which source documents are one
+            parent, such as ``"file_path"`` for the pages of a file.
         parent_level: ``"section"``: behind a Markdown or HTML parser each section is a parent;
-            ``"document"``: all nodes of a source are one.
+            ``"document"``: all nodes of a source are one. Where `parent_by` joins, it says.
         show_progress: Show a bar over parents, also where LlamaIndex does not pass its own
             ``show_progress`` on.
-        embeddings_cache: A LlamaIndex key-value store for vectors. It is used under keys of our
-            own, since the text alone does not tell a late vector.
-        **options: Fields of `LateChunkOptions`, and of LlamaIndex's ``BaseEmbedding``.
+        embeddings_cache: A LlamaIndex key-value store for the vectors of parents, under keys of
+            our own, since the text alone does not tell a late vector.
+        **options: Fields of `LateChunkOptions` (see `EngineFields`), and of ``BaseEmbedding``.
+            ``max_length``, ``query_instruction``, ``text_instruction`` and ``show_progress_bar``
+            of ``HuggingFaceEmbedding`` are understood.
 
     Raises:
         OptionError: An option is unknown, impossible, or given beside an engine.
     """
 
-    options: dict[str, Any] = Field(description="Every option of the engine.")
-    metadata_as_header: bool = Field(
-        default=True, description="Attend to metadata instead of pooling it with each chunk."
+    metadata_roles: dict[str, MetadataRole] = Field(
+        default_factory=dict, description="Role of metadata by key: header or content."
+    )
+    parent_by: ParentBy | None = Field(
+        default=None, description="Which source documents are one parent."
     )
     parent_level: ParentLevel = Field(
         default="section", description="What becomes a parent: a whole source or each section."
@@ -68,40 +122,45 @@ class LateChunkEmbedding(BaseEmbedding):
     show_progress: bool = Field(
         default=False, exclude=True, description="Show a progress bar over parents."
     )
-    _engine: LateChunkEngine | None = PrivateAttr(default=None)
-    # Apart from `options`, which are serialised.
-    _api_key: SecretStr | None = PrivateAttr(default=None)
-    _cache: VectorCache | None = PrivateAttr(default=None)
+    _handle: EngineHandle = PrivateAttr()
+    _cache: ParentCache | None = PrivateAttr(default=None)
     _stats: EngineStats = PrivateAttr(default_factory=EngineStats)
 
-    def __init__(
-        self,
-        model_name: str = "",
-        *,
-        engine: LateChunkEngine | None = None,
-        options: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        # What is no field of LlamaIndex's is an option, or a mistake that the options name.
-        flat = {name: kwargs.pop(name) for name in list(kwargs) if name not in _FIELDS}
-        merged = {**(options or {}), **flat}
-        if engine is None:
-            checked = LateChunkOptions.from_mapping({**merged, "model": model_name})
-        elif merged:
-            raise OptionError(f"the engine has its options already; leave out {sorted(merged)}")
-        else:
-            checked = engine.options
-        store = kwargs.pop("embeddings_cache", None)
-        super().__init__(model_name=checked.model, options=checked.to_dict(), **kwargs)  # type: ignore[call-arg]  # the plugin does not see our own fields
-        self._engine = engine
-        self._api_key = checked.api_key
-        self.embeddings_cache = store
+    if TYPE_CHECKING:
+        # The signature is that of the fields, and of an engine that takes their place.
+        engine: LateChunkEngine = Field(default=...)
+    else:
+
+        def __init__(
+            self, model_name: str = "", *, engine: LateChunkEngine | None = None, **fields: Any
+        ) -> None:
+            """Check everything once; what is no field gets a hint."""
+            own = _own_fields(type(self))
+            ours = {name: fields.pop(name) for name in list(fields) if name in own}
+            given = {"model_name": model_name, **from_hugging_face(fields, ours)}
+            checked = engine_options(given, engine=engine, own=own, foreign=HUGGING_FACE_HINTS)
+            check_parent_by(ours.get("parent_by"))
+            ours["metadata_roles"] = check_roles(ours.get("metadata_roles") or {})
+            store = ours.pop("embeddings_cache", None)
+            super().__init__(model_name=checked.model, **field_options(checked), **ours)
+            self._handle = EngineHandle(checked) if engine is None else EngineHandle.of(engine)
+            self.embeddings_cache = store
+
+        @property
+        def engine(self) -> LateChunkEngine:
+            """The engine; loaded on first use, once for a process and its options."""
+            return self._handle.engine
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Keep a cache where LlamaIndex does not use it with texts as keys."""
+        """Keep a cache where LlamaIndex does not use it with texts as keys; options stay."""
         if name == "embeddings_cache":
-            self._cache = None if value is None else VectorCache(value)
+            self._cache = None if value is None else ParentCache(value)
             return
+        if name == "model_name" or name in EngineFields.model_fields:
+            raise OptionError(
+                f"{name} cannot be changed once the embed model is built: build another one, "
+                f"{type(self).__name__}(model_name=..., {name}=...)"
+            )
         super().__setattr__(name, value)
 
     @classmethod
@@ -110,54 +169,120 @@ class LateChunkEmbedding(BaseEmbedding):
         return "LateChunkEmbedding"
 
     @property
-    def engine(self) -> LateChunkEngine:
-        """The engine; loaded on first use, once for a process and its options."""
-        if self._engine is None:
-            options = {**self.options, "api_key": self._api_key}
-            self._engine = shared_engine(LateChunkOptions.from_mapping(options))
-        return self._engine
+    def options(self) -> LateChunkOptions:
+        """What the engine is, or will be, asked for."""
+        return self._handle.options
+
+    @property
+    def engine_key(self) -> str:
+        """The fingerprint that nodes carry and caches use; see `vector_key`."""
+        known = vector_key(self.options, self._handle.loaded)
+        return known or vector_key(self.options, self.engine) or ""
+
+    @property
+    def grouping(self) -> Grouping:
+        """How nodes become parents."""
+        return Grouping(self.metadata_roles, self.parent_level, self.parent_by)
 
     @property
     def stats(self) -> dict[str, int]:
-        """The engine's counts, and what nodes could not be given as asked.
+        """What this embed model did, and what nodes could not be given as asked.
 
-        ``standalone_texts``: texts that came without nodes; ``incomplete_parents``: parents of
-        which some nodes were not given; ``rewritten_parents``: sources whose text the node
-        parser changed, so that their chunks are the parent; ``cached_parents``.
+        Every counter is there from the start. ``standalone_texts``: texts that came without
+        nodes; ``sourceless_nodes``: nodes that name no source; ``incomplete_parents``: parents
+        of which something was not given; ``rewritten_parents``: sources whose text the node
+        parser changed, so that their chunks are the parent; ``foreign_vectors_replaced``,
+        ``changed_vectors_replaced``: vectors of another model, or of what a node held before.
+        The engine, which others may share, has its own counts: ``engine.stats``.
         """
-        return {**self.engine.stats, **self._stats.to_dict()}
+        return {**dict.fromkeys(_COUNTERS, 0), **self._stats.to_dict()}
 
-    @property
-    def strict(self) -> bool:
-        """Whether what cannot be done late is an error."""
-        return bool(self.options["strict"])
+    def plain(self) -> PlainEmbedding:
+        """The same model for what has no parent by right: early chunking, nothing counted.
+
+        For semantic splitters, selectors, memories, evaluators and tools.
+        """
+        return PlainEmbedding(late=self)
+
+    @field_serializer("parent_by")
+    def _serialize_parent_by(self, parent_by: ParentBy | None) -> str | None:
+        return describe_parent_by(parent_by)
+
+    def to_payload(self) -> dict[str, Any]:
+        """What observers of events are shown."""
+        return {"class_name": self.class_name(), "model_name": self.model_name}
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        """Every field, and the fingerprint of the model, for the keys of ingestion caches."""
-        return {**super().to_dict(**kwargs), "fingerprint": self.engine.fingerprint}
+        """What vectors depend on, for the keys of ingestion caches; no model is loaded.
+
+        Timeouts, batch sizes, the device and ``strict`` are left out, so that changing them
+        embeds nothing anew. Where a hub model was not downloaded yet, its name stands for it.
+        """
+        data = super().to_dict(**kwargs)
+        for name in _HOW:
+            data.pop(name, None)
+        return {**data, "fingerprint": vector_key(self.options, self._handle.loaded)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> LateChunkEmbedding:
-        """Build what `to_dict` described; the model is loaded on first use."""
-        data = {name: value for name, value in data.items() if name != "fingerprint"}
-        return super().from_dict(data, **kwargs)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the model, the cache and the counts behind: a worker has its own."""
-        bare = copy.copy(self)  # other threads may be embedding with this one
-        object.__setattr__(bare, "__pydantic_private__", None)
-        return super(LateChunkEmbedding, bare).__getstate__()
-
-    def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
-        """Set the embedding of every node that has none; the nodes come back in order.
+        """Build what `to_dict` described; the model is loaded on first use.
 
         Raises:
-            IncompleteParentError: ``strict`` and nodes of a source are missing.
+            FingerprintMismatchError: The model's files are not those that were described.
+            OptionError: ``parent_by`` was a function: pass it again, ``parent_by=``.
         """
-        parents = parents_of(
-            nodes, metadata_as_header=self.metadata_as_header, parent_level=self.parent_level
-        )
-        self.embed_parents(parents, show_progress=bool(kwargs.get("show_progress")))
+        fields = dict(data)
+        described = fields.pop("fingerprint", None)
+        if ":" in str(fields.get("parent_by", "")) and "parent_by" not in kwargs:
+            raise OptionError("parent_by is a function: pass it as from_dict(data, parent_by=...)")
+        built = super().from_dict(fields, **kwargs)
+        found = vector_key(built.options)
+        if described is not None and found is not None and found != described:
+            raise FingerprintMismatchError(
+                f"{built.model_name!r} is not the model that was described, or its options were "
+                "changed: name the revision, take the files back, or build a new embed model "
+                "and index anew",
+                expected=described,
+                found=found,
+            )
+        return built
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave model, key, cache and counts behind; the handle says which model it was."""
+        bare = super().__copy__()  # other threads may be embedding with this one
+        object.__setattr__(bare, "__dict__", {**self.__dict__, "api_key": None})
+        object.__setattr__(bare, "__pydantic_private__", None)
+        return {**super(LateChunkEmbedding, bare).__getstate__(), "handle": self._handle}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Load nothing yet."""
+        fields = dict(state)
+        handle = fields.pop("handle")
+        super().__setstate__(fields)
+        self._handle = handle
+
+    def __copy__(self) -> LateChunkEmbedding:
+        """A copy that shares the model and has counts of its own."""
+        twin = super().__copy__()
+        twin._handle, twin._stats = copy.copy(self._handle), EngineStats()  # noqa: SLF001  # our own
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> LateChunkEmbedding:
+        return self.__copy__()
+
+    def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+        """Give every node its late vector; the nodes come back in order.
+
+        Raises:
+            IncompleteParentError: ``strict`` and something of a parent is missing.
+            UnknownChunkError: ``strict`` and a node names no source.
+        """
+        show = bool(kwargs.get("show_progress"))
+        if not self.enabled:
+            self.embed_alone(self._open_nodes(nodes), show_progress=show)
+            return nodes
+        parents = parents_of(nodes, self.grouping, self.report_problem)
+        self.embed_parents(self._open_parents(parents), show_progress=show)
         return nodes
 
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
@@ -167,80 +292,130 @@ class LateChunkEmbedding(BaseEmbedding):
     def embed_parents(
         self, parents: Iterable[NodeParent], *, show_progress: bool = False, bar: bool = True
     ) -> None:
-        """Set the embedding and the parent's fingerprint of the nodes of parents.
+        """Set vectors and marks of the nodes of parents, whatever they carry.
 
         Args:
             parents: A stream of parents; skipped ones leave their nodes without embedding.
             show_progress: Show a bar over parents.
             bar: False: the caller has a bar of its own.
         """
-        payload = self.to_payload()
-        dispatcher.event(LateChunkStartEvent(model_dict=payload))
-        event = LateChunkEndEvent(chunks=[], embeddings=[])
-        with self.callback_manager.event(
-            CBEventType.EMBEDDING, payload={EventPayload.SERIALIZED: payload}
-        ) as callback:
-            hidden = not (bar and (show_progress or self.show_progress))
-            for item, result in tqdm(self._embedded(parents, event), unit="parent", disable=hidden):
-                event.n_parents += 1
-                event.n_standalone += result.modes.count("standalone")
-                if result.skipped:
-                    continue
-                for node, vector in zip(item.nodes, result.vectors.tolist(), strict=True):
-                    node.embedding = vector
-                    mark_parent(node, item.parent)
-                    event.chunks.append(node.get_content(metadata_mode=MetadataMode.EMBED))
-                    event.embeddings.append(vector)
-            callback.on_end(
-                {EventPayload.CHUNKS: event.chunks, EventPayload.EMBEDDINGS: event.embeddings}
-            )
-        dispatcher.event(event)
+        hidden = not (bar and (show_progress or self.show_progress))
+        engine_key = self.engine_key
+        for item, result in tqdm(self._embedded(parents), unit="parent", disable=hidden):
+            self._stats.count("parents")
+            self._stats.count("skipped_parents", int(result.skipped))
+            self._stats.count("chunks", len(result))
+            self._stats.count("standalone_chunks", result.modes.count("standalone"))
+            if result.skipped:
+                for node in item.nodes:
+                    clear_vector(node)
+                continue
+            rows = zip(item.nodes, result.modes, item.parent.spans.array.tolist(), strict=True)
+            for vector, (node, mode, span) in zip(result.vectors.tolist(), rows, strict=True):
+                node.embedding = vector
+                mark_node(node, engine_key, mode, item.parent, (span[0], span[1]))
 
-    def report(self, what: str, message: str, n: int = 1) -> None:
-        """Count and log something that was not done as asked."""
-        self._stats.report(what, message, n)
+    def embed_alone(self, nodes: Iterable[BaseNode], *, show_progress: bool = False) -> None:
+        """Embed each node alone, text for text as LlamaIndex's own embeddings do.
 
-    def _embedded(
-        self, parents: Iterable[NodeParent], event: LateChunkEndEvent
-    ) -> Iterator[tuple[NodeParent, ChunkVectors]]:
+        Args:
+            nodes: Nodes with text.
+            show_progress: Show a bar over nodes.
+        """
+        events = ParentEvents(self.to_payload(), self.callback_manager)
+        engine_key = self.engine_key
+        stream = iter(tqdm(nodes, unit="node", disable=not (show_progress or self.show_progress)))
+        while batch := list(islice(stream, _EARLY_NODES)):
+            event_id = events.start()
+            texts = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in batch]
+            modes: tuple[Mode, ...] = tuple("standalone" for _ in batch)
+            result = ChunkVectors("", self.engine.embed_texts(texts), modes)
+            for node, vector in zip(batch, result.vectors.tolist(), strict=True):
+                node.embedding = vector
+                mark_node(node, engine_key, "standalone")
+            events.end(event_id, batch, result, cached=False)
+            self._stats.count("chunks", len(batch))
+            self._stats.count("standalone_chunks", len(batch))
+
+    def replace_foreign(self, nodes: Iterable[BaseNode]) -> None:
+        """Take vectors that are not ours, or are out of date, off nodes, and count them."""
+        engine_key = self.engine_key
+        for node in nodes:
+            state = vector_state(node, engine_key)
+            if state is VectorState.FOREIGN:
+                self._stats.count("foreign_vectors_replaced")
+            elif state is VectorState.CHANGED:
+                self._stats.count("changed_vectors_replaced")
+            clear_vector(node)
+
+    def report_problem(
+        self, what: str, reason: str, *, error: type[LateChunkError] | None, parent_id: str
+    ) -> None:
+        """Count and log what was not done as asked; an error under ``strict``."""
+        if self.strict and error is not None:
+            raise error(reason, parent_id=parent_id)
+        self._stats.report(what, reason)
+
+    def _open_parents(self, parents: Iterable[NodeParent]) -> Iterator[NodeParent]:
+        """The parents of which not all nodes have their vector, cleared."""
+        engine_key = self.engine_key
+        for item in parents:
+            if all(vector_state(node, engine_key) is VectorState.OWN for node in item.nodes):
+                continue
+            self.replace_foreign(item.nodes)
+            if item.missing:
+                self.report_problem(
+                    "incomplete_parents",
+                    f"of parent {item.parent.id!r} not everything is here, so that its chunks do "
+                    f"not see all of it: {item.missing}. Give all nodes of a parent in one call, "
+                    "or use LateChunkNodeParser, which reads the documents themselves; where "
+                    "documents come one by one, stamp_parents(documents, parent_by=...) first",
+                    error=IncompleteParentError,
+                    parent_id=item.parent.id,
+                )
+            yield item
+
+    def _open_nodes(self, nodes: Iterable[BaseNode]) -> Iterator[BaseNode]:
+        """The nodes with text that have no vector of ours, cleared."""
+        engine_key = self.engine_key
+        for node in nodes:
+            if not node.get_content(metadata_mode=MetadataMode.EMBED).strip():
+                continue
+            if vector_state(node, engine_key) is not VectorState.OWN:
+                self.replace_foreign([node])
+                yield node
+
+    def _embedded(self, parents: Iterable[NodeParent]) -> Iterator[tuple[NodeParent, ChunkVectors]]:
         """Parents with their vectors, cached ones among them."""
-        waiting: deque[NodeParent] = deque()
+        events = ParentEvents(self.to_payload(), self.callback_manager)
+        engine_key = self.engine_key
+        waiting: deque[tuple[NodeParent, str]] = deque()
         ready: deque[tuple[NodeParent, ChunkVectors]] = deque()
 
-        def not_cached() -> Iterator[Any]:
+        def not_cached() -> Iterator[Parent]:
             for item in parents:
-                self._check_complete(item)
-                found = self._cache and self._cache.get_parent(self.engine, item.parent)
+                event_id = events.start()
+                found = self._cache and self._cache.get(engine_key, item.parent)
                 if found:
+                    events.end(event_id, item.nodes, found, cached=True)
                     ready.append((item, found))
                     continue
-                waiting.append(item)
+                waiting.append((item, event_id))
                 yield item.parent
 
         for result in self.engine.embed_iter(not_cached()):
-            item = waiting.popleft()
-            event.n_windows += result.n_windows
+            item, event_id = waiting.popleft()
+            events.end(event_id, item.nodes, result, cached=False)
+            self._stats.count("windows", result.n_windows)
             if self._cache and not result.skipped:
-                self._cache.put_parent(self.engine, item.parent, result)
+                self._cache.put(engine_key, item.parent, result)
             yield item, result
-        event.n_cached = len(ready)
         self._stats.count("cached_parents", len(ready))
         yield from ready
 
-    def _check_complete(self, item: NodeParent) -> None:
-        if not item.n_absent:
-            return
-        reason = (
-            f"{item.n_absent} neighbours of the nodes of parent {item.parent.id!r} were not given, "
-            "so that these nodes do not see all of it: give all nodes of a document in one call, "
-            "or use LateChunkNodeParser, which reads the document itself"
-        )
-        if self.strict:
-            raise IncompleteParentError(reason, parent_id=item.parent.id)
-        self.report("incomplete_parents", reason)
-
     def _get_query_embedding(self, query: str) -> list[float]:
-        return self._plain("query", [query])[0]
+        vector: list[float] = self.engine.embed_query(query).tolist()
+        return vector
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return await asyncio.to_thread(self._get_query_embedding, query)
@@ -252,30 +427,15 @@ class LateChunkEmbedding(BaseEmbedding):
         return await asyncio.to_thread(self._get_text_embedding, text)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        reason = (
-            "texts without nodes have no parent and are embedded standalone. Put "
-            "LateChunkNodeParser, or this embed model behind your node parser, into "
-            "`transformations`; an index from `from_vector_store` or `load_index_from_storage` "
-            "wants `transformations=` too, else `insert` splits with Settings.transformations"
-        )
-        if self.strict:
-            raise UnknownChunkError(reason)
-        self.report("standalone_texts", reason, len(texts))
-        return self._plain("text", texts)
+        if texts:
+            self._stats.report("standalone_texts", _TEXTS_WITHOUT_NODES, len(texts))
+        vectors: list[list[float]] = self.engine.embed_texts(texts).tolist()
+        return vectors
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         return await asyncio.to_thread(self._get_text_embeddings, texts)
 
-    def _plain(self, role: Role, texts: list[str]) -> list[list[float]]:
-        """Vectors of texts without a parent, those in the cache from there."""
-        embed = self.engine.embed_queries if role == "query" else self.engine.embed_texts
-        cache = self._cache
-        if cache is None:
-            vectors: list[list[float]] = embed(texts).tolist()
-            return vectors
-        found = {text: cache.get_text(self.engine, role, text) for text in texts}
-        missing = [text for text, vector in found.items() if vector is None]
-        for text, vector in zip(missing, embed(missing).tolist(), strict=True):
-            cache.put_text(self.engine, role, text, vector)
-            found[text] = vector
-        return [vector for text in texts if (vector := found[text]) is not None]
+
+def _own_fields(kind: type[LateChunkEmbedding]) -> set[str]:
+    """Fields that are no options of the engine: LlamaIndex's and the adapter's."""
+    return set(kind.model_fields) - set(EngineFields.model_fields) - {"model_name"}

@@ -11,9 +11,11 @@ from latechunk_integrations.core.spans import LocatedBy, locate
 
 __all__ = [
     "Layout",
-    "has_children",
+    "by_level",
+    "join_layouts",
     "lay_out",
     "lay_out_in",
+    "lay_out_texts",
     "reading_order",
     "text_of",
     "whole_spans",
@@ -88,13 +90,7 @@ def _followers(nodes: Sequence[BaseNode]) -> dict[int, int]:
     return follower
 
 
-def has_children(nodes: Sequence[BaseNode]) -> bool:
-    """Whether some of the nodes are cut from others of them."""
-    ids = {node.node_id for node in nodes}
-    return any(node.parent_node and node.parent_node.node_id in ids for node in nodes)
-
-
-def lay_out(nodes: Sequence[BaseNode], before: Sequence[str] | None = None) -> Layout:
+def lay_out(nodes: Sequence[BaseNode]) -> Layout:
     """The text that nodes make up.
 
     Nodes that were cut from another node of the list stand inside of it. The others stand at
@@ -103,15 +99,50 @@ def lay_out(nodes: Sequence[BaseNode], before: Sequence[str] | None = None) -> L
 
     Args:
         nodes: Nodes of one source in reading order, none without text.
-        before: What stands in front of each node, outside its span; only without children.
     """
     roots, children = _by_parent(nodes)
-    if before is not None and any(before):
-        return _one_after_the_other(roots, before)
-    layout = _by_offset(roots) or _one_after_the_other(roots, [""] * len(roots))
+    layout = _by_offset(roots) or lay_out_texts(roots, [text_of(node) for node in roots])
     while children:
         layout, children = _with_children(layout, children)
     return layout
+
+
+def lay_out_texts(nodes: Sequence[BaseNode], texts: Sequence[str]) -> Layout:
+    """Texts of nodes one after the other, as paragraphs."""
+    spans: list[tuple[int, int]] = []
+    at = 0
+    for text in texts:
+        spans.append((at, at + len(text)))
+        at += len(text) + len(_PARAGRAPH)
+    return Layout(_PARAGRAPH.join(texts), list(nodes), spans)
+
+
+def join_layouts(layouts: Sequence[Layout]) -> Layout:
+    """Layouts of several sources one after the other, as paragraphs."""
+    if len(layouts) == 1:
+        return layouts[0]
+    nodes: list[BaseNode] = []
+    spans: list[tuple[int, int]] = []
+    at = 0
+    for layout in layouts:
+        nodes.extend(layout.nodes)
+        spans.extend((start + at, end + at) for start, end in layout.spans)
+        at += len(layout.text) + len(_PARAGRAPH)
+    return Layout(_PARAGRAPH.join(layout.text for layout in layouts), nodes, spans)
+
+
+def by_level(nodes: Sequence[BaseNode]) -> list[list[BaseNode]]:
+    """Nodes by how many others of the list they were cut from, one inside the other."""
+    above = {node.node_id: node.parent_node.node_id for node in nodes if node.parent_node}
+    ids = {node.node_id for node in nodes}
+    levels: dict[int, list[BaseNode]] = {}
+    for node in nodes:
+        at, depth, seen = above.get(node.node_id), 0, {node.node_id}
+        while at in ids and at not in seen:
+            seen.add(at)
+            at, depth = above.get(at), depth + 1
+        levels.setdefault(depth, []).append(node)
+    return [levels[depth] for depth in sorted(levels)]
 
 
 def lay_out_in(text: str, nodes: Sequence[BaseNode]) -> Layout | None:
@@ -175,7 +206,7 @@ def _with_children(
                 spans.append((len(text) - len(own), len(text)))
     if len(rest) == len(children):  # nodes that are each other's parents
         lost = [member for members in rest.values() for member in members]
-        tail = _one_after_the_other(lost, [""] * len(lost))
+        tail = lay_out_texts(lost, [text_of(node) for node in lost])
         shift = len(text) + len(_PARAGRAPH)
         spans += [(start + shift, end + shift) for start, end in tail.spans]
         return Layout(text + _PARAGRAPH + tail.text, nodes + lost, spans), {}
@@ -206,18 +237,3 @@ def _by_offset(nodes: Sequence[BaseNode]) -> Layout | None:
         spans.append((at, at + len(own)))
         end_in_source, last = max(end_in_source, end), start
     return Layout(text, list(nodes), spans)
-
-
-def _one_after_the_other(nodes: Sequence[BaseNode], before: Sequence[str]) -> Layout:
-    parts: list[str] = []
-    spans: list[tuple[int, int]] = []
-    at = 0
-    for node, prefix in zip(nodes, before, strict=True):
-        if prefix:
-            parts.append(prefix)
-            at += len(prefix) + len(_PARAGRAPH)
-        own = text_of(node)
-        parts.append(own)
-        spans.append((at, at + len(own)))
-        at += len(own) + len(_PARAGRAPH)
-    return Layout(_PARAGRAPH.join(parts), list(nodes), spans)

@@ -1,77 +1,132 @@
-"""Metadata of nodes: what a parent attends to, and the fingerprint that chunks carry."""
+"""Roles of metadata: what a chunk attends to, and what belongs to its content."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-from llama_index.core.schema import BaseNode
+from llama_index.core.extractors.interface import DEFAULT_NODE_TEXT_TEMPLATE
+from llama_index.core.node_parser.file.html import DEFAULT_TAGS
+from llama_index.core.schema import DEFAULT_TEXT_NODE_TMPL, BaseNode, Document
 
-from latechunk_integrations.schema import Parent
+from latechunk_integrations.errors import OptionError
+from latechunk_integrations.llama_index.layout import text_of
+from latechunk_integrations.llama_index.sections import PATH_KEY, TAG_KEY
 
-__all__ = [
-    "PARENT_KEY",
-    "common_lines",
-    "header_of",
-    "mark_parent",
-    "metadata_lines",
-    "stamp_parents",
-]
+__all__ = ["OTHER_KEYS", "MetadataRole", "NodeMetadata", "check_roles", "read_metadata"]
 
-PARENT_KEY = "late_parent"
-"""Metadata key of the parent's fingerprint, on which a chunk's vector depends."""
+MetadataRole: TypeAlias = Literal["header", "content"]
+"""``header``: attended by the chunk; ``content``: a part of the chunk, pooled with it."""
 
-_Node = TypeVar("_Node", bound=BaseNode)
+OTHER_KEYS = "*"
+"""Stands for all keys that have no role of their own."""
 
-
-def metadata_lines(node: BaseNode, *, without: Sequence[str] = ()) -> list[str]:
-    """What LlamaIndex repeats before the text of every chunk, one item for each key."""
-    hidden = {*node.excluded_embed_metadata_keys, *without}
-    return [
-        node.metadata_template.format(key=key, value=str(value))
-        for key, value in node.metadata.items()
-        if key not in hidden
-    ]
-
-
-def common_lines(lines: Sequence[Sequence[str]]) -> list[str]:
-    """The lines that all nodes share, in the order of the first."""
-    if not lines:
-        return []
-    shared = set(lines[0]).intersection(*lines[1:])
-    return [line for line in lines[0] if line in shared]
+# What LlamaIndex's extractors write. The title is one for the document, the others are a chunk's.
+_USUAL_ROLES: dict[str, MetadataRole] = {
+    "document_title": "header",
+    PATH_KEY: "header",
+    "excerpt_keywords": "content",
+    "questions_this_excerpt_can_answer": "content",
+    "section_summary": "content",
+    "prev_section_summary": "content",
+    "next_section_summary": "content",
+    "entities": "content",
+}
 
 
-def header_of(node: BaseNode, lines: Sequence[str]) -> str:
-    """Lines as the header of a parent, joined as LlamaIndex joins this node's metadata."""
-    return node.metadata_separator.join(lines).strip()
+@dataclass(frozen=True)
+class NodeMetadata:
+    """A node's metadata by role, each entry written as LlamaIndex writes it.
 
-
-def mark_parent(node: BaseNode, parent: Parent) -> None:
-    """Put the parent's fingerprint into the metadata, unseen by models."""
-    _mark(node, parent.fingerprint)
-
-
-def stamp_parents(documents: Sequence[_Node]) -> Sequence[_Node]:
-    """Make documents of equal text distinct for ingestion caches.
-
-    LlamaIndex's cache knows documents by their texts and metadata, run together. Documents of
-    equal text would share cached nodes, with the ids of the one that came first. The stamp is a
-    hash of id and text, under ``late_parent`` in the metadata, unseen by models.
-
-    Returns:
-        The documents given, changed in place.
+    Args:
+        header: What the node attends to.
+        content: The node's own metadata and text, as they are pooled.
+        has_own: Whether the content holds metadata.
     """
-    for document in documents:
-        digest = hashlib.sha256(document.node_id.encode("utf-8", "surrogatepass"))
-        digest.update(b"\x00" + document.get_content().encode("utf-8", "surrogatepass"))
-        _mark(document, digest.hexdigest()[:32])
-    return documents
+
+    header: list[str]
+    content: str
+    has_own: bool
 
 
-def _mark(node: BaseNode, fingerprint: str) -> None:
-    node.metadata[PARENT_KEY] = fingerprint
-    for keys in (node.excluded_embed_metadata_keys, node.excluded_llm_metadata_keys):
-        if PARENT_KEY not in keys:
-            keys.append(PARENT_KEY)
+def check_roles(roles: Mapping[str, str]) -> dict[str, MetadataRole]:
+    """The roles given.
+
+    Raises:
+        OptionError: There is no such role.
+    """
+    checked: dict[str, MetadataRole] = {}
+    for key, role in roles.items():
+        if role not in ("header", "content"):
+            raise OptionError(
+                f"metadata_roles[{key!r}] is 'header' or 'content', not {role!r}; what no model "
+                "should see belongs into a document's excluded_embed_metadata_keys"
+            )
+        checked[key] = "header" if role == "header" else "content"
+    return checked
+
+
+def read_metadata(
+    nodes: Sequence[BaseNode], roles: Mapping[str, MetadataRole]
+) -> list[NodeMetadata]:
+    """The metadata of the nodes of one parent by role.
+
+    What a node has from its source document, and what all nodes share, is header; what one node
+    has alone is its content. Keys that are hidden from embedding are in neither.
+
+    Args:
+        nodes: All chunks of a parent.
+        roles: Role by key, where it is another one; ``"*"``: that of all others.
+    """
+    entries = [_entries(node) for node in nodes]
+    shared = set(entries[0].items()).intersection(*(one.items() for one in entries[1:]))
+    if len(nodes) == 1:
+        shared = set()
+    return [_by_role(node, some, shared, roles) for node, some in zip(nodes, entries, strict=True)]
+
+
+def _entries(node: BaseNode) -> dict[str, str]:
+    """Keys and values that LlamaIndex repeats before the text of every chunk."""
+    hidden = set(node.excluded_embed_metadata_keys)
+    # The tag says nothing about the text.
+    if node.metadata.get(TAG_KEY) in DEFAULT_TAGS:
+        hidden.add(TAG_KEY)
+    return {key: str(value) for key, value in node.metadata.items() if key not in hidden}
+
+
+def _by_role(
+    node: BaseNode,
+    entries: Mapping[str, str],
+    shared: set[tuple[str, str]],
+    roles: Mapping[str, MetadataRole],
+) -> NodeMetadata:
+    of_source = _of_document(node)
+    header: list[str] = []
+    own: list[str] = []
+    for key, value in entries.items():
+        from_above = (key, value) in shared or str(of_source.get(key)) == value
+        usual = _USUAL_ROLES.get(key, "header" if from_above else "content")
+        role = roles.get(key, roles.get(OTHER_KEYS, usual))
+        line = node.metadata_template.format(key=key, value=value)
+        (header if role == "header" else own).append(line)
+    return NodeMetadata(header, _content(node, own), bool(own))
+
+
+def _of_document(node: BaseNode) -> Mapping[str, object]:
+    """The metadata that a node has from its document."""
+    if node.source_node is not None:
+        return node.source_node.metadata
+    return node.metadata if isinstance(node, Document) else {}
+
+
+def _content(node: BaseNode, own: Sequence[str]) -> str:
+    """Text and own metadata, put together as `get_content` does it."""
+    text, before = text_of(node), node.metadata_separator.join(own).strip()
+    if not before:
+        return text
+    template: str = getattr(node, "text_template", DEFAULT_TEXT_NODE_TMPL)
+    if template == DEFAULT_NODE_TEXT_TEMPLATE:
+        # Extractors put it there for prompts; its words would be in every chunk's vector.
+        template = DEFAULT_TEXT_NODE_TMPL
+    return template.format(content=text, metadata_str=before).strip()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+import copy
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.bridge.pydantic import Field, SerializeAsAny
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, SerializeAsAny, field_serializer
+from llama_index.core.ingestion import run_transformations
 from llama_index.core.node_parser import (
     HTMLNodeParser,
     JSONNodeParser,
@@ -15,17 +18,35 @@ from llama_index.core.node_parser import (
     NodeParser,
     SentenceSplitter,
 )
-from llama_index.core.schema import BaseNode, TextNode
+from llama_index.core.schema import BaseNode, Document, TextNode, TransformComponent
+from llama_index.core.settings import Settings
 from tqdm.auto import tqdm
 
-from latechunk_integrations.errors import ChunkNotFoundError, InputTypeError
+from latechunk_integrations.errors import (
+    ChunkNotFoundError,
+    IncompleteParentError,
+    InputTypeError,
+    OptionError,
+)
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
-from latechunk_integrations.llama_index.layout import lay_out_in, whole_spans
-from latechunk_integrations.llama_index.metadata import header_of, metadata_lines
-from latechunk_integrations.llama_index.parents import NodeParent, ParentLevel, parents_of
-from latechunk_integrations.llama_index.sections import PATH_KEY, TAG_KEY, split_sections
+from latechunk_integrations.llama_index.layout import (
+    Layout,
+    lay_out,
+    lay_out_in,
+    reading_order,
+    whole_spans,
+)
+from latechunk_integrations.llama_index.parents import NodeParent, ParentLevel, join_parent
+from latechunk_integrations.llama_index.pieces import Piece, SplitDocument, WaitingNodes
+from latechunk_integrations.llama_index.sections import split_sections
 from latechunk_integrations.llama_index.serialization import component_dict, component_from_dict
-from latechunk_integrations.schema import Parent
+from latechunk_integrations.llama_index.sources import (
+    ParentBy,
+    SourceGroup,
+    check_parent_by,
+    describe_parent_by,
+    group_documents,
+)
 
 __all__ = ["LateChunkNodeParser"]
 
@@ -33,40 +54,49 @@ __all__ = ["LateChunkNodeParser"]
 _EXTRACTING = (HTMLNodeParser, JSONNodeParser)
 
 
-class _Piece(NamedTuple):
-    """What becomes one parent: a document or a section.
+class _SplitGroup(NamedTuple):
+    """Documents that are one parent, cut."""
 
-    Args:
-        node: Its text and metadata.
-        name: The parent's id.
-        start: Where it begins in the source, in code points; None: not known.
-    """
-
-    node: BaseNode
-    name: str
-    start: int | None
+    group: SourceGroup
+    documents: list[SplitDocument]
 
 
 class LateChunkNodeParser(NodeParser):
     """Splits documents with any node parser and embeds the chunks late.
 
-    The nodes carry their embedding, exact offsets and the fingerprint of their parent, so
-    that indexes, upserts and caches work unchanged. Nodes given instead of documents, such as
+    The nodes carry their embedding, exact offsets and marks that say how their vector was made,
+    so that indexes, upserts and caches work unchanged. Nodes given instead of documents, such as
     the sections of a parser in front, are parents themselves.
 
     Args:
-        embed_model: A `LateChunkEmbedding`.
+        embed_model: A `LateChunkEmbedding`; None: ``Settings.embed_model`` when it is used.
         splitter: Any node parser; default: ``SentenceSplitter()``. Links, metadata and ids of
             the nodes are as it makes them.
+        extractors: Transformations between splitting and embedding, such as metadata extractors:
+            what they write into a node is pooled with it.
+        parent_by: Metadata key, or function of a document, that says which documents are one
+            parent, such as ``"file_path"`` for the pages of a file.
         parent_level: ``"document"``: the parent of a chunk is the whole document;
             ``"section"``: its section, with the path of headings as header.
         section_parser: Cuts documents into sections under ``parent_level="section"``; default:
             ``MarkdownNodeParser()``.
+
+    Raises:
+        InputTypeError: ``embed_model`` is another kind of embed model.
+        OptionError: A name is unknown, or sections are wanted of joined documents.
     """
 
-    embed_model: SerializeAsAny[BaseEmbedding] = Field(description="A LateChunkEmbedding.")
+    embed_model: SerializeAsAny[BaseEmbedding] | None = Field(
+        default=None, description="A LateChunkEmbedding; None: Settings.embed_model."
+    )
     splitter: SerializeAsAny[NodeParser] = Field(
         default_factory=SentenceSplitter, description="The node parser that cuts documents."
+    )
+    extractors: list[SerializeAsAny[TransformComponent]] = Field(
+        default_factory=list, description="What runs between splitting and embedding."
+    )
+    parent_by: ParentBy | None = Field(
+        default=None, description="Which source documents are one parent."
     )
     parent_level: ParentLevel = Field(
         default="document", description="What becomes a parent: a document or a section."
@@ -74,22 +104,82 @@ class LateChunkNodeParser(NodeParser):
     section_parser: SerializeAsAny[NodeParser] = Field(
         default_factory=MarkdownNodeParser, description="Cuts documents into sections."
     )
+    _waiting: WaitingNodes = PrivateAttr(default_factory=WaitingNodes)
+
+    if not TYPE_CHECKING:  # the signature is that of the fields
+
+        def __init__(self, **fields: Any) -> None:
+            """Check names and what excludes each other."""
+            known = type(self).model_fields
+            for name in fields:
+                if name not in known:
+                    near = difflib.get_close_matches(name, known, n=1)
+                    hint = f" (did you mean {near[0]!r}?)" if near else ""
+                    raise OptionError(
+                        f"{type(self).__name__} has no option {name!r}{hint}; it has "
+                        f"{', '.join(known)}. Options of the splitter and of the engine belong "
+                        "into splitter= and embed_model="
+                    )
+            check_parent_by(fields.get("parent_by"))
+            if fields.get("parent_by") is not None and fields.get("parent_level") == "section":
+                raise OptionError(
+                    "parent_by joins documents to one parent and parent_level='section' cuts "
+                    "each into several: take one of them"
+                )
+            super().__init__(**fields)
+            if self.embed_model is not None:
+                _check_model(self.embed_model)
 
     @classmethod
     def class_name(cls) -> str:
         """The name under which LlamaIndex serialises this class."""
         return "LateChunkNodeParser"
 
+    @classmethod
+    def from_defaults(
+        cls, embed_model: BaseEmbedding | None = None, **fields: Any
+    ) -> LateChunkNodeParser:
+        """The parser with LlamaIndex's defaults where nothing is said.
+
+        Args:
+            embed_model: A `LateChunkEmbedding`; None: ``Settings.embed_model``.
+            **fields: See the class.
+        """
+        return cls(embed_model=embed_model, **fields)
+
+    @property
+    def late_model(self) -> LateChunkEmbedding:
+        """The embed model, or LlamaIndex's global one.
+
+        Raises:
+            InputTypeError: There is none, or it is another kind.
+        """
+        if self.embed_model is not None:
+            return _check_model(self.embed_model)
+        try:
+            found = Settings.embed_model
+        except (ImportError, ValueError) as error:  # LlamaIndex's own default is not installed
+            raise InputTypeError(
+                "LateChunkNodeParser has no embed model: pass embed_model=LateChunkEmbedding(...), "
+                "or set Settings.embed_model"
+            ) from error
+        return _check_model(found)
+
+    @field_serializer("parent_by")
+    def _serialize_parent_by(self, parent_by: ParentBy | None) -> str | None:
+        return describe_parent_by(parent_by)
+
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        """Every field, down to those of nested parsers, and the model's fingerprint."""
-        return component_dict(self, super().to_dict(**kwargs))
+        """What nodes and vectors depend on, down to nested parsers and the model's files."""
+        data = component_dict(self, super().to_dict(**kwargs))
+        return data | {"embed_model": component_dict(self.late_model, self.late_model.to_dict())}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> LateChunkNodeParser:
         """Build what `to_dict` described.
 
         Raises:
-            OptionError: A nested parser cannot be built from its description.
+            OptionError: A component cannot be built from its description: pass it again.
         """
         fields = {
             name: component_from_dict(name, value)
@@ -97,6 +187,12 @@ class LateChunkNodeParser(NodeParser):
             if name != "id_func" and name not in kwargs
         }
         return super().from_dict(fields, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what waits for other documents."""
+        bare = copy.copy(self)
+        object.__setattr__(bare, "__pydantic_private__", None)
+        return super(LateChunkNodeParser, bare).__getstate__()
 
     def get_nodes_from_documents(
         self,
@@ -108,7 +204,8 @@ class LateChunkNodeParser(NodeParser):
 
         Raises:
             ChunkNotFoundError: ``strict`` and the splitter changed the text of a chunk.
-            InputTypeError: ``embed_model`` is no `LateChunkEmbedding`.
+            IncompleteParentError: ``strict`` and documents of a parent are missing.
+            InputTypeError: There is no `LateChunkEmbedding`.
         """
         return super().get_nodes_from_documents(documents, show_progress, **kwargs)
 
@@ -129,88 +226,149 @@ class LateChunkNodeParser(NodeParser):
         show_progress: bool = False,  # noqa: FBT001, FBT002  # LlamaIndex's signature
         **_: Any,
     ) -> list[BaseNode]:
-        model = self._late_model()
-        parsed: list[BaseNode] = []
+        model = self.late_model
+        parsed: dict[int, list[BaseNode]] = {}
+        groups: list[SourceGroup] = []
+        for group in group_documents(nodes, self.parent_by):
+            held = self._waiting.take(group)
+            if held is None:
+                groups.append(group)
+            else:
+                parsed |= {id(group.documents[row]): some for row, some in held.items()}
+        done: list[_SplitGroup] = []
 
         def parents() -> Iterator[NodeParent]:
             hidden = not (show_progress or model.show_progress)
-            for document in tqdm(nodes, unit="document", disable=hidden):
-                for piece in self._pieces(document):
-                    chunks = self.splitter.get_nodes_from_documents([piece.node])  # type: ignore[list-item]  # nodes can be cut again
-                    parsed.extend(chunks)
-                    yield from self._parents(model, piece, chunks)
+            split = (
+                _SplitGroup(group, [self._split(document) for document in group.documents])
+                for group in tqdm(groups, unit="parent", disable=hidden)
+            )
+            for one in self._extracted(split):
+                yield from self._parents(model, one)
+                done.append(one)
 
-        model.embed_parents(parents(), bar=False)
-        return parsed
+        if model.enabled:
+            model.embed_parents(parents(), bar=False)
+        else:
+            model.embed_alone(node for item in parents() for node in item.nodes)
+        for group, documents in done:
+            self._waiting.keep(group, [document.nodes for document in documents])
+            parsed |= {id(group.documents[row]): documents[row].nodes for row in group.present}
+        return [node for document in nodes for node in parsed.pop(id(document), [])]
 
     def _postprocess_parsed_nodes(
-        self, nodes: list[BaseNode], parent_doc_map: dict[str, Any]
+        self, nodes: list[BaseNode], parent_doc_map: dict[str, Document]
     ) -> list[BaseNode]:
-        if any(node.parent_node or node.child_nodes for node in nodes):
-            return nodes  # links between the levels of a hierarchy would be wrong
-        # LlamaIndex looks texts up again and is wrong on repeated ones: keep our offsets.
-        kept = [(n.start_char_idx, n.end_char_idx) for n in nodes if isinstance(n, TextNode)]
-        nodes = super()._postprocess_parsed_nodes(nodes, parent_doc_map)
-        texts = (node for node in nodes if isinstance(node, TextNode))
-        for node, (start, end) in zip(texts, kept, strict=True):
-            node.start_char_idx, node.end_char_idx = start, end
+        # Done for each document before its nodes are embedded; offsets are ours.
+        del parent_doc_map
         return nodes
 
-    def _late_model(self) -> LateChunkEmbedding:
-        if not isinstance(self.embed_model, LateChunkEmbedding):
-            raise InputTypeError(
-                f"LateChunkNodeParser needs a LateChunkEmbedding, not "
-                f"{type(self.embed_model).__name__}"
-            )
-        return self.embed_model
+    def _split(self, document: BaseNode) -> SplitDocument:
+        """A document's chunks, linked and with its metadata, as LlamaIndex leaves them."""
+        pieces: list[Piece] = []
+        for node, name, start in self._pieces(document):
+            chunks = self.splitter.get_nodes_from_documents([node])  # type: ignore[list-item]  # nodes can be cut again
+            pieces.append(Piece(node, name, start, chunks))
+        chunks = [chunk for piece in pieces for chunk in piece.nodes]
+        if not any(chunk.parent_node or chunk.child_nodes for chunk in chunks):
+            # Links between the levels of a hierarchy would be wrong.
+            super()._postprocess_parsed_nodes(chunks, {document.node_id: document})  # type: ignore[dict-item]  # nodes can be cut again
+        return SplitDocument(document, pieces)
 
-    def _pieces(self, document: BaseNode) -> Iterator[_Piece]:
+    def _pieces(self, document: BaseNode) -> Iterator[tuple[BaseNode, str, int | None]]:
+        """What becomes one parent each: node, name and where it begins in the source."""
         start = _start_in_source(document)
         if self.parent_level == "document" or not document.get_content().strip():
-            yield _Piece(document, document.node_id, start)
+            yield document, document.node_id, start
             return
         for number, section in enumerate(split_sections(document, self.section_parser)):
             known = start is not None and section.start is not None
             at = (start or 0) + (section.start or 0) if known else None
-            yield _Piece(section.node, f"{document.node_id}#{number}", at)
+            yield section.node, f"{document.node_id}#{number}", at
 
-    def _parents(
-        self, model: LateChunkEmbedding, piece: _Piece, chunks: Sequence[BaseNode]
-    ) -> Iterator[NodeParent]:
-        """The piece as a parent of its chunks, where it is one."""
-        members = [node for node in chunks if isinstance(node, TextNode) and node.text.strip()]
-        for node in members:
-            node.embedding = None  # LlamaIndex copies a document's own one to its chunks
-        if not members:
+    def _extracted(self, split: Iterable[_SplitGroup]) -> Iterator[_SplitGroup]:
+        """The same with what the extractors write; they see all nodes of the call at once."""
+        if not self.extractors:
+            yield from split
             return
+        everything = list(split)
+        nodes = [node for _, documents in everything for one in documents for node in one.nodes]
+        ids = [node.node_id for node in nodes]
+        filled = run_transformations(nodes, self.extractors) if nodes else []
+        by_id = {node.node_id: node for node in filled}
+        if list(by_id) != ids:
+            raise InputTypeError(
+                "extractors write metadata into the nodes they are given; one of "
+                f"{[type(one).__name__ for one in self.extractors]} made others or left some out"
+            )
+        for one in everything:
+            for document in one.documents:
+                document.replace(by_id)
+            yield one
+
+    def _parents(self, model: LateChunkEmbedding, split: _SplitGroup) -> Iterator[NodeParent]:
+        """The parents of documents: one for all of them, or one for each piece of a single one."""
+        group, documents = split
+        self._report_absent(model, group)
+        pieces = [piece for document in documents for piece in document.pieces]
+        layouts: list[Layout] = []
+        for piece in pieces:
+            layout = self._layout(model, piece)
+            if layout is None:
+                continue
+            if len(documents) > 1:
+                layouts.append(layout)
+                continue
+            name = group.name if len(pieces) == 1 else piece.name
+            yield from join_parent([layout], name, model.metadata_roles)
+        if layouts:
+            yield from join_parent(layouts, group.name, model.metadata_roles)
+
+    def _layout(self, model: LateChunkEmbedding, piece: Piece) -> Layout | None:
+        """The piece's text with its chunks; None where it has none with text."""
+        members = [node for node in piece.nodes if isinstance(node, TextNode) and node.text.strip()]
+        model.replace_foreign(members)  # LlamaIndex copies a document's own one to its chunks
+        if not members:
+            return None
         text = piece.node.get_content()
         layout = lay_out_in(text, members)
         if layout is None:
             _set_offsets(members, whole_spans(text, members), piece.start)
         else:
             _set_offsets(layout.nodes, layout.spans, piece.start)
-        extracted = isinstance(self.splitter, _EXTRACTING)
-        if layout is None and not extracted:
-            self._report_rewritten(model, piece)
-        header = _shared_header(piece.node, members)
-        if layout is None or extracted or header is None or not model.metadata_as_header:
-            yield from parents_of(
-                chunks,
-                metadata_as_header=model.metadata_as_header,
-                parent_level="document",
-                name=piece.name,
+        if isinstance(self.splitter, _EXTRACTING):
+            return lay_out(reading_order(members))
+        if layout is None:
+            model.report_problem(
+                "rewritten_parents",
+                f"{type(self.splitter).__name__} changed the text of document {piece.name!r}, so "
+                "that chunks do not stand in it: the chunks, put together, are their own parent",
+                error=ChunkNotFoundError,
+                parent_id=piece.name,
             )
-            return
-        yield NodeParent(Parent(text, layout.spans, header=header, id=piece.name), layout.nodes)
+            return lay_out(reading_order(members))
+        return layout
 
-    def _report_rewritten(self, model: LateChunkEmbedding, piece: _Piece) -> None:
-        reason = (
-            f"{type(self.splitter).__name__} changed the text of document {piece.name!r}, so that "
-            "chunks do not stand in it: the chunks, put together, are their own parent"
+    def _report_absent(self, model: LateChunkEmbedding, group: SourceGroup) -> None:
+        n_absent = group.n_absent or self._waiting.n_known_absent(group)
+        if n_absent:
+            model.report_problem(
+                "incomplete_parents",
+                f"{n_absent} documents of parent {group.name!r} are missing from this call, so "
+                "that its chunks do not see all of it; where documents come one by one, "
+                "stamp_parents(documents, parent_by=...) lets each know the others",
+                error=IncompleteParentError,
+                parent_id=group.name,
+            )
+
+
+def _check_model(model: BaseEmbedding) -> LateChunkEmbedding:
+    if not isinstance(model, LateChunkEmbedding):
+        raise InputTypeError(
+            f"LateChunkNodeParser needs a LateChunkEmbedding, not {type(model).__name__}: "
+            "LateChunkEmbedding(model_name=...) takes the place of HuggingFaceEmbedding"
         )
-        if model.strict:
-            raise ChunkNotFoundError(reason, parent_id=piece.name)
-        model.report("rewritten_parents", reason)
+    return model
 
 
 def _start_in_source(document: BaseNode) -> int | None:
@@ -234,13 +392,3 @@ def _set_offsets(
             node.start_char_idx = node.end_char_idx = None
         else:
             node.start_char_idx, node.end_char_idx = span[0] + shift, span[1] + shift
-
-
-def _shared_header(piece: BaseNode, nodes: list[TextNode]) -> str | None:
-    """The metadata of the piece as a header; None where chunks have metadata of their own."""
-    lines = metadata_lines(piece)
-    known = set(lines)
-    for node in nodes:
-        if not known.issuperset(metadata_lines(node, without=(PATH_KEY, TAG_KEY))):
-            return None
-    return header_of(piece, lines)

@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
 
-from llama_index.core.node_parser.file.html import DEFAULT_TAGS
-from llama_index.core.schema import BaseNode, MetadataMode
+from llama_index.core.schema import BaseNode, Document
 
+from latechunk_integrations.errors import LateChunkError, UnknownChunkError
 from latechunk_integrations.llama_index.layout import (
     Layout,
-    has_children,
+    by_level,
+    join_layouts,
     lay_out,
+    lay_out_texts,
     reading_order,
     text_of,
 )
-from latechunk_integrations.llama_index.metadata import common_lines, header_of, metadata_lines
-from latechunk_integrations.llama_index.sections import PATH_KEY, TAG_KEY, number_sections
+from latechunk_integrations.llama_index.metadata import MetadataRole, NodeMetadata, read_metadata
+from latechunk_integrations.llama_index.sections import PATH_KEY, number_sections
+from latechunk_integrations.llama_index.sources import ParentBy, parent_key, read_stamp
 from latechunk_integrations.schema import Parent
 
-__all__ = ["NodeParent", "ParentLevel", "parents_of"]
+__all__ = ["Grouping", "NodeParent", "ParentLevel", "ReportProblem", "join_parent", "parents_of"]
 
 ParentLevel: TypeAlias = Literal["document", "section"]
 """What becomes a parent: a whole source, or each of its sections."""
 
-_PARAGRAPH = "\n\n"
+
+class ReportProblem(Protocol):
+    """Counts and logs what could not be done as asked, or raises it under ``strict``."""
+
+    def __call__(
+        self, what: str, reason: str, *, error: type[LateChunkError] | None, parent_id: str
+    ) -> None:
+        """Report something under a name.
+
+        Args:
+            what: The counter.
+            reason: What is wrong and what to do.
+            error: What to raise under ``strict``; None: nothing.
+            parent_id: The parent concerned.
+        """
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How nodes become parents.
+
+    Args:
+        roles: Roles of metadata keys; see `read_metadata`.
+        parent_level: ``"section"``: nodes of one source become a parent for each section, where
+            a Markdown or HTML parser has told sections apart.
+        parent_by: What joins source documents.
+    """
+
+    roles: Mapping[str, MetadataRole] = field(default_factory=dict)
+    parent_level: ParentLevel = "section"
+    parent_by: ParentBy | None = None
 
 
 @dataclass(frozen=True)
@@ -35,51 +69,194 @@ class NodeParent:
     Args:
         parent: What goes to the engine.
         nodes: The nodes, in the order of the parent's spans.
-        n_absent: Neighbours of its nodes that were not among the nodes given.
+        missing: What of the parent was not given; empty: nothing.
     """
 
     parent: Parent
     nodes: list[BaseNode]
-    n_absent: int = 0
+    missing: str = ""
 
 
 def parents_of(
-    nodes: Sequence[BaseNode],
-    *,
-    metadata_as_header: bool,
-    parent_level: ParentLevel,
-    name: str | None = None,
+    nodes: Sequence[BaseNode], how: Grouping, report: ReportProblem
 ) -> Iterator[NodeParent]:
-    """The parents that nodes make up, whatever their order.
-
-    Metadata that all nodes of a parent share is its header. What only some of them have stands
-    in front of each of these in the parent's text, outside of its span, so that it is attended
-    and not pooled.
+    """The parents that nodes make up, whatever the order of the nodes.
 
     Args:
-        nodes: Any nodes; those without text, such as images, are left out. A node that has an
-            embedding is context only.
-        metadata_as_header: False: metadata is pooled with each node's text, as LlamaIndex does.
-        parent_level: ``"section"``: nodes of one source become a parent for each section, where
-            a Markdown or HTML parser has told sections apart.
-        name: Id of the parent; None: that of the source.
+        nodes: Any nodes; those without text, such as images, are left out.
+        how: See `Grouping`.
+        report: Is told of nodes that no parent is known of.
     """
     given = {node.node_id for node in nodes}
-    sources: dict[str, list[BaseNode]] = {}
-    for node in nodes:
-        if text_of(node).strip():
-            sources.setdefault(node.ref_doc_id or node.node_id, []).append(node)
-    for source_id, members in sources.items():
-        if all(node.embedding is not None for node in members):
+    for group in _groups(nodes, how, report):
+        if not group.joined:
+            for copy in _copies(group.nodes):
+                yield from _of_source(copy, group.name, how, given)
             continue
-        ordered = reading_order(members)
-        groups = _sections(ordered) if parent_level == "section" else [(ordered, "")]
-        for number, (group, path) in enumerate(groups):
-            own = f"{source_id}#{number}" if len(groups) > 1 else source_id
-            if metadata_as_header:
-                yield from _with_header(group, path, name or own, given)
-            else:
-                yield from _node_parent(_pooled_metadata(group), "", name or own, given)
+        sources = _in_document_order(group.nodes)
+        layouts = [lay_out(reading_order(source)) for source in sources]
+        missing = _missing(group.nodes, given) or _missing_sources(group.nodes, len(sources))
+        yield from join_parent(layouts, group.name, how.roles, missing=missing)
+
+
+def join_parent(
+    layouts: Sequence[Layout],
+    name: str,
+    roles: Mapping[str, MetadataRole],
+    *,
+    path: str = "",
+    missing: str = "",
+) -> Iterator[NodeParent]:
+    """The parent of laid out nodes; one for each level where nodes with own metadata nest.
+
+    Metadata that nodes have of their own stand in front of each text, inside of its span, so
+    that they are pooled with it.
+
+    Args:
+        layouts: The nodes of each source document, in reading order.
+        name: Id of the parent.
+        roles: See `read_metadata`.
+        path: Path of headings above the nodes, where it does not stand in their metadata.
+        missing: What of the parent was not given.
+    """
+    layout = join_layouts(layouts)
+    metadata = dict(
+        zip(
+            [node.node_id for node in layout.nodes],
+            read_metadata(layout.nodes, roles),
+            strict=True,
+        )
+    )
+    parts = [layout]
+    if any(one.has_own for one in metadata.values()):
+        ordered = [node for one in layouts for node in one.nodes]
+        parts = [
+            lay_out_texts(level, [metadata[node.node_id].content for node in level])
+            for level in by_level(ordered)
+        ]
+    for number, part in enumerate(parts):
+        of_nodes = [metadata[node.node_id] for node in part.nodes]
+        header, headers = _headers(part.nodes, of_nodes, path)
+        own = f"{name}/{number}" if len(parts) > 1 else name
+        parent = Parent(part.text, part.spans, header=header, id=own, headers=headers)
+        yield NodeParent(parent, part.nodes, missing)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Nodes that are one parent.
+
+    Args:
+        name: The parent's id.
+        joined: Whether their source documents, one or more, are joined.
+        nodes: The nodes, as they were given.
+    """
+
+    name: str
+    joined: bool
+    nodes: list[BaseNode] = field(default_factory=list)
+
+
+def _groups(nodes: Sequence[BaseNode], how: Grouping, report: ReportProblem) -> Iterable[_Group]:
+    """Nodes by parent: stamps say it first, then ``parent_by``, then the source document."""
+    groups: dict[tuple[str, ...], _Group] = {}
+    for node in nodes:
+        if not text_of(node).strip():
+            continue
+        stamp, key = read_stamp(node), parent_key(node, how.parent_by)
+        source, name = node.source_node, node.ref_doc_id or node.node_id
+        place: tuple[str, ...]
+        if stamp is not None and stamp.n_sources > 1:
+            place, group = ("stamp", stamp.digest), _Group(key or name, joined=True)
+        elif key is not None:
+            place, group = ("key", key), _Group(key, joined=True)
+        else:
+            # The hash that a node keeps of its source tells documents of one id apart.
+            version = "" if source is None else source.hash or ""
+            place, group = ("source", name, version), _Group(name, joined=False)
+            _check_source(node, how.parent_by, report)
+        groups.setdefault(place, group).nodes.append(node)
+    _report_versions([place[1] for place in groups if place[0] == "source"], report)
+    return groups.values()
+
+
+def _check_source(node: BaseNode, parent_by: ParentBy | None, report: ReportProblem) -> None:
+    name = node.ref_doc_id or node.node_id
+    if node.ref_doc_id is None and not isinstance(node, Document):
+        report(
+            "sourceless_nodes",
+            f"the node {name!r} names no source document, so that its parent is not known and "
+            "it is its own: split documents with a node parser, or say with "
+            "parent_by='file_path' (any metadata key) which nodes belong together",
+            error=UnknownChunkError,
+            parent_id=name,
+        )
+    elif parent_by is not None:
+        report(
+            "nodes_without_parent_key",
+            f"{name!r} has nothing for parent_by={parent_by!r}: its source document is its parent",
+            error=None,
+            parent_id=name,
+        )
+
+
+def _report_versions(ids: Sequence[str], report: ReportProblem) -> None:
+    for name, count in Counter(ids).items():
+        if count == 1:
+            continue
+        report(
+            "documents_of_one_id",
+            f"several documents have the id {name!r}: each is embedded as a parent of its own, "
+            "but stores keep them as one; give each document its id",
+            error=None,
+            parent_id=name,
+        )
+
+
+def _copies(nodes: list[BaseNode]) -> list[list[BaseNode]]:
+    """The nodes of each copy, where one document was given several times.
+
+    LlamaIndex finds the same places for all copies, or none for the later ones. Texts that a
+    document repeats stand at places of their own.
+    """
+    by_text: dict[str, list[BaseNode]] = {}
+    for node in nodes:
+        by_text.setdefault(text_of(node), []).append(node)
+    counts = {len(members) for members in by_text.values()}
+    places = [
+        {getattr(node, "start_char_idx", None) for node in members} - {None}
+        for members in by_text.values()
+    ]
+    if counts == {1} or len(counts) > 1 or any(len(starts) != 1 for starts in places):
+        return [nodes]
+    return [[members[number] for members in by_text.values()] for number in range(counts.pop())]
+
+
+def _in_document_order(nodes: Sequence[BaseNode]) -> list[list[BaseNode]]:
+    """Nodes by source document, ordered by their stamps, else as they come."""
+    sources: dict[object, list[BaseNode]] = {}
+    for node in nodes:
+        source, stamp = node.source_node, read_stamp(node)
+        if stamp is not None and stamp.n_sources > 1:
+            sources.setdefault(stamp.position, []).append(node)
+        else:
+            name = node.node_id if source is None else (source.node_id, source.hash)
+            sources.setdefault(name, []).append(node)
+    positions = sorted(one for one in sources if isinstance(one, int))
+    others = [source for key, source in sources.items() if not isinstance(key, int)]
+    return [*(sources[position] for position in positions), *others]
+
+
+def _of_source(
+    nodes: list[BaseNode], name: str, how: Grouping, given: set[str]
+) -> Iterator[NodeParent]:
+    """The parents of one source document: itself, or its sections."""
+    ordered = reading_order(nodes)
+    groups = _sections(ordered) if how.parent_level == "section" else [(ordered, "")]
+    for number, (group, path) in enumerate(groups):
+        own = f"{name}#{number}" if len(groups) > 1 else name
+        missing = _missing(group, given)
+        yield from join_parent([lay_out(group)], own, how.roles, path=path, missing=missing)
 
 
 def _sections(nodes: list[BaseNode]) -> list[tuple[list[BaseNode], str]]:
@@ -100,50 +277,31 @@ def _sections(nodes: list[BaseNode]) -> list[tuple[list[BaseNode], str]]:
     return list(groups.values())
 
 
-def _with_header(
-    nodes: list[BaseNode], path: str, name: str, given: set[str]
-) -> Iterator[NodeParent]:
-    lines = [metadata_lines(node, without=_html_keys(node)) for node in nodes]
-    shared = common_lines(lines)
-    own = [metadata_lines(node, without=(PATH_KEY, *_html_keys(node))) for node in nodes]
-    before = ["\n".join(line for line in some if line not in shared) for some in own]
-    if any(before) and has_children(nodes):
-        # A text can stand in front of a node only where the node is not inside of another.
-        for number, some in enumerate(dict.fromkeys(before)):
-            alike = [node for node, text in zip(nodes, before, strict=True) if text == some]
-            yield from _with_header(alike, path, f"{name}/{number}", given)
-        return
-    if path:
-        shared = [*shared, nodes[0].metadata_template.format(key=PATH_KEY, value=path)]
-    header = header_of(nodes[0], shared)
-    yield from _node_parent(lay_out(nodes, before), header, name, given)
+def _headers(
+    nodes: Sequence[BaseNode], metadata: Sequence[NodeMetadata], path: str
+) -> tuple[str, list[str] | None]:
+    """What all nodes attend to, and what each of them does where that differs."""
+    above = [nodes[0].metadata_template.format(key=PATH_KEY, value=path)] if path else []
+    lines = [[*one.header, *above] for one in metadata]
+    separator = nodes[0].metadata_separator
+    shared = set(lines[0]).intersection(*lines[1:])
+    header = separator.join(line for line in lines[0] if line in shared).strip()
+    headers = [separator.join(some).strip() for some in lines]
+    return header, None if set(headers) == {header} else headers
 
 
-def _html_keys(node: BaseNode) -> tuple[str, ...]:
-    """The key of the HTML tag, which says nothing about the text, where it is one."""
-    return (TAG_KEY,) if node.metadata.get(TAG_KEY) in DEFAULT_TAGS else ()
-
-
-def _pooled_metadata(nodes: list[BaseNode]) -> Layout:
-    """Nodes with the metadata that LlamaIndex puts before each, both inside of the span."""
-    texts = [node.get_content(MetadataMode.EMBED) for node in nodes]
-    spans, at = [], 0
-    for text in texts:
-        spans.append((at, at + len(text)))
-        at += len(text) + len(_PARAGRAPH)
-    return Layout(_PARAGRAPH.join(texts), nodes, spans)
-
-
-def _node_parent(layout: Layout, header: str, name: str, given: set[str]) -> Iterator[NodeParent]:
-    open_rows = [row for row, node in enumerate(layout.nodes) if node.embedding is None]
-    if not open_rows:
-        return
-    neighbours: Iterable[str] = (
+def _missing(nodes: Sequence[BaseNode], given: set[str]) -> str:
+    neighbours = {
         info.node_id
-        for node in layout.nodes
+        for node in nodes
         for info in (node.prev_node, node.next_node)
         if info is not None
-    )
-    parent = Parent(layout.text, [layout.spans[row] for row in open_rows], header=header, id=name)
-    members = [layout.nodes[row] for row in open_rows]
-    yield NodeParent(parent, members, len(set(neighbours) - given))
+    }
+    n_absent = len(neighbours - given)
+    return f"{n_absent} neighbours of its nodes were not given" if n_absent else ""
+
+
+def _missing_sources(nodes: Sequence[BaseNode], n_given: int) -> str:
+    stamp = read_stamp(nodes[0])
+    n_absent = 0 if stamp is None else stamp.n_sources - n_given
+    return f"{n_absent} of its source documents were not given" if n_absent > 0 else ""

@@ -14,6 +14,7 @@ from llama_index.core.schema import (
 
 from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
+from latechunk_integrations.marks import VECTOR_KEYS
 from latechunk_integrations.retrieval.links import (
     LinkRankingOptions,
     Scorer,
@@ -100,7 +101,8 @@ def snippet_node(source: BaseNode, snippet: Snippet) -> NodeWithScore:
         document, shift = source.as_related_node_info(), 0
     node = TextNode(
         text=snippet.text,
-        metadata=dict(source.metadata),
+        # The marks tell how the node's own vector was made.
+        metadata={key: one for key, one in source.metadata.items() if key not in VECTOR_KEYS},
         excluded_embed_metadata_keys=list(source.excluded_embed_metadata_keys),
         excluded_llm_metadata_keys=list(source.excluded_llm_metadata_keys),
         start_char_idx=shift + snippet.span.start,

@@ -1,10 +1,11 @@
-"""Nested LlamaIndex components to plain values and back, with nothing left out."""
+"""Nested LlamaIndex components in dictionaries, with nothing left out that changes nodes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from llama_index.core.node_parser import LangchainNodeParser, NodeParser, SentenceSplitter
+from llama_index.core.node_parser import LangchainNodeParser, SentenceSplitter
+from llama_index.core.node_parser.loading import load_parser
 from llama_index.core.schema import BaseComponent
 
 from latechunk_integrations.errors import OptionError
@@ -28,36 +29,38 @@ def component_dict(component: BaseComponent, data: dict[str, Any]) -> dict[str, 
     """
     described = dict(data)
     for name in type(component).model_fields:
-        value = getattr(component, name)
         if name in described:
-            described[name] = _describe(value, described[name])
+            described[name] = _describe(getattr(component, name), described[name])
     return described
 
 
 def component_from_dict(name: str, value: Any) -> Any:
     """What a description of a field stands for; plain values stand for themselves.
 
+    LlamaIndex's own node parsers and our embed model are built, with what they were made of.
+
     Raises:
         OptionError: The component cannot be built from its description.
     """
+    if isinstance(value, list):
+        return [component_from_dict(name, one) for one in value]
     if not isinstance(value, dict) or "class_name" not in value:
         return value
     fields = {key: one for key, one in value.items() if key not in (_CLASS, "id_func")}
     if value["class_name"] == LateChunkEmbedding.class_name():
         return LateChunkEmbedding.from_dict(fields)
     path = value.get(_CLASS, value["class_name"])
-    refusal = OptionError(
-        f"{path} cannot be built from its description: build it yourself and pass it as "
-        f"from_dict(data, {name}=...)"
-    )
-    found = [one for one in _subclasses(NodeParser) if _path(one) == path]
-    id_func = value.get("id_func")
-    if len(found) != 1 or _WRAPPED in value or id_func not in (None, _default_id_func()):
-        raise refusal
     try:
-        return found[0].from_dict(fields)
-    except (TypeError, ValueError) as error:
-        raise refusal from error
+        built = load_parser(fields)
+    except (TypeError, ValueError):
+        built = None
+    usual = value.get("id_func") in (None, SentenceSplitter().to_dict()["id_func"])
+    if built is None or _path(type(built)) != path or not usual:
+        raise OptionError(
+            f"{path} cannot be built from its description: build it yourself and pass it as "
+            f"from_dict(data, {name}=...)"
+        )
+    return built
 
 
 def _describe(value: Any, plain: Any) -> Any:
@@ -87,15 +90,3 @@ def _settings(parser: LangchainNodeParser) -> dict[str, Any]:
 
 def _path(kind: type[Any]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _default_id_func() -> Any:
-    """How LlamaIndex describes the function that makes ids unless another one is given."""
-    return SentenceSplitter().to_dict()["id_func"]
-
-
-def _subclasses(base: type[Any]) -> list[type[Any]]:
-    found = base.__subclasses__()
-    for one in found:
-        found.extend(one.__subclasses__())
-    return found

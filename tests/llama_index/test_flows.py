@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from llama_index.core import (
     Document,
-    PropertyGraphIndex,
     Settings,
     SimpleDirectoryReader,
     StorageContext,
@@ -18,16 +17,13 @@ from llama_index.core import (
     VectorStoreIndex,
     load_index_from_storage,
 )
-from llama_index.core.indices.property_graph import ImplicitPathExtractor
 from llama_index.core.ingestion import IngestionPipeline
-from llama_index.core.llms import MockLLM
 from llama_index.core.schema import ImageDocument
 from llama_index.core.vector_stores import SimpleVectorStore
 from llama_index.vector_stores.qdrant import QdrantVectorStore
 from qdrant_client import QdrantClient
 
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.errors import UnknownChunkError
 from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
 from tests.llama_index.support import SPLITTER, Vectors, check_stored, expected
 
@@ -169,31 +165,9 @@ def test_an_insert_that_falls_back_to_the_default_splitter_is_said(
     assert "transformations" in caplog.text
 
 
-def test_strict_refuses_texts_without_nodes(
-    tiny_model_path: Path, documents: list[Document]
-) -> None:
-    model = LateChunkEmbedding(model_name=str(tiny_model_path), dtype="float32", strict=True)
-    with pytest.raises(UnknownChunkError, match="transformations"):
-        VectorStoreIndex.from_documents(
-            documents[:1], embed_model=model, transformations=[SPLITTER]
-        )
-    assert model.get_query_embedding("a query is no chunk")
-
-
-def test_other_indexes_do_not_break(
-    embed_model: LateChunkEmbedding, parser: LateChunkNodeParser, documents: list[Document]
-) -> None:
+def test_other_indexes_do_not_break(parser: LateChunkNodeParser, documents: list[Document]) -> None:
     summary = SummaryIndex.from_documents(documents[:2], transformations=[parser])
     assert len(summary.as_retriever().retrieve("Berlin")) > 2
-    graph = PropertyGraphIndex.from_documents(
-        documents[:2],
-        transformations=[parser],
-        embed_model=embed_model,
-        llm=MockLLM(),
-        kg_extractors=[ImplicitPathExtractor()],
-        show_progress=False,
-    )
-    assert graph.as_retriever(include_text=True).retrieve("Berlin") is not None
 
 
 def test_a_streaming_reader_feeds_a_pipeline_file_by_file(

@@ -1,41 +1,99 @@
-"""Metadata: once per parent, attended and not pooled, each node's own respected."""
+"""Roles of metadata: headers are attended, a node's own metadata is a part of it."""
 
 from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from llama_index.core import Document
-from llama_index.core.extractors import SummaryExtractor, TitleExtractor
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.extractors import BaseExtractor, SummaryExtractor, TitleExtractor
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.llms import MockLLM
-from llama_index.core.schema import MetadataMode
+from llama_index.core.node_parser import HierarchicalNodeParser, SentenceSplitter
+from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
+from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 
 from latechunk_integrations import LateChunkEngine, Parent
-from latechunk_integrations.llama_index import LateChunkEmbedding
+from latechunk_integrations.errors import InputTypeError, OptionError
+from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
 from tests.llama_index.support import SPLITTER, check, expected
 
+SAMPLES = Path(__file__).parent.parent.parent / "examples" / "samples"
 TEXT = (
     "Berlin is a city. It has many inhabitants. The river is the Spree. It flows west. "
     "Its airport lies in the south. Trains leave for the coast every hour."
 )
 
 
-def test_what_only_some_nodes_have_stands_in_front_of_them_and_is_not_pooled(
+class RareWords(BaseExtractor):
+    """Keywords of a node: those of its words that the fewest other nodes have."""
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "RareWords"
+
+    async def aextract(self, nodes: Any) -> list[dict[str, str]]:
+        words = [set(re.findall(r"[a-z]{4,}", node.get_content().lower())) for node in nodes]
+        counts = Counter(word for some in words for word in some)
+        return [
+            {"excerpt_keywords": ", ".join(sorted(some, key=lambda w: (counts[w], w))[:5])}
+            for some in words
+        ]
+
+
+def own_text(node: BaseNode, key: str) -> str:
+    """A node's text with one entry of its metadata, as LlamaIndex writes it."""
+    return f"{key}: {node.metadata[key]}\n\n{node.get_content()}"
+
+
+def laid_out(texts: list[str]) -> tuple[str, list[tuple[int, int]]]:
+    spans, at = [], 0
+    for text in texts:
+        spans.append((at, at + len(text)))
+        at += len(text) + 2
+    return "\n\n".join(texts), spans
+
+
+def test_what_one_node_has_is_pooled_with_it_and_what_all_have_is_the_header(
     tiny_engine: LateChunkEngine, embed_model: LateChunkEmbedding
 ) -> None:
-    """Shared lines are the header; a node's own lines are in the text, outside of its span."""
     document = Document(text=TEXT, metadata={"title": "Cities"})
     nodes = SPLITTER([document])
     nodes[1].metadata["page"] = 2
     embed_model(nodes)
-    text, spans = "", []
-    for number, node in enumerate(nodes):
-        text += "\n\n" if text else ""
-        text += "page: 2\n\n" if number == 1 else ""
-        spans.append((len(text), len(text) + len(node.get_content())))
-        text += node.get_content()
+    texts = [node.get_content() for node in nodes]
+    texts[1] = f"page: 2\n\n{texts[1]}"
+    text, spans = laid_out(texts)
     (right,) = tiny_engine.embed([Parent(text, spans, header="title: Cities")])
     np.testing.assert_allclose([n.get_embedding() for n in nodes], right.vectors, atol=1e-6)
+
+
+def test_a_single_chunk_keeps_its_keywords_and_its_documents_title_apart(
+    tiny_engine: LateChunkEngine, embed_model: LateChunkEmbedding
+) -> None:
+    """What all chunks share is no sign where there is one chunk: its source says it."""
+    (node,) = SPLITTER([Document(text="Berlin is a city.", metadata={"title": "Cities"})])
+    node.metadata["topic"] = "towns"
+    embed_model([node])
+    parent = Parent(own_text(node, "topic"), header="title: Cities")
+    np.testing.assert_allclose(node.get_embedding(), tiny_engine.embed([parent])[0].vectors[0])
+
+
+def test_a_key_can_be_given_another_role(tiny_engine: LateChunkEngine) -> None:
+    roles: dict[str, Any] = {"title": "content", "page": "header"}
+    model = LateChunkEmbedding(engine=tiny_engine, metadata_roles=roles)
+    (node,) = SPLITTER([Document(text="Berlin is a city.", metadata={"title": "Cities"})])
+    node.metadata["page"] = 2
+    model([node])
+    parent = Parent(own_text(node, "title"), header="page: 2")
+    np.testing.assert_allclose(node.get_embedding(), tiny_engine.embed([parent])[0].vectors[0])
+    with pytest.raises(OptionError, match="'header' or 'content'"):
+        LateChunkEmbedding(engine=tiny_engine, metadata_roles={"title": "ignored"})  # type: ignore[dict-item]  # the point
 
 
 def test_excluded_keys_are_not_attended(
@@ -53,38 +111,136 @@ def test_excluded_keys_are_not_attended(
     check(list(embed_model(SPLITTER([hidden]))), expected(tiny_engine, [seen]))
 
 
-def test_plain_mode_pools_metadata_as_llama_index_does(tiny_engine: LateChunkEngine) -> None:
-    model = LateChunkEmbedding(engine=tiny_engine, metadata_as_header=False)
+def test_all_metadata_can_be_content_as_in_llama_index(tiny_engine: LateChunkEngine) -> None:
+    model = LateChunkEmbedding(engine=tiny_engine, metadata_roles={"*": "content"})
     nodes = SPLITTER([Document(text=TEXT, metadata={"title": "Cities"})])
     contents = [node.get_content(MetadataMode.EMBED) for node in nodes]
     model(nodes)
-    spans, at = [], 0
-    for content in contents:
-        spans.append((at, at + len(content)))
-        at += len(content) + 2
-    (right,) = tiny_engine.embed([Parent("\n\n".join(contents), spans)])
+    text, spans = laid_out(contents)
+    (right,) = tiny_engine.embed([Parent(text, spans)])
     np.testing.assert_allclose([n.get_embedding() for n in nodes], right.vectors, atol=1e-6)
 
 
+@pytest.mark.parametrize("inside", [True, False], ids=["extractors=", "pipeline"])
 @pytest.mark.parametrize("kind", ["title", "summary"])
 def test_extractors_between_splitter_and_embedding_keep_working(
-    kind: str, tiny_engine: LateChunkEngine, embed_model: LateChunkEmbedding
+    kind: str, inside: bool, tiny_engine: LateChunkEngine, embed_model: LateChunkEmbedding
 ) -> None:
-    """A title is the same for all nodes, a summary another for each: both are attended."""
-    extractor = (
+    """A title is the same for all nodes, and their header; a summary is a node's own."""
+    extractor: TransformComponent = (
         TitleExtractor(llm=MockLLM(), num_workers=1, show_progress=False)
         if kind == "title"
         else SummaryExtractor(llm=MockLLM(), num_workers=1, show_progress=False)
     )
-    before = tiny_engine.stats.get("standalone_chunks", 0)
-    documents = [Document(text=TEXT)]
-    nodes = IngestionPipeline(transformations=[SPLITTER, extractor, embed_model]).run(
-        documents=documents
+    steps: list[TransformComponent] = [SPLITTER, extractor, embed_model]
+    if inside:
+        parser = LateChunkNodeParser(
+            embed_model=embed_model, splitter=SPLITTER, extractors=[extractor]
+        )
+        steps = [parser]
+    nodes = list(IngestionPipeline(transformations=steps).run(documents=[Document(text=TEXT)]))
+    if kind == "title":
+        header = f"document_title: {nodes[0].metadata['document_title']}"
+        text, spans = TEXT, []
+        for node in nodes:
+            start = TEXT.index(node.get_content())
+            spans.append((start, start + len(node.get_content())))
+    else:
+        header = ""
+        own = [node.metadata["section_summary"].strip() for node in nodes]
+        texts = [node.get_content() for node in nodes]
+        text, spans = laid_out(
+            [f"section_summary: {a}\n\n{b}" for a, b in zip(own, texts, strict=True)]
+        )
+    (right,) = tiny_engine.embed([Parent(text, spans, header=header)])
+    np.testing.assert_allclose([n.get_embedding() for n in nodes], right.vectors, atol=1e-6)
+
+
+def test_an_extractor_that_makes_other_nodes_is_refused(embed_model: LateChunkEmbedding) -> None:
+    parser = LateChunkNodeParser(
+        embed_model=embed_model,
+        splitter=SPLITTER,
+        extractors=[SentenceSplitter(chunk_size=9, chunk_overlap=0)],
     )
-    plain = IngestionPipeline(transformations=[SPLITTER, embed_model]).run(documents=documents)
-    key = "document_title" if kind == "title" else "section_summary"
-    assert all(node.metadata[key] for node in nodes)
-    assert len({node.metadata["late_parent"] for node in nodes}) == 1
-    assert tiny_engine.stats["standalone_chunks"] == before
-    for node, other in zip(nodes, plain, strict=True):
-        assert np.abs(np.subtract(node.get_embedding(), other.get_embedding())).max() > 1e-5
+    with pytest.raises(InputTypeError, match="SentenceSplitter"):
+        parser([Document(text=TEXT, metadata={})])
+
+
+def test_levels_with_keywords_of_their_own_are_read_level_by_level(
+    tiny_engine: LateChunkEngine, embed_model: LateChunkEmbedding
+) -> None:
+    """No text can stand in front of a chunk inside of another: each level is a reading."""
+    splitter = HierarchicalNodeParser.from_defaults(chunk_sizes=[48, 16], chunk_overlap=0)
+    nodes = splitter.get_nodes_from_documents([Document(text=TEXT)])
+    for number, node in enumerate(nodes):
+        node.metadata["excerpt_keywords"] = f"word{number}"
+    embed_model(nodes)
+    for level in ([n for n in nodes if not n.parent_node], [n for n in nodes if n.parent_node]):
+        text, spans = laid_out([own_text(node, "excerpt_keywords") for node in level])
+        (right,) = tiny_engine.embed([Parent(text, spans)])
+        np.testing.assert_allclose([n.get_embedding() for n in level], right.vectors, atol=1e-6)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"title": "Cities", "year": 2026}])
+def test_switched_off_it_is_what_llama_index_gives(
+    metadata: dict[str, Any], tiny_model_path: Path
+) -> None:
+    """``enabled=False``: text for text the vectors of HuggingFaceEmbedding, keywords included."""
+    theirs = HuggingFaceEmbedding(model_name=str(tiny_model_path), device="cpu")
+    off = LateChunkEmbedding(model_name=str(tiny_model_path), dtype="float32", enabled=False)
+    documents = [Document(text=TEXT, metadata=metadata), Document(text=TEXT[40:])]
+    for steps in (
+        [SPLITTER, RareWords(), off],
+        [LateChunkNodeParser(embed_model=off, splitter=SPLITTER, extractors=[RareWords()])],
+    ):
+        nodes = IngestionPipeline(transformations=steps).run(documents=documents)  # type: ignore[arg-type]  # both lists
+        texts = [node.get_content(MetadataMode.EMBED) for node in nodes]
+        right = np.array(theirs.get_text_embedding_batch(texts))
+        cosines = (np.array([node.get_embedding() for node in nodes]) * right).sum(axis=1)
+        np.testing.assert_allclose(cosines, 1.0, atol=1e-5)
+        assert {node.metadata["late_mode"] for node in nodes} == {"standalone"}
+
+
+def keyword_rank(nodes: list[BaseNode], model: BaseEmbedding) -> float:
+    """Mean reciprocal rank of each chunk for its own keywords."""
+    vectors = np.array([node.get_embedding() for node in nodes])
+    ranks = []
+    for row, node in enumerate(nodes):
+        scores = vectors @ np.array(model.get_query_embedding(node.metadata["excerpt_keywords"]))
+        ranks.append(1 / (1 + int((scores > scores[row] + 1e-9).sum())))
+    return float(np.mean(ranks))
+
+
+def samples() -> list[Document]:
+    return [
+        Document(
+            text=path.read_text(encoding="utf-8"), metadata={"title": path.stem}, id_=path.name
+        )
+        for path in sorted(SAMPLES.glob("*.md"))
+    ]
+
+
+def test_chunks_are_found_by_their_own_keywords(minilm_path: Path) -> None:
+    """Near the early baseline with the default options, also with ``extractors=``; and cheap."""
+    splitter = SentenceSplitter(chunk_size=128, chunk_overlap=0)
+
+    def run(*steps: TransformComponent) -> list[BaseNode]:
+        return list(IngestionPipeline(transformations=list(steps)).run(documents=samples()))
+
+    def fresh(**options: Any) -> LateChunkEmbedding:
+        return LateChunkEmbedding(model_name=str(minilm_path), dtype="float32", **options)
+
+    theirs = HuggingFaceEmbedding(model_name=str(minilm_path), device="cpu")
+    early = keyword_rank(run(splitter, RareWords(), theirs), theirs)
+    model = fresh()
+    before = model.engine.stats.get("tokens", 0)
+    run(splitter, model)
+    without = model.engine.stats["tokens"] - before
+    late = keyword_rank(run(splitter, RareWords(), model), model)
+    taken = model.engine.stats["tokens"] - before - without
+    parser = LateChunkNodeParser(embed_model=model, splitter=splitter, extractors=[RareWords()])
+    inside = keyword_rank(run(parser), model)
+    assert early > 0.9
+    assert late >= 0.93
+    assert inside >= 0.9
+    assert taken <= 1.3 * without

@@ -16,7 +16,6 @@ from llama_index.core.schema import MetadataMode, TransformComponent
 from llama_index.vector_stores.milvus import MilvusVectorStore
 
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
 from tests.llama_index.support import SPLITTER, check, expected
 
@@ -43,23 +42,6 @@ def test_shuffled_nodes_of_many_documents_get_the_same_vectors(
     embedded = embed_model(nodes)
     assert [node.node_id for node in embedded] == order
     check(list(embedded), expected(tiny_engine, documents))
-
-
-def test_nodes_with_an_embedding_are_left_alone(
-    embed_model: LateChunkEmbedding, documents: list[Document]
-) -> None:
-    nodes = SPLITTER.get_nodes_from_documents(documents)
-    nodes[0].embedding = [1.0]
-    embed_model(nodes)
-    assert nodes[0].embedding == [1.0]
-
-
-def test_an_embedding_of_the_document_is_not_copied_to_its_chunks(
-    parser: LateChunkNodeParser, tiny_engine: LateChunkEngine, documents: list[Document]
-) -> None:
-    documents[0].embedding = [1.0, 2.0]
-    (right,) = [expected(tiny_engine, documents[:1])]
-    check(parser.get_nodes_from_documents(documents[:1]), right)
 
 
 @pytest.mark.store
@@ -180,26 +162,3 @@ def test_plain_texts_are_standalone_and_that_is_said_once(
         (vector,) = embed_model.get_text_embedding_batch(["no parent"])
     np.testing.assert_allclose(vector, tiny_engine.embed_texts(["no parent"])[0], atol=1e-6)
     assert caplog.text.count("embedded standalone") == 1
-
-
-def test_metadata_can_be_left_out_of_the_context(
-    tiny_engine: LateChunkEngine, documents: list[Document]
-) -> None:
-    plain = LateChunkEmbedding(engine=tiny_engine, metadata_as_header=False)
-    nodes = SPLITTER.get_nodes_from_documents(documents[:1])
-    plain(nodes)
-    right = expected(tiny_engine, documents[:1])
-    differences = [
-        np.abs(node.get_embedding() - vector).max()
-        for node, vector in zip(nodes, right.values(), strict=True)
-    ]
-    assert min(differences) > 1e-4
-
-
-def test_another_embed_model_is_refused(documents: list[Document]) -> None:
-    from llama_index.core.embeddings import MockEmbedding
-
-    with pytest.raises(InputTypeError, match="LateChunkEmbedding"):
-        LateChunkNodeParser(embed_model=MockEmbedding(embed_dim=3)).get_nodes_from_documents(
-            documents
-        )

@@ -48,9 +48,8 @@ def test_the_cache_hits_only_what_would_come_out_the_same(
 
     def run(given: list[Document], **options: Any) -> tuple[list[BaseNode], int]:
         model = model_of(tiny_model_path, **options)
-        before = model.engine.stats.get("windows", 0)
         pipeline = IngestionPipeline(transformations=hook(model), cache=cache)
-        return list(pipeline.run(documents=given)), model.engine.stats["windows"] - before
+        return list(pipeline.run(documents=given)), model.stats["windows"]
 
     first, taken = run(documents)
     assert taken > 0
@@ -58,6 +57,9 @@ def test_the_cache_hits_only_what_would_come_out_the_same(
     again, taken = run(documents)
     assert taken == 0
     check(again, expected(tiny_engine, documents))
+    neutral: dict[str, Any] = {"timeout_seconds": 9.0, "batch_tokens": 128, "embed_batch_size": 3}
+    for name, value in (neutral | {"device": "cpu", "num_workers": 2, "strict": True}).items():
+        assert run(documents, **{name: value})[1] == 0, name
     changed, taken = run(documents, pooling="weighted")
     assert taken > 0
     assert changed[0].embedding != first[0].embedding
@@ -72,7 +74,7 @@ def test_the_cache_hits_only_what_would_come_out_the_same(
 
 
 def test_another_revision_of_the_weights_misses_the_cache(
-    tiny_model_paths: dict[str, Path], documents: list[Document], tmp_path: Path
+    tiny_model_paths: dict[str, Path], tmp_path: Path
 ) -> None:
     """The key holds the model's fingerprint, not only its name."""
     link = tmp_path / "model"
@@ -80,11 +82,20 @@ def test_another_revision_of_the_weights_misses_the_cache(
     for family in ("wordpiece", "unigram"):
         link.unlink(missing_ok=True)
         link.symlink_to(tiny_model_paths[family])
-        model = LateChunkEmbedding(model_name=str(link), dtype="float32", batch_tokens=len(family))
+        model = LateChunkEmbedding(model_name=str(link), dtype="float32")
         keys.append(model.to_dict()["fingerprint"])
         keys.append(LateChunkNodeParser(embed_model=model).to_dict()["embed_model"]["fingerprint"])
     assert keys[0] == keys[1] != keys[2] == keys[3]
-    del documents
+
+
+def test_describing_an_embed_model_loads_nothing(tiny_model_path: Path) -> None:
+    """A pipeline asks for the key of every step, also where all of them are cached."""
+    model = model_of(tiny_model_path)
+    described = [model.to_dict(), LateChunkNodeParser(embed_model=model).to_dict()]
+    loaded = model_of(tiny_model_path)
+    assert loaded.engine.dimensions
+    assert described == [loaded.to_dict(), LateChunkNodeParser(embed_model=loaded).to_dict()]
+    assert model._handle.loaded is None  # noqa: SLF001  # asking for the engine would load it
 
 
 @both_hooks
@@ -214,17 +225,15 @@ def test_nodes_of_half_a_document_are_reported(
         model_of(tiny_model_path, strict=True)(SPLITTER(documents[:1])[1:])
 
 
-def test_embedded_nodes_are_context_for_the_others(
+def test_a_node_without_a_vector_embeds_its_whole_parent(
     tiny_engine: LateChunkEngine, embed_model: LateChunkEmbedding, documents: list[Document]
 ) -> None:
-    """What was embedded before is read again, and not embedded again."""
-    nodes = SPLITTER(documents[:1])
-    nodes[0].embedding = [0.0] * tiny_engine.dimensions
+    """A new neighbour makes another parent: the vectors that its nodes have are out of date."""
+    nodes = embed_model(SPLITTER(documents[:1]))
+    nodes[0].embedding = None
     embed_model(nodes)
-    right = expected(tiny_engine, documents[:1])
-    for node, vector in list(zip(nodes, right.values(), strict=True))[1:]:
-        np.testing.assert_allclose(node.get_embedding(), vector, atol=1e-6)
-    assert not any(nodes[0].get_embedding())
+    assert embed_model.stats["parents"] == 2
+    check(list(nodes), expected(tiny_engine, documents[:1]))
 
 
 def test_a_saved_cache_serves_another_process(
@@ -234,10 +243,9 @@ def test_a_saved_cache_serves_another_process(
     pipeline = IngestionPipeline(transformations=BOTH[0](model_of(tiny_model_path)))
     pipeline.run(documents=documents)
     pipeline.persist(str(tmp_path))
-    fresh = model_of(tiny_model_path, pooling="mean", batch_tokens=None)
-    again = IngestionPipeline(transformations=BOTH[0](model_of(tiny_model_path)))
+    fresh = model_of(tiny_model_path)
+    again = IngestionPipeline(transformations=BOTH[0](fresh))
     again.load(str(tmp_path))
-    before = fresh.engine.stats.get("windows", 0)
     check(list(again.run(documents=documents)), expected(tiny_engine, documents))
-    assert fresh.engine.stats.get("windows", 0) == before
+    assert fresh.stats["windows"] == 0
     assert "late_parent" in json.dumps(again.cache.cache.to_dict())  # type: ignore[attr-defined]  # the simple one

@@ -1,0 +1,95 @@
+"""Marks of nodes: how each vector was made, so that only our own valid ones are kept."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from llama_index.core.schema import BaseNode, MetadataMode
+
+from latechunk_integrations.marks import (
+    CONTENT_KEY,
+    END_KEY,
+    ENGINE_KEY,
+    MODE_KEY,
+    PARENT_KEY,
+    START_KEY,
+    VECTOR_KEYS,
+    digest_text,
+)
+from latechunk_integrations.schema import Mode, Parent
+
+__all__ = ["VectorState", "clear_vector", "hide_keys", "is_marked", "mark_node", "vector_state"]
+
+
+class VectorState(Enum):
+    """What is known of a node's vector."""
+
+    NONE = "none"
+    OWN = "own"
+    FOREIGN = "foreign"
+    CHANGED = "changed"
+
+
+def vector_state(node: BaseNode, engine_key: str) -> VectorState:
+    """Whether a node's vector is of this engine, and of what the node holds now.
+
+    Args:
+        node: Any node.
+        engine_key: See `vector_key`.
+    """
+    if node.embedding is None:
+        return VectorState.NONE
+    if node.metadata.get(ENGINE_KEY) != engine_key:
+        return VectorState.FOREIGN
+    same = node.metadata.get(CONTENT_KEY) == _content_digest(node)
+    return VectorState.OWN if same else VectorState.CHANGED
+
+
+def is_marked(node: BaseNode) -> bool:
+    """Whether a node has a vector of any of our engines, of what the node holds now."""
+    marked = node.embedding is not None and ENGINE_KEY in node.metadata
+    return marked and node.metadata.get(CONTENT_KEY) == _content_digest(node)
+
+
+def mark_node(
+    node: BaseNode,
+    engine_key: str,
+    mode: Mode,
+    parent: Parent | None = None,
+    span: tuple[int, int] | None = None,
+) -> None:
+    """Write into the metadata how the node's vector was made.
+
+    Args:
+        node: A node that has its vector.
+        engine_key: See `vector_key`.
+        mode: How the vector came about.
+        parent: What the node is a chunk of; None: it was embedded alone.
+        span: Where it stands in the parent.
+    """
+    for key in VECTOR_KEYS:
+        node.metadata.pop(key, None)
+    node.metadata[ENGINE_KEY] = engine_key
+    node.metadata[MODE_KEY] = mode
+    if parent is not None and span is not None:
+        node.metadata[PARENT_KEY] = parent.fingerprint
+        node.metadata[START_KEY], node.metadata[END_KEY] = span
+    hide_keys(node, VECTOR_KEYS)
+    node.metadata[CONTENT_KEY] = _content_digest(node)
+
+
+def clear_vector(node: BaseNode) -> None:
+    """Take vector and marks off a node."""
+    node.embedding = None
+    for key in VECTOR_KEYS:
+        node.metadata.pop(key, None)
+
+
+def hide_keys(node: BaseNode, keys: tuple[str, ...]) -> None:
+    """Keep metadata keys out of what models read."""
+    for hidden in (node.excluded_embed_metadata_keys, node.excluded_llm_metadata_keys):
+        hidden.extend(key for key in keys if key not in hidden)
+
+
+def _content_digest(node: BaseNode) -> str:
+    return digest_text(node.get_content(metadata_mode=MetadataMode.EMBED))

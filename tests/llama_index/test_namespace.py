@@ -1,0 +1,59 @@
+"""The names that LlamaHub lists: modules in LlamaIndex's namespace, in the same wheel."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent.parent
+HUB = ROOT / "llamahub"
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("embeddings", "LateChunkEmbedding"), ("node_parser", "LateChunkNodeParser")],
+)
+def test_the_namespace_has_our_classes_and_keeps_llama_indexs(module: str, name: str) -> None:
+    """Beside the installed ``llama_index``, which stays whole: no ``__init__.py`` hides it."""
+    code = (
+        f"from llama_index.{module}.latechunk import {name} as theirs\n"
+        "import llama_index.core, llama_index.embeddings.huggingface\n"
+        f"from latechunk_integrations.llama_index import {name} as ours\n"
+        "print(theirs is ours)"
+    )
+    path = os.pathsep.join([str(HUB), str(ROOT)])
+    finished = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert finished.stdout.strip() == "True"
+    assert not (HUB / "llama_index" / "__init__.py").exists()
+    assert not (HUB / "llama_index" / module / "__init__.py").exists()
+
+
+def test_llamahub_is_told_what_there_is() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    hub = project["tool"]["llamahub"]
+    assert (HUB / Path(*hub["import_path"].split("."))).is_dir()
+    ours = importlib.import_module("latechunk_integrations.llama_index")
+    assert all(hasattr(ours, name) for name in hub["class_authors"])
+
+
+def test_the_floor_that_is_declared_is_the_one_that_is_tested() -> None:
+    """`make test-floor` reads the range; the installed release is inside of it."""
+    import llama_index.core
+
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (declared,) = project["project"]["optional-dependencies"]["llama-index"]
+    assert Requirement(declared).specifier.contains(llama_index.core.__version__)

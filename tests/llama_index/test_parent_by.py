@@ -1,0 +1,315 @@
+"""``parent_by``: the pages of a file are one parent, and stay documents of their own."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llama_index.core
+import numpy as np
+import pytest
+from llama_index.core import Document, VectorStoreIndex
+from llama_index.core.ingestion import DocstoreStrategy, IngestionCache, IngestionPipeline
+from llama_index.core.schema import BaseNode, MetadataMode, TextNode, TransformComponent
+from llama_index.core.storage.docstore import SimpleDocumentStore
+from llama_index.core.vector_stores import SimpleVectorStore
+
+from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations.errors import IncompleteParentError, InputTypeError, OptionError
+from latechunk_integrations.llama_index import (
+    JoinedDocument,
+    LateChunkEmbedding,
+    LateChunkNodeParser,
+    stamp_parents,
+)
+from tests.llama_index.support import SPLITTER, Vectors, check, check_stored
+
+Hook = Callable[[LateChunkEngine], list[TransformComponent]]
+
+
+def node_parser(engine: LateChunkEngine, **options: Any) -> list[TransformComponent]:
+    model = LateChunkEmbedding(engine=engine)
+    return [
+        LateChunkNodeParser(embed_model=model, splitter=SPLITTER, parent_by="file_path", **options)
+    ]
+
+
+def behind(engine: LateChunkEngine) -> list[TransformComponent]:
+    return [SPLITTER, LateChunkEmbedding(engine=engine, parent_by="file_path")]
+
+
+both_hooks = pytest.mark.parametrize("hook", [node_parser, behind], ids=["parser", "embedding"])
+
+
+def pages(n_files: int = 3, n_pages: int = 4) -> list[Document]:
+    """What a reader of PDFs gives: a document for each page."""
+    return [
+        Document(
+            text=f"Page {page} of report {file}. The supplier delivers within {page} days. "
+            f"All rights are reserved. It costs {file * page} euros.",
+            id_=f"report-{file}-page-{page}",
+            metadata={"file_path": f"/pdf/report-{file}.pdf", "page_label": str(page)},
+            excluded_embed_metadata_keys=["file_path"],
+            excluded_llm_metadata_keys=["file_path"],
+        )
+        for file in range(n_files)
+        for page in range(1, n_pages + 1)
+    ]
+
+
+def file_vectors(engine: LateChunkEngine, documents: list[Document]) -> Vectors:
+    """The engine's vectors of each file's text, by page and place in the page."""
+    files: dict[str, list[Document]] = {}
+    for document in documents:
+        files.setdefault(str(document.metadata["file_path"]), []).append(document)
+    vectors: Vectors = {}
+    for members in files.values():
+        text, spans, places, headers = "", [], [], []
+        for page in members:
+            text += "\n\n" if text else ""
+            header = page.get_metadata_str(mode=MetadataMode.EMBED)
+            end = 0
+            for chunk in SPLITTER.split_text_metadata_aware(page.text, header):
+                start = page.text.index(chunk, end)
+                end = start + len(chunk)
+                spans.append((len(text) + start, len(text) + end))
+                places.append((page.doc_id, start))
+                headers.append(header)
+            text += page.text
+        (result,) = engine.embed([Parent(text, spans, headers=headers)])
+        vectors |= dict(zip(places, result.vectors, strict=True))
+    return vectors
+
+
+def edited(documents: list[Document], row: int) -> list[Document]:
+    """Read again, with one page changed."""
+    fresh = [Document(**document.to_dict()) for document in documents]
+    fresh[row].set_content(fresh[row].text + " This page has grown.")
+    return fresh
+
+
+def parents_taken(engine: LateChunkEngine, call: Callable[[], object]) -> int:
+    before = engine.stats.get("parents", 0)
+    call()
+    return engine.stats.get("parents", 0) - before
+
+
+@both_hooks
+def test_from_documents_makes_a_file_of_its_pages(hook: Hook, tiny_engine: LateChunkEngine) -> None:
+    """Vectors of the file; ids, labels, offsets and deletion of each page."""
+    documents = pages()
+    steps = hook(tiny_engine)
+    model = LateChunkEmbedding(engine=tiny_engine)
+    index = VectorStoreIndex.from_documents(documents, transformations=steps, embed_model=model)
+    right = file_vectors(tiny_engine, documents)
+    store = index.vector_store
+    assert isinstance(store, SimpleVectorStore)
+    check_stored(list(store.data.embedding_dict.values()), right)
+    for node in index.docstore.docs.values():
+        assert isinstance(node, TextNode)
+        page = next(one for one in documents if one.doc_id == node.ref_doc_id)
+        assert page.text[node.start_char_idx : node.end_char_idx] == node.text
+        assert node.metadata["page_label"] == page.metadata["page_label"]
+    index.delete_ref_doc("report-1-page-2")
+    kept = {place: vector for place, vector in right.items() if place[0] != "report-1-page-2"}
+    check_stored(list(store.data.embedding_dict.values()), kept)
+
+
+@both_hooks
+async def test_async_and_interleaved_pages(hook: Hook, tiny_engine: LateChunkEngine) -> None:
+    documents = pages()
+    mixed = [documents[row] for row in (0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11)]
+    nodes = await IngestionPipeline(transformations=hook(tiny_engine)).arun(documents=mixed)
+    check(list(nodes), file_vectors(tiny_engine, documents))
+    assert [node.ref_doc_id for node in nodes][:1] == ["report-0-page-1"]
+
+
+def test_shuffled_nodes_of_stamped_pages_find_their_order(tiny_engine: LateChunkEngine) -> None:
+    documents = stamp_parents(pages(), parent_by="file_path")
+    model = LateChunkEmbedding(engine=tiny_engine)
+    nodes = SPLITTER(documents)
+    random.Random(7).shuffle(nodes)  # a seed, not a secret
+    check(list(model(nodes)), file_vectors(tiny_engine, documents))
+    assert model.stats["parents"] == 3
+
+
+def test_a_function_can_name_the_parent(tiny_engine: LateChunkEngine) -> None:
+    def file_of(node: BaseNode) -> str:
+        return str(node.metadata["file_path"])
+
+    model = LateChunkEmbedding(engine=tiny_engine, parent_by=file_of)
+    documents = pages()
+    check(list(model(SPLITTER(documents))), file_vectors(tiny_engine, documents))
+    assert "file_of" in str(model.to_dict()["parent_by"])
+    with pytest.raises(InputTypeError, match="names a parent"):
+        LateChunkEmbedding(engine=tiny_engine, parent_by=lambda _: ["x"])(SPLITTER(documents))
+    with pytest.raises(OptionError, match="file_path"):
+        LateChunkEmbedding(engine=tiny_engine, parent_by=3)  # type: ignore[arg-type]  # the point
+
+
+def test_documents_without_the_key_are_their_own_parents_and_counted(
+    tiny_engine: LateChunkEngine,
+) -> None:
+    documents = pages(1, 2)
+    del documents[1].metadata["file_path"]
+    model = LateChunkEmbedding(engine=tiny_engine, parent_by="file_path")
+    nodes = model(SPLITTER(documents))
+    assert model.stats["parents"] == 2
+    assert model.stats["nodes_without_parent_key"] == sum(
+        node.ref_doc_id == "report-0-page-2" for node in nodes
+    )
+
+
+@both_hooks
+def test_the_pipelines_cache_serves_pages(hook: Hook, tiny_engine: LateChunkEngine) -> None:
+    """Unchanged: nothing is embedded. A page changed: every chunk of its file is another."""
+    cache = IngestionCache()
+
+    def run(documents: list[Document]) -> list[BaseNode]:
+        pipeline = IngestionPipeline(transformations=hook(tiny_engine), cache=cache)
+        return list(pipeline.run(documents=stamp_parents(documents, parent_by="file_path")))
+
+    first = run(pages())
+    assert parents_taken(tiny_engine, lambda: run(pages())) == 0
+    check(run(pages()), file_vectors(tiny_engine, pages()))
+    changed = edited(pages(), 5)
+    after = run(changed)
+    check(after, file_vectors(tiny_engine, changed))
+    marks = [{node.metadata["late_parent"] for node in some} for some in (first, after)]
+    assert len(marks[0] & marks[1]) == 2
+
+
+@both_hooks
+@pytest.mark.parametrize(
+    "strategy", [DocstoreStrategy.UPSERTS, DocstoreStrategy.UPSERTS_AND_DELETE]
+)
+def test_a_changed_page_embeds_its_file_anew_and_no_other(
+    strategy: DocstoreStrategy, hook: Hook, tiny_engine: LateChunkEngine
+) -> None:
+    """The stamp changes for all pages of the file, so that upserts bring them together."""
+    store = SimpleVectorStore()
+    pipeline = IngestionPipeline(
+        transformations=hook(tiny_engine),
+        docstore=SimpleDocumentStore(),
+        docstore_strategy=strategy,
+        vector_store=store,
+        disable_cache=True,
+    )
+
+    def run(documents: list[Document]) -> int:
+        stamped = stamp_parents(documents, parent_by="file_path")
+        return parents_taken(tiny_engine, lambda: pipeline.run(documents=stamped))
+
+    documents = pages(2, 40)
+    assert run(documents) == 2
+    assert run(pages(2, 40)) == 0
+    changed = edited(documents, 43)
+    assert run(changed) == 1
+    check_stored(list(store.data.embedding_dict.values()), file_vectors(tiny_engine, changed))
+
+
+def test_a_refresh_page_by_page_reads_the_file_once(tiny_engine: LateChunkEngine) -> None:
+    """LlamaIndex inserts pages one by one; stamped ones know the others of their file."""
+    documents = pages(2, 5)
+    late = LateChunkEmbedding(engine=tiny_engine)
+    parser = LateChunkNodeParser(embed_model=late, splitter=SPLITTER)
+    index = VectorStoreIndex.from_documents(
+        stamp_parents(documents, parent_by="file_path"),
+        transformations=[parser],
+        embed_model=late,
+    )
+    changed = edited(documents, 7)
+    stamped = stamp_parents(changed, parent_by="file_path")
+    refreshed: list[bool] = []
+    taken = parents_taken(tiny_engine, lambda: refreshed.extend(index.refresh_ref_docs(stamped)))
+    assert sum(refreshed) == 5
+    assert taken == 1
+    store = index.vector_store
+    assert isinstance(store, SimpleVectorStore)
+    check_stored(list(store.data.embedding_dict.values()), file_vectors(tiny_engine, changed))
+    assert late.stats["incomplete_parents"] == 0
+
+
+def test_two_workers_know_the_pages_that_the_other_has(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_path: Path, tiny_engine: LateChunkEngine
+) -> None:
+    """LlamaIndex deals pages out to workers: stamped ones carry their file."""
+    cache = Path(llama_index.core.__file__).parent / "_static" / "tiktoken_cache"
+    monkeypatch.setitem(os.environ, "TIKTOKEN_CACHE_DIR", str(cache))
+    model = LateChunkEmbedding(model_name=str(tiny_model_path), dtype="float32", strict=True)
+    parser = LateChunkNodeParser(embed_model=model, splitter=SPLITTER)
+    documents = pages(3, 3)
+    pipeline = IngestionPipeline(transformations=[parser])
+    stamped = stamp_parents(documents, parent_by="file_path")
+    nodes = pipeline.run(documents=stamped, num_workers=2)
+    check(list(nodes), file_vectors(tiny_engine, documents), atol=1e-5)
+
+
+def test_pages_that_are_missing_are_counted_or_refused(
+    tiny_model_path: Path, tiny_engine: LateChunkEngine
+) -> None:
+    """Nodes of half a file; and documents, where an earlier call or a stamp tells of more."""
+    documents = pages(1, 4)
+    stamped = [Document(**one.to_dict()) for one in stamp_parents(documents, "file_path")]
+    model = LateChunkEmbedding(engine=tiny_engine)
+    model(SPLITTER(stamped[:2]))
+    LateChunkNodeParser(embed_model=model, splitter=SPLITTER)(stamped[:2])
+    parser = LateChunkNodeParser(embed_model=model, splitter=SPLITTER, parent_by="file_path")
+    fresh = pages(1, 4)
+    parser(fresh)
+    assert model.stats["incomplete_parents"] == 2
+    parser(fresh[1:3])
+    assert model.stats["incomplete_parents"] == 3
+    strict = LateChunkEmbedding(model_name=str(tiny_model_path), strict=True)
+    with pytest.raises(IncompleteParentError, match="stamp_parents"):
+        LateChunkNodeParser(embed_model=strict, splitter=SPLITTER)(stamped[:2])
+    with pytest.raises(IncompleteParentError, match="stamp_parents"):
+        strict(SPLITTER(stamped[2:]))
+
+
+def test_joined_documents_are_documents_that_travel_with_their_file() -> None:
+    documents = stamp_parents(pages(1, 3), parent_by="file_path")
+    (page, *_) = documents
+    assert isinstance(page, JoinedDocument)
+    assert Document(**page.to_dict()).get_content() == page.get_content()
+    docstore = SimpleDocumentStore()
+    docstore.add_documents(documents)
+    kept = docstore.get_document(page.doc_id)
+    assert kept is not None
+    assert kept.hash == page.hash
+    for twin in (pickle.loads(pickle.dumps(page)), copy.deepcopy(page)):
+        assert [one.doc_id for one in twin.documents] == [one.doc_id for one in documents]
+        assert twin.hash == page.hash
+    again = stamp_parents(documents, parent_by="file_path")
+    assert [one.metadata["late_sources"] for one in again] == [
+        one.metadata["late_sources"] for one in documents
+    ]
+    assert not any(isinstance(one, JoinedDocument) for one in again[0].documents)  # type: ignore[attr-defined]  # it is joined
+
+
+def test_sections_of_joined_documents_are_refused(embed_model: LateChunkEmbedding) -> None:
+    with pytest.raises(OptionError, match="take one"):
+        LateChunkNodeParser(embed_model=embed_model, parent_by="file_path", parent_level="section")
+
+
+def test_extractors_see_the_pages_and_their_words_are_pooled(
+    tiny_engine: LateChunkEngine,
+) -> None:
+    from tests.llama_index.test_metadata import RareWords
+
+    (parser,) = node_parser(tiny_engine, extractors=[RareWords()])
+    nodes = list(parser(pages(1, 3)))
+    text, spans, headers = "", [], []
+    for node in nodes:
+        text += "\n\n" if text else ""
+        own = f"excerpt_keywords: {node.metadata['excerpt_keywords']}\n\n{node.get_content()}"
+        spans.append((len(text), len(text) + len(own)))
+        headers.append(f"page_label: {node.metadata['page_label']}")
+        text += own
+    (right,) = tiny_engine.embed([Parent(text, spans, headers=headers)])
+    np.testing.assert_allclose([n.get_embedding() for n in nodes], right.vectors, atol=1e-6)
