@@ -46,6 +46,7 @@ format: $(INSTALLED) ## Format the code and mend what ruff can mend
 
 bench: $(INSTALLED) ## Measure throughput and memory against named peers
 	$(PIP) install --quiet -c constraints.txt --group peers
+	$(BIN)/python -m benchmarks.headers
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.ingest

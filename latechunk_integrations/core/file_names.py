@@ -12,7 +12,8 @@ _JUNK = re.compile(
     r"(?:microsoft (?:word|powerpoint|excel)\b.*"
     r"|(?:powerpoint|word) .{0,20}(?:presentation|document)"
     r"|.{1,100}\.(?:docx?|pdf|pptx?|xlsx?|odt|rtf|indd|qxd|tex|dvi|eps|ps|txt|html?|md)"
-    r"|(?:untitled|unknown|none|null|n/?a|no title|title|new|blank|slide|scan(?:ned)?|img|image"
+    r"|untitled.{0,20}"
+    r"|(?:unknown|none|null|n/?a|no title|title|new|blank|slide|scan(?:ned)?|img|image"
     r"|(?:document|doc|file|page|presentation|text|chunk|output|home ?page|index))[ _()-]*\d*"
     r"|https?://\S+|[A-Z]{2,6}[-_]?\d{4,}|[\W\d_]*)",
     re.IGNORECASE,

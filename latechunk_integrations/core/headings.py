@@ -146,7 +146,8 @@ def join_header(title: str, path: Iterable[str], *, max_chars: int = 240) -> str
 
     Args:
         title: Of the document; may be empty.
-        path: Headings, outermost first. What says the same as the part before it is left out.
+        path: Headings, outermost first. Of neighbours that say the same, or of which one begins
+            or ends with the other, the longer one is kept.
         max_chars: Most code points. Headings in the middle go first, then the innermost and the
             title are cut between words.
 
@@ -155,8 +156,11 @@ def join_header(title: str, path: Iterable[str], *, max_chars: int = 240) -> str
     """
     parts: list[str] = []
     for part in (" ".join(part.split()) for part in (title, *path)):
-        if part and not (parts and _plain(part) == _plain(parts[-1])):
-            parts.append(part)
+        if not part or (parts and _says_as_much(parts[-1], part)):
+            continue
+        if parts and _says_as_much(part, parts[-1]):
+            parts.pop()
+        parts.append(part)
     while len(parts) > 2 and len(_SEPARATOR.join(parts)) > max_chars:  # noqa: PLR2004  # both ends
         del parts[1]
     if len(_SEPARATOR.join(parts)) > max_chars:
@@ -213,6 +217,13 @@ def _by_plain_key(metadata: Mapping[str, object]) -> dict[str, object]:
     return known
 
 
+def _says_as_much(longer: str, part: str) -> bool:
+    """Whether a part of a header is the beginning or the end of another, word by word."""
+    words, few = _UNSPOKEN.split(longer.casefold()), _UNSPOKEN.split(part.casefold())
+    words, few = [word for word in words if word], [word for word in few if word]
+    return bool(few) and few in (words[: len(few)], words[-len(few) :])
+
+
 def _plain(said: str) -> str:
     return _UNSPOKEN.sub("", said).casefold()
 
@@ -242,7 +253,7 @@ _HTML_TITLE = re.compile(r"<title\b[^<>]{0,200}>([^<]{1,500})</title", re.IGNORE
 _SITE = re.compile(r"\s+[|–—·»-]\s+")
 _SECTION_NAME = re.compile(
     r"(?:introduction|overview|abstract|(?:table of )?contents|summary|background|install(?:ation)?"
-    r"|usage|preface|foreword|change ?log|about|licen[sc]e|getting started|quick ?start|features)"
+    r"|usage|preface|foreword|change ?log|about|getting started|quick ?start|features)"
     r"|(?:chapter|part|section|article|appendix|§)\b.*|v?\d+[.\d]*\b.*|\W*",
     re.IGNORECASE,
 )
@@ -321,7 +332,7 @@ def _first_line(head: str) -> str:
         for line in lines[1:]:
             if _GOES_ON.search(title) or line[0].islower():
                 title = f"{title} {line}"
-        return "" if is_junk_title(title) else _clean(title)
+        return "" if is_junk_title(title) or _SECTION_NAME.fullmatch(title) else _clean(title)
     return ""
 
 
@@ -339,7 +350,7 @@ def _looks_like_title(line: str) -> bool:
 
 _COMMENT = re.compile(r"(?:[rRuU]?\"{3}|'{3}|/\*[*!]?|//[/!]?|#+|--+|;+|\*|<!--)[ \t]*")
 _NO_COMMENT = re.compile(
-    r"copyright|licen[sc]e|spdx|generated|coding[:=]|eslint|pragma|noqa|pylint|mypy:|clang|@\w+"
+    r"copyright|licen[sc]e|://|spdx|generated|coding[:=]|eslint|pragma|noqa|pylint|mypy:|clang|@\w+"
     r"|todo|vim:|\$|all rights|include\b|define\b|if\b|ifn?def\b|region\b|!",
     re.IGNORECASE,
 )
@@ -357,7 +368,7 @@ def _title_of_code(text: str) -> str:
             return ""
         inside = inside or (mark is not None and mark[0].startswith(("/*", '"', "'", "r", "<!")))
         said = (line[mark.end() :] if mark else line).rstrip("*/->\"' \t").rstrip(".")
-        if _NO_COMMENT.search(said):
+        if _NO_COMMENT.search(said) or said[:1].islower():
             return ""
         if len(said.split()) > 1 and said[0].isalpha():
             return _clean(said)

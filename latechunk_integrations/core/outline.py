@@ -85,9 +85,11 @@ def kind_of_file(name: str) -> TextKind:
 
 _HTML_START = re.compile(
     r"\s{0,1000}(?:<\?xml[^<>]{0,200}>\s{0,100})?"
-    r"<(?:!doctype html|(?:html|head|body|article|main|div|section|header|p|h[1-6]|table|nav)\b)",
+    r"<(?:(?P<page>!doctype html|(?:html|head|body)\b)"
+    r"|(?:article|main|div|section|header|p|h[1-6]|table|nav)\b)",
     re.IGNORECASE,
 )
+_ATX = re.compile(r"^#{1,6} +\w", re.MULTILINE)
 _RST_MARK = re.compile(
     r"^\.\. [\w-]+::|^\.\. _[^\n:]{1,80}:|:(?:ref|doc|class|func|meth|mod):`|^[\^\"]{4,}[ \t]*$"
     r"|^(?=(?P<title>\S[^\n]{3,118})\n(?P<under>~{4,})[ \t]*$)",
@@ -99,6 +101,7 @@ _CODE_LINE = re.compile(
     r"|static|public|private|protected|export|namespace|template|void|int|auto|struct|enum|impl)\s"
     r"|@\w+|//|/\*|\*/|[})\]]|(?:if|for|while|elif|else|try|except|switch|case)\b.{0,200}[:{(]$"
     r"|[\w.\[\]'\",*&>-]{1,80}(?:\s*:\s*[\w.\[\], |]{1,40})?\s*[-+*/|&]?=[^=]|[\w.]{1,80}\()"
+    r"|-- |(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|FROM|WHERE|LEFT|INNER|JOIN|VALUES)\b"
     r"|\s+\* |\s*[\w.-]{1,60}:(?:\s*$|\s+\S{1,60}$)"
     r"|\s*(?:\S{1,80}\s+){0,4}\S{0,80}[;{}]\s*$|.{0,300}?(?:[\w\])]\(|=|->|::).{0,300}[;{}]\s*$"
 )
@@ -107,7 +110,8 @@ _CODE_LINE = re.compile(
 def guess_kind(text: str) -> TextKind:
     """What kind of text this is, from its first 20,000 code points."""
     sample = text[:_SAMPLE_CHARS]
-    if _HTML_START.match(sample):
+    begins = _HTML_START.match(sample)
+    if begins and (begins["page"] or not _ATX.search(sample)):  # Markdown may begin with a tag
         return "html"
     if sample.startswith("#!") or _is_code(sample):
         return "code"

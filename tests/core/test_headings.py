@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections import Counter
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.headers import choose_header, read_samples
 from latechunk_integrations.core.headings import (
     find_kind,
     find_title,
@@ -272,6 +274,12 @@ def test_comments_of_source_files_are_no_headings(text: str) -> None:
     assert heading_paths(text, [(len(text) - 5, len(text))]) == [()]
 
 
+def test_markdown_may_begin_with_a_tag() -> None:
+    assert guess_kind("<p align='center'>x</p>\n\n# Pumps\n") == "markdown"
+    assert guess_kind("<p align='center'>x</p>\n\n<h1>Pumps</h1>\n") == "html"
+    assert guess_kind("<!DOCTYPE html><pre>\n# Pumps\n</pre>") == "html"
+
+
 def test_the_files_name_or_type_tells_the_kind() -> None:
     text = "# A\n\nx"
     assert find_kind({"file_path": "a/b.PY"}, text) == "code"
@@ -312,6 +320,12 @@ def test_a_header_names_each_part_once() -> None:
     assert join_header("", ("A", "", "B")) == "A > B"
     assert join_header("T", ()) == "T"
     assert join_header("", ()) == ""
+
+
+def test_the_longer_of_neighbours_is_kept_when_it_holds_the_other() -> None:
+    assert join_header("Ferry", ("Ferry and tolls", "Fares")) == "Ferry and tolls > Fares"
+    assert join_header("Lease", ("Exhibit 1 Lease",)) == "Exhibit 1 Lease"
+    assert join_header("Art", ("Article",)) == "Art > Article"
 
 
 def test_a_long_header_keeps_title_and_innermost_heading() -> None:
@@ -496,3 +510,12 @@ def test_time_is_linear_in_the_text(piece: str, n_chars: int) -> None:
     heading_paths(text, spans)
     find_title({}, text)
     assert time.process_time() - began < 15  # a quadratic step takes minutes
+
+
+def test_the_benchmarks_samples_have_the_headers_that_were_wanted() -> None:
+    samples = read_samples()
+    assert Counter(sample.kind for sample in samples) == dict.fromkeys(
+        ("Markdown", "HTML", "plain text", "source file", "contract"), 10
+    )
+    wrong = [sample for sample in samples if choose_header(sample.text) != sample.header]
+    assert wrong == []
