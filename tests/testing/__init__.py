@@ -1,0 +1,1 @@
+"""Tests of the conformance kit, which our own encoders pass too."""
