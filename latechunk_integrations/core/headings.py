@@ -299,7 +299,8 @@ def _top_heading(text: str, headings: Sequence[Heading], body: int) -> str:
 _FURNITURE = re.compile(
     r"page \d+(?: of \d+)?|\d+|(?:strictly )?(?:confidential|private)(?: .{0,30})?|draft|copy"
     r"|execution (?:version|copy)|(?:table of )?contents|exhibit [\w.-]+|version [\w.]+|\[.*\]"
-    r"|https?://\S+|(?:\w{3,9},? )?(?:\d{1,2}(?:st|nd|rd|th)? \w{3,9}|\w{3,9} \d{1,2}),? \d{4}"
+    r"|https?://\S+|copyright\b.*"
+    r"|(?:\w{3,9},? )?(?:\d{1,2}(?:st|nd|rd|th)? \w{3,9}|\w{3,9} \d{1,2}),? \d{4}"
     r"|\d{1,4}[-/. ]\d{1,2}[-/. ]\d{1,4}|[\W_]*",
     re.IGNORECASE,
 )
@@ -329,6 +330,8 @@ def _first_line(head: str) -> str:
             return ""
         lines = [line for line in lines if not _FURNITURE.fullmatch(line)]
         title = lines[0]
+        if title[0].islower():
+            return ""
         for line in lines[1:]:
             if _GOES_ON.search(title) or line[0].islower():
                 title = f"{title} {line}"

@@ -107,6 +107,13 @@ _CODE_LINE = re.compile(
 )
 
 
+_SURE_CODE_LINE = re.compile(
+    r"from [\w.]+ import |import [\w.]+(?: as \w+)?$|(?:async )?def \w+\(|class \w+(?:\(.*)?:$"
+    r"|#\s*include [<\"]"
+)
+_SURE_CODE_LINES = 3
+
+
 def guess_kind(text: str) -> TextKind:
     """What kind of text this is, from its first 20,000 code points."""
     sample = text[:_SAMPLE_CHARS]
@@ -121,9 +128,12 @@ def guess_kind(text: str) -> TextKind:
 
 
 def _is_code(sample: str) -> bool:
-    """Whether half of the lines outside fenced blocks are code, or comments that go on with #."""
+    """Whether half of the lines outside fenced blocks are code, or comments that go on with #.
+
+    A quarter is enough where some can be nothing else.
+    """
     lines = [line[:500] for line in sample.splitlines()[:400] if line.strip()]
-    n_lines = n_code = 0
+    n_lines = n_code = n_sure = 0
     fenced = commented = False
     for line in lines:
         if line.lstrip().startswith(("```", "~~~")):
@@ -132,8 +142,10 @@ def _is_code(sample: str) -> bool:
             comment = line.startswith("# ")
             n_lines += 1
             n_code += (comment and commented) or _CODE_LINE.match(line) is not None
+            n_sure += _SURE_CODE_LINE.match(line) is not None
             commented = comment
-    return n_lines > 1 and 2 * n_code > n_lines
+    share = 4 if n_sure >= _SURE_CODE_LINES else 2  # files with long comments have less code
+    return n_lines > 1 and share * n_code > n_lines
 
 
 _MARKDOWN_LINE = re.compile(
@@ -227,12 +239,16 @@ def _html_headings(text: str) -> Iterator[Heading]:
         elif opened and opened["level"] == token["level"]:
             if token.start() - opened.end() <= _MAX_HTML_HEADING:
                 said = strip_tags(text[opened.end() : token.start()])
+                said = _PERMALINK.sub("", said)
                 yield Heading(opened.start(), token.end(), int(token["level"]), _clip(said))
             opened = None
 
 
 _BREAK = re.compile(r"<(?:br|/?p|/?div)\b[^<>]{0,500}>", re.IGNORECASE)
 _TAG = re.compile(r"<[/!?a-zA-Z][^<>]{0,2000}>")
+
+
+_PERMALINK = re.compile(r"(?:\s*(?:[#¶§🔗]|\[(?:src|edit)\]))+$")
 
 
 def strip_tags(markup: str) -> str:

@@ -105,6 +105,8 @@ def test_a_title_that_says_nothing_is_passed_over(junk: str) -> None:
         (f"From: Ann\nSubject: Pump order\n\n{PROSE}", "Pump order"),
         (f"PMID: 12\nLicense: CC BY\n\n{PROSE}", ""),
         (f"{PROSE}\n\n{PROSE}", ""),
+        (f"see the pump manual\n\n{PROSE}", ""),
+        (f"Copyright 2024 Acme\n\nPump manual\n\n{PROSE}", "Pump manual"),
         (f"Dear Ms Lee,\n\n{PROSE}", ""),
         ("Pump manual", ""),
         (
@@ -236,7 +238,8 @@ def test_html_headings_are_read_outside_scripts_and_comments() -> None:
     text = (
         "<html><body><!-- <h1>No</h1> --><script>'<h1>No</h1>'</script>"
         '<h1 id="a">Pumps &amp; <em>motors</em></h1><p>First.</p>'
-        "<div><section>\n<h2>Care</h2><p>Second.</p></section></div><h1>Cars</h1><p>Third."
+        "<div><section>\n<h2>Care</h2><p>Second.</p></section></div>"
+        "<h1>Cars <a href='#c'>¶</a></h1><p>Third."
     )
     assert path_at(text, "First") == ("Pumps & motors",)
     assert path_at(text, "Second") == ("Pumps & motors", "Care")
@@ -266,6 +269,7 @@ def test_restructured_text_has_levels_in_order_of_appearance() -> None:
         "#!/bin/sh\n# Install\nset -e\n# Run\nexec x\n",
         "import os\n\n# Settings\nX = 1\n\n\ndef f(x):\n    # Sum\n    return x + 1\n",
         "#include <a.h>\n\n# if X\nint main() {\n  return 0;\n}\n",
+        '"""Reads.\n\nLong story here.\n\nSee :class:`X`.\n"""\nimport a\nimport b\n\ndef f(x):\n',
         "# Site\nname: x\nport: 80\n# Log\nlevel: info\n",
     ],
 )
