@@ -21,6 +21,7 @@ The tree::
     │   ├── ModelLoadError               the model cannot be loaded
     │   ├── RemoteCodeError              the model asks for code that was not allowed to run
     │   ├── ContractError                the model's modules cannot be late-chunked
+    │   ├── NotFiniteError               a vector with NaN, infinity or no length
     │   ├── MismatchedQueriesError       an encoder of queries in another space than the index
     │   ├── FingerprintMismatchError     a copy would give other vectors than its original
     │   └── UnpicklableEncoderError      an engine that neither options nor a pickle rebuild
@@ -75,6 +76,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "ModelLoadError",
+    "NotFiniteError",
     "OffsetsError",
     "OptionError",
     "ParentTooLongError",
@@ -213,6 +215,10 @@ class RemoteCodeError(ModelError):
 
 class ContractError(ModelError):
     """The model's modules are not ones that late chunking can honour."""
+
+
+class NotFiniteError(ModelError):
+    """A vector holds NaN or infinity, or has no length."""
 
 
 class MismatchedQueriesError(ModelError):

@@ -42,6 +42,8 @@ def make_unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     for start in range(0, len(vectors), _BLOCK_ROWS):
         rows = vectors[start : start + _BLOCK_ROWS]
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        rows /= np.maximum(norms, np.float32(1e-12))
+        # In float64: the squares of what fits into float32 may not.
+        norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+        norms[norms == 0] = 1
+        np.divide(rows, norms[:, None], out=rows, casting="same_kind")
     return vectors

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
+from latechunk_integrations.core.finite import check_vectors
 from latechunk_integrations.core.transfer import to_device
 from latechunk_integrations.encoders.base import TokenizedText
 from latechunk_integrations.encoders.local.loaded_contract import check_modules, read_contract
@@ -137,6 +138,16 @@ class LocalEncoder:
             adapters=loaded.adapters,
         )
 
+    @property
+    def pools_units_as_trained(self) -> bool:
+        """Whether a chunk with special tokens of its own is pooled as the model was trained.
+
+        So it is where the model's own pooling has a counterpart for one chunk, and the option asks
+        for no other: a CLS model then reads the first token of each unit.
+        """
+        own = own_pooling(self.contract)
+        return own is not None and self.options.pooling in ("auto", own)
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -239,7 +250,9 @@ class LocalEncoder:
                 truncate_dim=self._full_width,
                 convert_to_tensor=True,
             )
-        return cut_vectors(vectors.float().cpu().numpy(), self.dimensions, self.contract)
+        found = cut_vectors(vectors.float().cpu().numpy(), self.dimensions, self.contract)
+        check_vectors(found, "the texts", self.dtype)
+        return found
 
     def _window_length(self) -> int:
         contract, asked = self.contract, self.options.max_tokens

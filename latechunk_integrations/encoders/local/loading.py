@@ -30,6 +30,8 @@ from latechunk_integrations.errors import ModelLoadError, OptionError, RemoteCod
 from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["LoadedModel", "load_model", "wanted_adapters"]
+# Architectures whose activations are too large for float16, by how their names begin.
+_OVERFLOW_FLOAT16 = ("gemma", "embedding_gemma")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def load_model(options: LateChunkOptions) -> LoadedModel:
     files = PublishedFiles(options.model, options.revision)
     device = _device(options.device)
     dtype = _resolve_dtype(options.dtype, device)
+    _refuse_dtype(files, dtype)
     own = load_jina_v2(files, device=device, dtype=dtype)
     if own is None:
         if not options.trust_remote_code:
@@ -167,6 +170,16 @@ def _resolve_dtype(asked: str, device: torch.device) -> torch.dtype:
         dtype: torch.dtype = getattr(torch, asked)
         return dtype
     return torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
+
+
+def _refuse_dtype(files: PublishedFiles, dtype: torch.dtype) -> None:
+    """Refuse a dtype that an architecture is known to overflow in."""
+    kind = str(files.config.get("model_type"))
+    if dtype == torch.float16 and kind.startswith(_OVERFLOW_FLOAT16):
+        raise OptionError(
+            f"dtype='float16': models of the architecture {kind} give NaN in it, for their "
+            "activations do not fit; take dtype='bfloat16' or dtype='float32'"
+        )
 
 
 def _load_error(options: LateChunkOptions, error: Exception) -> Exception:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from transformers import AutoModel, AutoTokenizer
 
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.encoders.model.contract import ModelContract
-from latechunk_integrations.errors import ContractError
+from latechunk_integrations.errors import ContractError, NotFiniteError, OptionError
 from latechunk_integrations.options import LateChunkOptions
 from tests.architectures import LAYOUTS, write_model
 
@@ -108,6 +108,36 @@ class TestNumbers:
         path = self._grown(published["e5-base-v2"], tmp_path / "of-ours", factor)
         with pytest.raises(ContractError, match="damaged"):
             _encoder(path)
+
+    @pytest.mark.parametrize("name", ["embeddinggemma-300m", "embeddinggemma-2-text"])
+    def test_a_dtype_that_an_architecture_overflows_in_is_refused_before_loading(
+        self, published: dict[str, Path], tmp_path: Path, name: str
+    ) -> None:
+        if name not in LAYOUTS:
+            pytest.skip("needs transformers 5.23")
+        path = tmp_path / name
+        shutil.copytree(published[name], path)
+        (path / "model.safetensors").unlink()
+        with pytest.raises(OptionError, match="dtype='bfloat16'"):
+            _encoder(path, dtype="float16")
+
+    def test_a_text_that_gives_none_is_an_error_not_a_vector(
+        self, published: dict[str, Path], tmp_path: Path
+    ) -> None:
+        """One damaged row of the word embeddings, which no trial reads."""
+        path = tmp_path / "of-ours"
+        shutil.copytree(published["all-mpnet-base-v2"], path)
+        weights = load_file(path / "model.safetensors")
+        (token,) = AutoTokenizer.from_pretrained(str(path))("東", add_special_tokens=False)[
+            "input_ids"
+        ]
+        weights["embeddings.word_embeddings.weight"][token] = np.nan
+        save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+        encoder = _encoder(path)
+        assert np.isfinite(encoder.encode_queries(["Berlin"])).all()
+        for encode in (encoder.encode_queries, encoder.encode_documents):
+            with pytest.raises(NotFiniteError, match=r"vector 1 of the texts .*float32"):
+                encode(["Berlin", "東京"])
 
 
 def test_a_module_that_does_not_do_what_it_says_is_refused(

@@ -19,6 +19,7 @@ from typing_extensions import get_protocol_members
 
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.encoders.base import TokenEncoder
+from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.encoders.model.families import find_card
 from latechunk_integrations.errors import ContractError, OptionError
 from tests.architectures import LAYOUTS, write_model
@@ -193,11 +194,32 @@ class TestPooling:
         for vector, own in zip(result.vectors, (hidden[inside[-1]], hidden[-1]), strict=True):
             np.testing.assert_allclose(vector, own / np.linalg.norm(own), atol=1e-5)
 
+    @pytest.mark.parametrize(
+        ("name", "pooling", "as_trained"),
+        [
+            ("bge-small-en-v1.5", "auto", True),
+            ("bge-small-en-v1.5", "cls", True),
+            ("bge-small-en-v1.5", "mean", False),
+            ("Qwen3-Embedding-0.6B", "auto", True),
+            ("Qwen3-Embedding-0.6B", "mean", False),
+            ("e5-base-v2", "auto", True),
+        ],
+    )
+    def test_with_special_tokens_of_its_own_a_chunk_is_pooled_as_trained(
+        self, published: dict[str, Path], name: str, pooling: str, *, as_trained: bool
+    ) -> None:
+        encoder = _engine(published[name], pooling=pooling).encoder
+        assert isinstance(encoder, LocalEncoder)
+        assert encoder.pools_units_as_trained == as_trained
+
     def test_a_mode_without_counterpart_names_the_way_out(self, tmp_path: Path) -> None:
         path = save_tiny_model(tmp_path, "wordpiece", pooling="max")
         with pytest.raises(OptionError, match="pooling='mean'"):
             _engine(path)
-        assert _engine(path, pooling="mean").encoder.pooling == "mean"
+        encoder = _engine(path, pooling="mean").encoder
+        assert isinstance(encoder, LocalEncoder)
+        assert encoder.pooling == "mean"
+        assert not encoder.pools_units_as_trained
 
 
 class TestDimensions:
