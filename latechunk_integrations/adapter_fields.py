@@ -74,7 +74,7 @@ class EngineFields(BaseModel):
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
     timeout_seconds: float = 120.0
     max_retries: int = 5
-    max_concurrency: int = 8
+    max_concurrency: int | None = None
     tokenizer: str | None = None
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -100,11 +101,11 @@ class LateChunkEngine:
             )
 
     @classmethod
-    def from_pretrained(cls, model: str, **options: Any) -> LateChunkEngine:
+    def from_pretrained(cls, model: str | os.PathLike[str], **options: Any) -> LateChunkEngine:
         """Load a model from a hub name or a local path.
 
         Args:
-            model: A sentence-transformers or transformers encoder.
+            model: A sentence-transformers or transformers encoder; a path object is a path.
             **options: Fields of `LateChunkOptions`.
 
         Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -112,7 +113,8 @@ class LateChunkOptions:
             environment. It stays in this process: not in `to_dict`, not in a pickle.
         timeout_seconds: Longest wait for one attempt at a request.
         max_retries: Further attempts where a failure may pass.
-        max_concurrency: Most requests in flight.
+        max_concurrency: Most requests in flight; ``None``: 8, of Jina's service 5, which are what
+            its free tier takes.
         tokenizer: Where the tokenizer and the configuration of a served model stand, a hub name
             or a local folder; ``None``: ``model``. For servers that take token ids. By an API's
             tokenizer tokens are counted before they are sent; ``None``: they are estimated.
@@ -150,11 +152,14 @@ class LateChunkOptions:
     api_key: SecretStr | None = None
     timeout_seconds: float = 120.0
     max_retries: int = 5
-    max_concurrency: int = 8
+    max_concurrency: int | None = None
     tokenizer: str | None = None
 
     def __post_init__(self) -> None:
         """Check types and ranges; `enabled` becomes a context weight, so one path exists."""
+        for name in ("model", "tokenizer"):
+            if isinstance(getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(getattr(self, name)))
         for name in _STRINGS:
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise OptionError(f"{name} must be a string, not {getattr(self, name)!r}")
@@ -183,7 +188,7 @@ class LateChunkOptions:
     def _check_server(self) -> None:
         if not self.encoder:
             raise OptionError("encoder must be a name or 'module:Class', not ''")
-        _check_count("max_concurrency", self.max_concurrency, least=1, optional=False)
+        _check_count("max_concurrency", self.max_concurrency, least=1)
         check_transport(self.base_url, self.timeout_seconds, self.max_retries)
         if self.encoder == "local" and (self.base_url is not None or self.api_key is not None):
             raise OptionError("base_url and api_key are for a server: say which with encoder=")

@@ -117,3 +117,12 @@ def test_a_wrong_address_is_refused_without_repeating_it() -> None:
     with pytest.raises(OptionError) as caught:
         LateChunkOptions(model="m", encoder="tei", base_url="http://user:secret@host")
     assert "secret" not in str(caught.value)
+
+
+def test_a_path_object_is_a_path(tiny_model_path: Path, tmp_path: Path) -> None:
+    engine = LateChunkEngine.from_pretrained(tiny_model_path, device="cpu", dtype="float32")
+    assert engine.options.model == str(tiny_model_path)
+    mapping = {"model": "served", "tokenizer": tmp_path}
+    assert LateChunkOptions.from_mapping(mapping).tokenizer == str(tmp_path)
+    with pytest.raises(OptionError, match="must be a string"):
+        LateChunkOptions.from_mapping({"model": b"bytes"})

@@ -109,8 +109,10 @@ class JinaService(Service):
         if len(inputs) > 2048:
             said = f'"input" length {len(inputs)} is larger than the largest allowed size 2048'
             return Answer({"detail": said}, 400)
-        # `normalized` and `truncate` are what the encoder should ask for, spelled out.
-        assert body["normalized"] is False
+        # `normalized` and `truncate` are what the encoder should ask for, spelled out; the first is
+        # no parameter of jina-embeddings-v4.
+        documented = body["model"].startswith(("jina-embeddings-v3", "jina-embeddings-v5-text-"))
+        assert body.get("normalized") is (False if documented else None)
         assert body["truncate"] is False
         if body["late_chunking"]:
             vectors, n_tokens = self.reader.joined(inputs)

@@ -11,7 +11,10 @@ from pydantic import SecretStr
 from latechunk_integrations.errors import AuthenticationError, OptionError
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["HttpSettings"]
+__all__ = ["DEFAULT_CONCURRENCY", "HttpSettings"]
+
+DEFAULT_CONCURRENCY = 8
+"""Requests in flight where neither the options nor the service say."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,17 @@ class HttpSettings:
     api_key: SecretStr | None = None
     timeout_seconds: float = 120.0
     max_retries: int = 5
-    max_concurrency: int = 8
+    max_concurrency: int = DEFAULT_CONCURRENCY
     first_wait_seconds: float = 0.5
 
     @classmethod
     def from_options(
-        cls, options: LateChunkOptions, *, base_url: str | None, key_variable: str
+        cls,
+        options: LateChunkOptions,
+        *,
+        base_url: str | None,
+        key_variable: str,
+        concurrency: int = DEFAULT_CONCURRENCY,
     ) -> HttpSettings:
         """The settings that options ask for.
 
@@ -47,6 +55,7 @@ class HttpSettings:
             options: What the engine was asked for.
             base_url: The service's own address; None: there is none.
             key_variable: Environment variable that may hold the key.
+            concurrency: Requests in flight where the options do not say.
 
         Raises:
             OptionError: There is no address.
@@ -63,7 +72,7 @@ class HttpSettings:
             api_key=options.api_key,
             timeout_seconds=options.timeout_seconds,
             max_retries=options.max_retries,
-            max_concurrency=options.max_concurrency,
+            max_concurrency=options.max_concurrency or concurrency,
         )
 
     def key(self) -> SecretStr | None:

@@ -101,7 +101,7 @@ class ServerEncoder(ABC):
     @property
     def batch_tokens(self) -> int:
         """Tokens whose embeddings are in memory at once."""
-        wanted = self.options.max_concurrency * self.max_tokens
+        wanted = self.client.settings.max_concurrency * self.max_tokens
         own = max(_BATCH_TOKENS, min(wanted, _MOST_BATCH_TOKENS))
         return self.options.batch_tokens or own
 

@@ -17,6 +17,7 @@ from typing_extensions import Self
 from latechunk_integrations.core.token_estimate import estimate_tokens
 from latechunk_integrations.encoders.base import ChunkLimits, Reading
 from latechunk_integrations.encoders.http.client import HttpClient, HttpSettings, json_call
+from latechunk_integrations.encoders.http.settings import DEFAULT_CONCURRENCY
 from latechunk_integrations.encoders.model.published import PublishedFiles
 from latechunk_integrations.encoders.model.tokenizer_files import read_tokenizer
 from latechunk_integrations.errors import (
@@ -72,6 +73,7 @@ class ApiService:
         key_variable: Environment variable of the key.
         models: The models that are known.
         other_limits: Limits of any other model; ``max_tokens`` gives its length.
+        concurrency: Requests in flight where the options do not say.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ApiService:
     key_variable: str
     models: Mapping[str, ApiModel]
     other_limits: ChunkLimits
+    concurrency: int = DEFAULT_CONCURRENCY
 
 
 class ChunkApiEncoder:
@@ -108,14 +111,17 @@ class ChunkApiEncoder:
         known = self._known(options)
         self.dimensions = options.dimensions or known.dimensions
         self.limits = known.limits
-        self.max_concurrency = options.max_concurrency
         self.usage = EngineStats()
         self._count_all = _counter(options.tokenizer) if options.tokenizer else None
         identity = "\0".join((service.name, self.model))
         self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:32]
         settings = HttpSettings.from_options(
-            options, base_url=service.address, key_variable=service.key_variable
+            options,
+            base_url=service.address,
+            key_variable=service.key_variable,
+            concurrency=service.concurrency,
         )
+        self.max_concurrency = settings.max_concurrency
         self.client = HttpClient(settings, key_needed=options.base_url is None)
 
     @classmethod

@@ -16,6 +16,14 @@ __all__ = ["JinaEncoder"]
 # The longest list that one request takes, as the API's own error says.
 _MOST_INPUTS = 2_048
 _MOST_TEXTS = 512
+# What the free tier takes at once.
+_CONCURRENCY = 5
+# Whose request has the parameter `normalized`; other models' may be refused for it.
+_NORMALIZED = (
+    "jina-embeddings-v3",
+    "jina-embeddings-v5-text-small",
+    "jina-embeddings-v5-text-nano",
+)
 
 
 def _limits(tokens: int) -> ChunkLimits:
@@ -35,8 +43,8 @@ def _limits(tokens: int) -> ChunkLimits:
 class JinaEncoder(ChunkApiEncoder):
     """Jina's API: the inputs of a request are joined, read as one, and pooled one by one.
 
-    Vectors are asked for as they are pooled, without unit length: the mean over the documents
-    of a long parent is then what it is for windows on this machine.
+    Where a model has the parameter, vectors are asked for as they are pooled, without unit length:
+    the mean over the documents of a long parent is then what it is for windows on this machine.
     """
 
     service = ApiService(
@@ -47,8 +55,15 @@ class JinaEncoder(ChunkApiEncoder):
         models={
             "jina-embeddings-v3": ApiModel(1_024, range(32, 1_025), _limits(8_192)),
             "jina-embeddings-v4": ApiModel(2_048, range(128, 2_049), _limits(32_768)),
+            "jina-embeddings-v5-text-small": ApiModel(
+                1_024, (32, 64, 128, 256, 512, 1_024), _limits(32_768)
+            ),
+            "jina-embeddings-v5-text-nano": ApiModel(
+                768, (32, 64, 128, 256, 512, 768), _limits(8_192)
+            ),
         },
         other_limits=_limits(1),
+        concurrency=_CONCURRENCY,
     )
     joined = True
 
@@ -58,10 +73,11 @@ class JinaEncoder(ChunkApiEncoder):
             "task": "retrieval.query" if reading == "query" else "retrieval.passage",
             "late_chunking": reading == "chunks",
             "truncate": False,
-            "normalized": False,
             "embedding_type": "float",
             "input": [element for elements in documents for element in elements],
         }
+        if self.model in _NORMALIZED:
+            body["normalized"] = False
         if self._asked_width is not None:
             body["dimensions"] = self._asked_width
         return body

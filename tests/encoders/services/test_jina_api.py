@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from latechunk_integrations import LateChunkEngine, Parent
-from latechunk_integrations.errors import OptionError, ParentTooLongError
+from latechunk_integrations.encoders.services.context_apis import VoyageEncoder
+from latechunk_integrations.encoders.services.jina_api import JinaEncoder
+from latechunk_integrations.errors import OptionError, ParentTooLongError, ServerAnswerError
+from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.testing.oracle import Oracle
 from tests import strategies
 from tests.fakes.chunk_services import JinaService, TinyReader, as_query
@@ -256,6 +260,45 @@ def test_the_models_own_width_and_length_are_known_and_others_asked_for(
         api_engine(server, "jina", model=model, dimensions=2_000)
     with pytest.raises(OptionError, match="dimensions and its max_tokens"):
         api_engine(server, "jina", model="some-model", max_tokens=None)
+
+
+@pytest.mark.parametrize(
+    ("model", "width", "tokens", "refused"),
+    [
+        ("jina-embeddings-v4", 2_048, 32_768, 64),
+        ("jina-embeddings-v5-text-small", 1_024, 32_768, 100),
+        ("jina-embeddings-v5-text-nano", 768, 8_192, 1_024),
+    ],
+)
+def test_models_are_asked_as_they_are_documented(
+    server: LoopbackServer, model: str, width: int, tokens: int, refused: int
+) -> None:
+    """The server refuses `normalized` of a model whose request does not have it."""
+    options: dict[str, Any] = {"model": model, "max_tokens": None}
+    engine = api_engine(server, "jina", dimensions=None, **options)
+    limits = engine.describe().limits
+    assert limits is not None
+    assert (engine.dimensions, limits.document_tokens) == (width, tokens)
+    with pytest.raises(OptionError, match=f"dimensions={refused}"):
+        api_engine(server, "jina", dimensions=refused, **options)
+    asked = len(server.asked)
+    with suppress(ServerAnswerError):  # the server's own vectors are narrower
+        engine.embed([Parent(TEXT, [(0, 10), (10, 20)])])
+    assert len(server.asked) == asked + 1
+    assert ("normalized" in server.asked[-1].body) == ("v4" not in model)
+
+
+def test_five_requests_are_in_flight_unless_more_are_asked_for(server: LoopbackServer) -> None:
+    """What Jina's free tier takes at once; other services have the default of all."""
+
+    def most(**options: Any) -> int:
+        asked = LateChunkOptions(model="jina-embeddings-v3", encoder="jina", **options)
+        return JinaEncoder(asked).max_concurrency
+
+    assert most(base_url=server.url) == 5
+    assert most(base_url=server.url, max_concurrency=50) == 50
+    voyage = LateChunkOptions(model="voyage-context-3", encoder="voyage", base_url=server.url)
+    assert VoyageEncoder(voyage).max_concurrency == 8
 
 
 @pytest.mark.parametrize(
