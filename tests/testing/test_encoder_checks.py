@@ -172,6 +172,29 @@ class QueriesSorted(LocalEncoder):
         return super().encode_queries(sorted(texts))
 
 
+class NoRows(LocalEncoder):
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return super().encode_queries(texts) if texts else np.zeros(0, np.float32)
+
+
+class NoisyQueries(LocalEncoder):
+    n_asked = 0
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.n_asked += 1
+        return super().encode_queries(texts) + np.float32(0.01 * self.n_asked)
+
+
+class HeaderMarks(LocalEncoder):
+    def tokenize_header(self, header: str) -> NDArray[np.int32]:
+        return np.concatenate([self.lead, super().tokenize_header(header)])
+
+
+class FinishTurned(LocalEncoder):
+    def finish(self, means: NDArray[np.float32]) -> NDArray[np.float32]:
+        return super().finish(means)[np.argsort(means[:, 0])]
+
+
 class WithoutPrompt(LocalEncoder):
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return super().encode_documents([text.upper() + " and more" for text in texts])
@@ -199,6 +222,10 @@ WRONG: dict[type[LocalEncoder], str] = {
     Doubles: "width",
     Centred: "padding",
     QueriesSorted: "order",
+    NoRows: "width",
+    NoisyQueries: "determinism",
+    HeaderMarks: "members",
+    FinishTurned: "order",
     WithoutPrompt: "own vector",
     NoPooling: "members",
 }
@@ -261,6 +288,22 @@ class ServiceDrops(WordService):
         return super().vectors(elements)[1:]
 
 
+class ServiceUncertain(WordService):
+    def count_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        return [(high + 1, high) for _, high in super().count_tokens(texts)]
+
+
+class ServiceUnlimited(WordService):
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits = replace(self.limits, request_texts=0)
+
+
+class ServiceForgets(WordService):
+    def vectors(self, elements: Sequence[str]) -> NDArray[np.float32]:
+        return super().vectors(elements) + np.float32(len(self.sent))
+
+
 class ServiceDoubles(WordService):
     def vectors(self, elements: Sequence[str]) -> Any:
         return super().vectors(elements).astype(np.float64)
@@ -273,8 +316,11 @@ class ServiceDoubles(WordService):
         (ServiceMixes, {"documents"}),
         (ServiceDrops, {"width"}),
         (ServiceDoubles, {"width"}),
+        (ServiceUncertain, {"members"}),
+        (ServiceUnlimited, {"members"}),
+        (ServiceForgets, {"determinism"}),
     ],
-    ids=["sorted", "mixes", "drops", "doubles"],
+    ids=["sorted", "mixes", "drops", "doubles", "counts", "limits", "forgets"],
 )
 def test_a_wrong_service_fails_too(make: Callable[[], WordService], rules: set[str]) -> None:
     with pytest.raises(ConformanceError) as caught:
