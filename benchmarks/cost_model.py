@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,8 +25,7 @@ from benchmarks.corpus import parent
 from benchmarks.families import FAMILIES
 from benchmarks.harness import print_table, seconds_in_turns
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.planning import Planner
-from latechunk_integrations.stats import EngineStats
+from latechunk_integrations.encoders.base import TokenBatch
 
 WINDOWS = {"minilm": (32, 64, 128, 256, 512), "nomic_bert": (64, 256, 512, 1_024, 2_048)}
 
@@ -62,7 +62,7 @@ def by_window(path: str, windows: tuple[int, ...], rounds: int) -> list[list[str
         n_rows = max(1, encoder.batch_tokens // window)
         ids = np.random.default_rng(0).integers(1_000, 30_000, (n_rows, window))
         lengths = np.full(n_rows, window)
-        contenders[window] = (partial(encoder.forward, ids, lengths), ids.size)
+        contenders[window] = (partial(encoder.forward, TokenBatch(ids, lengths)), ids.size)
     named = {str(window): run for window, (run, _) in contenders.items()}
     times = seconds_in_turns(named, rounds)
     measured = {window: times[str(window)] / size for window, (_, size) in contenders.items()}
@@ -85,25 +85,42 @@ def by_window(path: str, windows: tuple[int, ...], rounds: int) -> list[list[str
     ]
 
 
-def planning_speed(path: str) -> list[list[str]]:
-    """What one core plans: tokens, spans, windows, positions to pool; no forward pass."""
-    engine = LateChunkEngine.from_pretrained(path)
+def planning_speed(path: str, layout: str) -> list[list[str]]:
+    """What one core plans: spans, windows, what is pooled; no forward pass.
+
+    Columns: microseconds for each parent, those of the tokenizer alone, the rest.
+    """
+    engine = LateChunkEngine.from_pretrained(path, layout=layout, focus=0.0)
+    encoder = engine.encoder
     rows = []
-    for name, n_parents, n_chars in (("fit the window", 200, 1_050), ("long", 10, 21_000)):
+    for name, n_parents, n_chars in (("200 tokens", 2_000, 900), ("4,000 tokens", 100, 18_000)):
         parents = [parent(n_chars, 530, seed) for seed in range(n_parents)]
-        planner = Planner(engine.encoder, engine.options, EngineStats())
-        start = time.process_time()
-        blocks = list(planner.blocks(parents, 32_768))
-        seconds = time.process_time() - start
-        windows = [window for block in blocks for window in block.windows]
-        n_tokens = sum(window.length for window in windows)
-        # Ids and mask; of each chunk three ranges and where its positions begin.
-        sent = sum(16 * w.length + 56 * len(w.bags.chunks) for w in windows) / n_tokens
-        back = sum(4 * engine.encoder.token_dim * len(w.rows) for w in windows) / n_tokens
-        every = 4 * engine.encoder.token_dim
-        cells = [f"{n_tokens / seconds:,.0f}", f"{sent:.0f}", f"{back:.0f}", f"{every}"]
-        rows.append([name, *cells])
+        blocks = [parents[at : at + 150] for at in range(0, n_parents, 150)]
+        texts = [
+            [p.chunk_text(i) for p in block for i in range(len(p.spans))]
+            if layout == "units"
+            else [p.text for p in block]
+            for block in blocks
+        ]
+        prompt = encoder.document_prompt
+        planned = min(_cpu_seconds(partial(_call_each, engine.plan, blocks)) for _ in range(3))
+        tokenize = partial(encoder.tokenize, prompt=prompt)
+        own = min(_cpu_seconds(partial(_call_each, tokenize, texts)) for _ in range(3))
+        each = 1e6 / n_parents
+        costs = (planned, own, planned - own)
+        rows.append([layout, name, *(f"{seconds * each:.0f}" for seconds in costs)])
     return rows
+
+
+def _call_each(work: Callable[[Any], object], inputs: list[Any]) -> None:
+    for one in inputs:
+        work(one)
+
+
+def _cpu_seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 def main() -> None:
@@ -119,9 +136,10 @@ def main() -> None:
         columns = ["model", "window", "MFLOP weights", "MFLOP attention", "model tokens/s"]
         columns += ["measured", "error", "attention's time", "overtakes at, FLOPs", "at, time"]
         print_table("Cost by window length", columns, rows)
-        columns = ["parents", "planned tokens/s of a core", "bytes to the device per token"]
-        columns += ["back", "back if all token embeddings left it"]
-        print_table("What is not the encoder", columns, planning_speed(FAMILIES["minilm"](Path())))
+        columns = ["layout", "parents", "planning, us each", "tokenizer alone", "the rest"]
+        minilm = FAMILIES["minilm"](Path())
+        rows = [row for layout in ("units", "text") for row in planning_speed(minilm, layout)]
+        print_table("What is not the encoder, of one core", columns, rows)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from benchmarks.corpus import parent
 from benchmarks.harness import MIB, minilm, print_table, seconds_in_turns
 from benchmarks.throughput import Recorder
 from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations.encoders.base import TokenBatch
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.encoders.local.unpadded import takes_unpadded
 from tests.encoders.local.jina_v2.published import published_config, random_weights, save_checkpoint
@@ -100,7 +101,7 @@ def measure(path: str, case: str, dtype: str, rounds: int) -> list[str]:
     batches = recorder.stop()
     times = seconds_in_turns(
         {
-            "bare": lambda: [encoder.forward(ids, lengths) for ids, lengths in batches],
+            "bare": lambda: [encoder.forward(TokenBatch(ids, lengths)) for ids, lengths in batches],
             "late": lambda: engine.embed(parents),
             "alone": lambda: _plan(engine, parents),
             "padded": lambda: padded.embed(parents),

@@ -14,17 +14,20 @@ from typing import Any
 
 from benchmarks.corpus import sentences
 from benchmarks.harness import minilm, print_table, seconds_in_turns
-from latechunk_integrations import RECOMMENDED, CharSpans, LateChunkEngine, Parent
+from latechunk_integrations import CharSpans, LateChunkEngine, Parent
 
 # A published refactor to late chunking took this many times the ingest time.
 MARK = 2.3
 _TITLE = "Handbook of the message broker, part {}"
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
-    "late": {},
-    "late, no overlap": {"overlap_tokens": 0, "preamble_tokens": 0},
-    "late, overlap 32": {"overlap_tokens": 32},
-    "recommended": {**RECOMMENDED},
-    "recommended, overlap 32": {**RECOMMENDED, "overlap_tokens": 32},
+    "default": {},
+    "textbook late": {"layout": "text", "focus": 0.0},
+    "textbook late, no overlap": {
+        "layout": "text",
+        "focus": 0.0,
+        "overlap_tokens": 0,
+        "preamble_tokens": 0,
+    },
 }
 LENGTHS = {"fit the window": (24, 930), "long": (1, 22_000)}
 

@@ -24,9 +24,9 @@ from latechunk_integrations.evaluation.compare import compare
 from latechunk_integrations.evaluation.configurations import (
     ALL,
     BASELINE,
-    FRUGAL,
+    EARLY_TITLED,
+    LATE,
     LEVERS,
-    RECOMMENDED,
 )
 from latechunk_integrations.evaluation.dataset import GoldenSet
 from latechunk_integrations.evaluation.results import Comparison, ConfigurationResult, Difference
@@ -128,7 +128,7 @@ def print_evidence(compared: Sequence[Comparison], size: int) -> None:
     """Gains of the two named configurations over early chunking, with interval and p-value."""
     print(f"\n### Gain over early chunking, chunks of {size} tokens\n")
     print("| configuration | set | over the corpus | inside the gold document |\n|" + "---|" * 4)
-    for name in (RECOMMENDED.name, FRUGAL.name):
+    for name in (LATE.name, EARLY_TITLED.name):
         for comparison in compared:
             result = comparison.get(name, size)
             corpus = _evidence(result.corpus_difference[MEASURE])

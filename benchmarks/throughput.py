@@ -21,6 +21,7 @@ from benchmarks.corpus import parent
 from benchmarks.families import FAMILIES
 from benchmarks.harness import print_table, seconds_in_turns
 from latechunk_integrations import LateChunkEngine
+from latechunk_integrations.encoders.base import TokenBatch
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 
 Batch = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -56,10 +57,10 @@ class Recorder:
         encoder.forward = self
         self._encoder = encoder
 
-    def __call__(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> torch.Tensor:
+    def __call__(self, batch: TokenBatch) -> torch.Tensor:
         """Note a batch and pass it on."""
-        self.batches.append((ids.copy(), lengths))
-        return self._forward(ids, lengths)
+        self.batches.append((batch.ids.copy(), batch.lengths))
+        return self._forward(batch)
 
     def stop(self) -> list[Batch]:
         """Give the encoder back as it was."""

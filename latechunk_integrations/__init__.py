@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from latechunk_integrations.engine import LateChunkEngine
     from latechunk_integrations.errors import LateChunkError
-    from latechunk_integrations.options import FRUGAL, RECOMMENDED, LateChunkOptions
+    from latechunk_integrations.options import LateChunkOptions
     from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent, Span
 
 __all__ = [
-    "FRUGAL",
-    "RECOMMENDED",
     "CharSpans",
     "ChunkVectors",
     "LateChunkEngine",
@@ -26,8 +24,6 @@ __version__ = "0.1.0"
 
 # Each is loaded when it is first used: importing the package costs next to nothing.
 _HOMES = {
-    "FRUGAL": "options",
-    "RECOMMENDED": "options",
     "CharSpans": "schema",
     "ChunkVectors": "schema",
     "LateChunkEngine": "engine",

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -27,6 +27,7 @@ from latechunk_integrations.options import (
     EncoderChoice,
     Fallback,
     LateChunkOptions,
+    Layout,
     PoolingChoice,
 )
 
@@ -52,6 +53,10 @@ class EngineFields(BaseModel):
     trust_remote_code: bool = False
     pooling: PoolingChoice = "auto"
     max_tokens: int | None = None
+    layout: Layout = "auto"
+    focus: float | Literal["auto"] = "auto"
+    header_focus: float | Literal["auto"] = "auto"
+    header_pooling: float | None = None
     overlap_tokens: int | None = None
     fallback: Fallback = "window"
     min_parent_tokens: int = 0

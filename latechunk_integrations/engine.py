@@ -1,16 +1,8 @@
-"""`LateChunkEngine`: parents in, chunk vectors out, in one flow.
+"""`LateChunkEngine`: parents in, chunk vectors out.
 
-The steps, one function in one file each; none looks back:
-
-    parents -> jobs, jobs -> windows        planning.py, one block ahead, which calls
-    text -> token ids, offsets              encoders
-    character spans -> token spans          core/alignment.py
-    tokens -> windows                       core/windows.py
-    windows -> batches -> chunk sums        running.py, which calls
-    windows -> batches                      core/batching.py
-    batch -> token embeddings               encoders
-    token embeddings -> chunk sums          core/pooling.py
-    chunk sums -> vectors                   the model's heads, then the blend
+What an encoder gives decides the flow. `flow.token_flow`: token embeddings, which are pooled here.
+`flow.service_flow`: vectors of chunks that a service has pooled. Both have one shape: plan, run,
+finish.
 """
 
 from __future__ import annotations
@@ -20,22 +12,17 @@ import hashlib
 import json
 import os
 import pickle
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from latechunk_integrations.chunk_flow.flow import ChunkFlow
-from latechunk_integrations.core.blending import blend, make_unit
-from latechunk_integrations.core.passages import SumTable
 from latechunk_integrations.encoders.base import (
     ChunkEncoder,
-    QueryEncoder,
     QueryPartner,
     TokenEncoder,
     check_encoder_members,
@@ -46,26 +33,21 @@ from latechunk_integrations.errors import (
     FingerprintMismatchError,
     InputTypeError,
     OptionError,
-    ParentTooLongError,
     UnpicklableEncoderError,
 )
+from latechunk_integrations.flow.failures import Failed
+from latechunk_integrations.flow.service_flow import ServiceFlow
+from latechunk_integrations.flow.token_flow import TokenFlow
+from latechunk_integrations.flow.token_plan import TokenBlock
 from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
-from latechunk_integrations.planning import Job, Planner
-from latechunk_integrations.running import WindowRunner
-from latechunk_integrations.schema import ChunkVectors, Mode, Parent, check_texts
+from latechunk_integrations.schema import ChunkVectors, Parent, check_texts
 from latechunk_integrations.stats import EngineStats
 
 __all__ = ["LateChunkEngine", "rebuild_engine", "shared_engine"]
 
 # Raise this when the same input and options give other vectors than before.
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 
-# Windows of about this many batches are planned at once, so that sorting by length pays; of fewer
-# large ones, so that a GPU does not wait long for the first.
-_BLOCK_BATCHES = 16
-_BLOCK_TOKENS = 1 << 17
-# Rows that pass through the heads at once.
-_FINISH_ROWS = 1_024
 # Options that change how the work is done but not its result, or that the encoder answers for.
 _NEUTRAL_OPTIONS = (
     *("model", "device", "dtype", "revision", "trust_remote_code", "batch_tokens", "strict"),
@@ -90,15 +72,11 @@ class LateChunkEngine:
         self._stats = EngineStats()
         self._partner: QueryPartner | None = None
         self._is_named_by_options = False
-        self._chunk_flow: ChunkFlow | None = None
+        self._flow: ServiceFlow | TokenFlow
         if isinstance(encoder, ChunkEncoder):
-            self._chunk_flow = ChunkFlow(encoder, options, self._stats)
+            self._flow = ServiceFlow(encoder, options, self._stats)
         else:
-            self._token_encoder = encoder
-            self._planner = Planner(encoder, options, self._stats)
-            self._runner = WindowRunner(
-                encoder, options.batch_tokens or encoder.batch_tokens, self._stats
-            )
+            self._flow = TokenFlow(encoder, options, self._stats)
 
     @classmethod
     def from_pretrained(cls, model: str | os.PathLike[str], **options: Any) -> LateChunkEngine:
@@ -174,13 +152,13 @@ class LateChunkEngine:
         Raises:
             OptionError: The encoder gives chunk vectors only.
         """
-        if self._chunk_flow is not None:
+        if isinstance(self._encoder, ChunkEncoder):
             raise OptionError(
                 f"encoder={self.options.encoder!r} gives vectors of chunks, no tokens: what was "
                 "asked for needs an encoder that gives tokens (local, tei, vllm), or a size in "
                 "characters where that can be chosen"
             )
-        return self._token_encoder
+        return self._encoder
 
     @property
     def dimensions(self) -> int:
@@ -208,8 +186,7 @@ class LateChunkEngine:
 
         Of an API: ``requests`` and billed ``tokens`` since its encoder was built.
         """
-        used = {} if self._chunk_flow is None else self._chunk_flow.usage
-        return {**used, **self._stats.to_dict()}
+        return {**self._flow.usage, **self._stats.to_dict()}
 
     def close(self) -> None:
         """Close what encoder and partner hold open, such as connections; a later call opens it."""
@@ -235,21 +212,44 @@ class LateChunkEngine:
         results = self.embed_iter(parents)
         return list(tqdm(results, total=len(parents), unit="parent", disable=not show_progress))
 
-    def embed_iter(self, parents: Iterable[Parent]) -> Iterator[ChunkVectors]:
+    @overload
+    def embed_iter(
+        self, parents: Iterable[Parent], *, on_error: Literal["raise"] = ...
+    ) -> Iterator[ChunkVectors]: ...
+    @overload
+    def embed_iter(
+        self, parents: Iterable[Parent], *, on_error: Literal["yield"]
+    ) -> Iterator[ChunkVectors | Failed]: ...
+    def embed_iter(
+        self, parents: Iterable[Parent], *, on_error: Literal["raise", "yield"] = "raise"
+    ) -> Iterator[ChunkVectors | Failed]:
         """Stream chunk vectors in the order of the parents, in bounded memory.
 
-        See `embed` for the errors.
+        Args:
+            parents: Any number of parents.
+            on_error: ``"raise"``: the first failure ends the stream. ``"yield"``: a parent that
+                fails gives a `LateChunkError` in its place, and the stream goes on.
+
+        Raises:
+            OptionError: ``on_error`` is neither.
+
+        See `embed` for other errors.
         """
-        if self._chunk_flow is not None:
-            yield from self._chunk_flow.parents(_check_parents(parents))
-            return
-        waiting: deque[Job] = deque()
-        batch = self._runner.batch_tokens
-        n_tokens = min(_BLOCK_BATCHES * batch, max(2 * batch, _BLOCK_TOKENS))
-        for block in self._planner.blocks(_check_parents(parents), n_tokens):
-            waiting.extend(block.jobs)
-            self._runner.run(block.windows)
-            yield from self._finished(waiting)
+        if on_error not in ("raise", "yield"):
+            raise OptionError(f"on_error={on_error!r} is not 'raise' or 'yield'")
+        return self._flow.embed(_check_parents(parents), isolate=on_error == "yield")
+
+    def plan(self, parents: Sequence[Parent]) -> TokenBlock:
+        """How parents would be embedded: their windows, units, and what is pooled.
+
+        Raises:
+            OptionError: The encoder gives chunk vectors only.
+        """
+        if not isinstance(self._flow, TokenFlow):
+            raise OptionError(
+                f"encoder={self.options.encoder!r} gives vectors of chunks: its windows are its own"
+            )
+        return self._flow.planner.plan(list(_check_parents(parents)))
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """The vector of one query, float32, shape ``(dimensions,)``: never late-chunked."""
@@ -264,11 +264,7 @@ class LateChunkEngine:
         What holds for a text that is too long for the model holds here too: see `embed_texts`.
         """
         check_texts(texts)
-        if self._chunk_flow is not None:
-            return self._chunk_flow.queries(texts)
-        encoder = self._plain_encoder()
-        self._check_truncation(texts, encoder.query_prompt)
-        return self._scaled(encoder.encode_queries(texts))
+        return self._flow.embed_queries(texts, self._partner)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Standalone passage vectors, as the model itself gives them.
@@ -286,94 +282,7 @@ class LateChunkEngine:
             ParentTooLongError: ``strict`` and a text would be cut.
         """
         check_texts(texts)
-        if self._chunk_flow is not None:
-            return self._chunk_flow.texts(texts)
-        encoder = self._plain_encoder()
-        self._check_truncation(texts, self.encoder.document_prompt)
-        self._stats.count("plain_texts", len(texts))
-        return self._scaled(encoder.encode_documents(texts))
-
-    def _finished(self, waiting: deque[Job]) -> Iterator[ChunkVectors]:
-        while waiting and waiting[0].done:
-            yield self._finish(waiting.popleft())
-
-    def _finish(self, job: Job) -> ChunkVectors:
-        """Heads, blend, unit length: the sums of one parent become its vectors."""
-        self._stats.count("parents")
-        if job.skipped:
-            nothing = np.zeros((0, self.encoder.dimensions), np.float32)
-            return ChunkVectors(job.parent.id, nothing, (), skipped=True)
-        n_chunks = len(job.parent.spans)
-        is_late = np.zeros(n_chunks, dtype=bool)
-        if job.late is None:
-            vectors = np.zeros((n_chunks, self.encoder.dimensions), np.float32)
-        else:
-            is_late = job.late.weights > 0
-            vectors = self._vectors(job.late)
-        if job.alone is not None:
-            alone = self._vectors(job.alone)
-            blend(vectors, is_late, alone, job.alone_rows, self.options.context_weight)
-        if job.header is not None:
-            vectors += np.float32(self.options.header_weight) * self._vectors(job.header)
-        late_mode: Mode = "late" if job.plan is None or len(job.plan) == 1 else "windowed"
-        modes = tuple(late_mode if late else "standalone" for late in is_late.tolist())
-        self._stats.count("chunks", n_chunks)
-        self._stats.count("standalone_chunks", n_chunks - int(is_late.sum()))
-        if self.options.normalize:
-            make_unit(vectors)
-        return ChunkVectors(job.parent.id, vectors, modes, job.n_windows)
-
-    def _vectors(self, table: SumTable) -> NDArray[np.float32]:
-        """Means through the heads; unit length where sides are to be blended."""
-        means = table.means()
-        blended = self.options.standalone or self.options.header_weight > 0
-        same_width = self.encoder.dimensions == means.shape[1]
-        vectors = (
-            means if same_width else np.empty((len(means), self.encoder.dimensions), np.float32)
-        )
-        for start in range(0, len(means), _FINISH_ROWS):
-            rows = slice(start, start + _FINISH_ROWS)
-            block = self.encoder.finish(means[rows])
-            vectors[rows] = block
-            if blended:
-                make_unit(vectors[rows])
-        return vectors
-
-    def _scaled(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.options.normalize:
-            make_unit(vectors)
-        return vectors
-
-    def _plain_encoder(self) -> QueryEncoder:
-        if self._partner is not None:
-            return self._partner
-        if not isinstance(self.encoder, QueryEncoder):
-            raise OptionError(f"{type(self.encoder).__name__} cannot embed queries")
-        return self.encoder
-
-    def _check_truncation(self, texts: Sequence[str], prompt: str) -> None:
-        longest = self._plain_encoder().plain_tokens
-        if longest is None:
-            return
-        room = longest - len(self.encoder.lead) - len(self.encoder.tail)
-        # ASCII makes no more tokens than it has characters (one more for a mark in front), so
-        # most texts need no second look. Normalisation may turn one other character into many.
-        candidates = [
-            text
-            for text in texts
-            if not (prompt + text).isascii() or len(prompt) + len(text) >= room
-        ]
-        tokens = self.encoder.tokenize(candidates, prompt)
-        n_cut = sum(len(text.prompt) + len(text.ids) > room for text in tokens)
-        if not n_cut:
-            return
-        reason = (
-            f"{n_cut} of {len(texts)} standalone texts are longer than the model's window of "
-            f"{longest} tokens and are cut there; embed them as chunks of a parent, or split them"
-        )
-        if self.options.strict:
-            raise ParentTooLongError(reason)
-        self._stats.report("truncated_texts", reason, n_cut)
+        return self._flow.embed_texts(texts, self._partner)
 
 
 @lru_cache(maxsize=4)

@@ -22,6 +22,7 @@ The tree::
     │   ├── RemoteCodeError              the model asks for code that was not allowed to run
     │   ├── ContractError                the model's modules cannot be late-chunked
     │   ├── NotFiniteError               a vector with NaN, infinity or no length
+    │   ├── EncodingFailedError          the forward pass of a parent failed
     │   ├── MismatchedQueriesError       an encoder of queries in another space than the index
     │   ├── FingerprintMismatchError     a copy would give other vectors than its original
     │   └── UnpicklableEncoderError      an engine that neither options nor a pickle rebuild
@@ -63,6 +64,7 @@ __all__ = [
     "ChunkWithoutTokenError",
     "ContractError",
     "EmptyTextError",
+    "EncodingFailedError",
     "FingerprintMismatchError",
     "GoldenSetError",
     "IncompleteParentError",
@@ -219,6 +221,10 @@ class ContractError(ModelError):
 
 class NotFiniteError(ModelError):
     """A vector holds NaN or infinity, or has no length."""
+
+
+class EncodingFailedError(ModelError):
+    """The forward pass of a parent failed; the cause is the encoder's own error."""
 
 
 class MismatchedQueriesError(ModelError):

@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
@@ -17,19 +16,19 @@ from pydantic import SecretStr
 from latechunk_integrations.errors import OptionError
 
 __all__ = [
-    "FRUGAL",
-    "RECOMMENDED",
     "TRANSPORT_OPTIONS",
     "DType",
     "EncoderChoice",
     "Fallback",
     "LateChunkOptions",
+    "Layout",
     "PoolingChoice",
     "check_transport",
     "wrap_key",
 ]
 
 DType: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
+Layout: TypeAlias = Literal["auto", "units", "text"]
 PoolingChoice: TypeAlias = Literal["auto", "mean", "last", "cls", "weighted"]
 Fallback: TypeAlias = Literal["window", "standard", "skip", "error"]
 # Known names, for completion; further ones, and "module:Class", are resolved when it is loaded.
@@ -39,20 +38,6 @@ EncoderChoice: TypeAlias = (
 
 # How a server is reached: no vector depends on it.
 TRANSPORT_OPTIONS = ("base_url", "timeout_seconds", "max_retries", "max_concurrency")
-
-RECOMMENDED: Mapping[str, Any] = MappingProxyType({"context_weight": 0.7, "pool_edges": False})
-"""The options to start with: ``LateChunkEngine.from_pretrained(model, **RECOMMENDED)``.
-
-A blend of both passes with the title as header, which lost on no set that it was measured on; see
-docs/quality.md. The defaults of `LateChunkOptions` are the textbook's plain late chunking.
-Services that pool by themselves (``encoder="jina"`` and its like) take the context weight alone.
-"""
-
-FRUGAL: Mapping[str, Any] = MappingProxyType({"context_weight": 0.0, "pool_edges": False})
-"""The best that costs less than 1.3 times what early chunking does; see docs/quality.md.
-
-No late pass: each chunk is embedded alone and attends to its title, which is not pooled.
-"""
 
 # What users of an older plugin have in their files; it held no other keys.
 _NESTED_KEYS = ("retrieval", "late_chunking")
@@ -79,6 +64,16 @@ class LateChunkOptions:
         pooling: ``"auto"``: the model's own mode.
         max_tokens: Window length in tokens, special tokens included; ``None``: the model's
             ``max_seq_length``.
+        layout: How a window is laid out: whole chunks, each with its own special tokens, prompt
+            and header (``"units"``), or the parent's running text (``"text"``, the textbook's).
+            ``"auto"``: units where the encoder takes them.
+        focus: How much more a chunk's tokens attend to their own unit than to its neighbours:
+            nats that are added to the attention logits. 0: all context alike; infinity: the chunk
+            alone. ``"auto"``: by the sizes of window and unit. Running text: toward the own chunk,
+            special tokens and prompt.
+        header_focus: The same toward the own header; ``"auto"``: a little below the focus.
+        header_pooling: Weight of a header's tokens in the pooling, from 0 (attended only) to 1;
+            ``None``: 1 for a model whose document prompt has a title slot, else 0.
         overlap_tokens: Tokens that neighbouring windows share; ``None``: half of the room
             that a window leaves to the parent's text, at most 512.
         fallback: What happens to a parent longer than a window: overlapping windows
@@ -130,6 +125,10 @@ class LateChunkOptions:
     trust_remote_code: bool = False
     pooling: PoolingChoice = "auto"
     max_tokens: int | None = None
+    layout: Layout = "auto"
+    focus: float | Literal["auto"] = "auto"
+    header_focus: float | Literal["auto"] = "auto"
+    header_pooling: float | None = None
     overlap_tokens: int | None = None
     fallback: Fallback = "window"
     min_parent_tokens: int = 0
@@ -179,6 +178,13 @@ class LateChunkOptions:
         _check_count("overlap_tokens", self.overlap_tokens, least=0)
         _check_count("min_parent_tokens", self.min_parent_tokens, least=0, optional=False)
         _check_count("preamble_tokens", self.preamble_tokens, least=0, optional=False)
+        _check_choice("layout", self.layout, get_args(Layout))
+        _check_focus("focus", self.focus)
+        _check_focus("header_focus", self.header_focus)
+        if self.header_pooling is not None:
+            _check_weight("header_pooling", self.header_pooling, most=1.0)
+        if self.header_focus != "auto" and math.inf in (self.focus, self.header_focus):
+            raise OptionError("an infinite focus takes the header along: leave header_focus='auto'")
         _check_weight("context_weight", self.context_weight, most=1.0)
         _check_weight("header_weight", self.header_weight, most=math.inf)
         self._check_server()
@@ -338,6 +344,14 @@ def _check_weight(name: str, value: object, *, most: float) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not (number and math.isfinite(value) and 0.0 <= value <= most):  # type: ignore[arg-type, operator]  # a number by then
         raise OptionError(f"{name} must be a number from 0 to {most}, not {value!r}")
+
+
+def _check_focus(name: str, value: object) -> None:
+    if isinstance(value, str) and value == "auto":
+        return
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not value >= 0:  # type: ignore[operator]  # a number by then
+        raise OptionError(f"{name} must be 'auto' or a number of at least 0, not {value!r}")
 
 
 def _check_url(name: str, url: object) -> None:

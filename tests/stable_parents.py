@@ -13,15 +13,16 @@ _WORDS = (
 )
 _GAPS = (" ", " ", " ", "\n", ". ", ", ", "\n\n", "  ")
 
-FAMILIES = ("wordpiece", "byte_bpe", "unigram")
 OPTION_SETS: tuple[dict[str, Any], ...] = (
     {},
     {"context_weight": 0.7, "pool_edges": False, "preamble_tokens": 8},
     {"overlap_tokens": 0, "preamble_tokens": 0, "header_weight": 0.2},
     {"context_weight": 0.0},
 )
-"""Options of the text layout."""
+"""Options of the text layout, over MiniLM with windows of 64 tokens."""
 N_PARENTS = 200
+EVERY = 24
+"""One dimension in so many is recorded."""
 
 
 def stable_parent(number: int) -> Parent:
@@ -41,8 +42,3 @@ def stable_parent(number: int) -> Parent:
 def options_of(number: int) -> dict[str, Any]:
     """The options that the vectors of a parent were recorded with."""
     return OPTION_SETS[number % len(OPTION_SETS)]
-
-
-def family_of(number: int) -> str:
-    """The tokenizer family of the model that they were recorded with."""
-    return FAMILIES[number % len(FAMILIES)]

@@ -52,7 +52,9 @@ class Loaded:
         self.path = path
 
     def engine(self, **options: Any) -> LateChunkEngine:
-        checked = LateChunkOptions(model=str(self.path), dtype="float32", **options)
+        """The textbook's late chunking, unless the options say otherwise."""
+        given = {"layout": "text", "focus": 0.0, **options}
+        checked = LateChunkOptions(model=str(self.path), dtype="float32", **given)
         return LateChunkEngine(LocalEncoder(self.model, checked, identity="tiny"), checked)
 
     def oracle(self, **options: Any) -> Oracle:

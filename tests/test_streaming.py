@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
+from latechunk_integrations.encoders.base import TokenBatch
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
 from latechunk_integrations.errors import ChunkWithoutTokenError
@@ -22,9 +22,10 @@ TEXT = "Berlin is the capital of Germany. It has 3.85 million inhabitants. "
 
 
 def engine_like(engine: LateChunkEngine, **options: Any) -> LateChunkEngine:
-    """Another engine over the same model."""
+    """Another engine over the same model, in running text unless the options say otherwise."""
     assert isinstance(engine.encoder, LocalEncoder)
-    checked = LateChunkOptions(model=engine.options.model, dtype="float32", **options)
+    given = {"layout": "text", "focus": 0.0, **options}
+    checked = LateChunkOptions(model=engine.options.model, dtype="float32", **given)
     return LateChunkEngine(LocalEncoder(engine.encoder.model, checked, identity="tiny"), checked)
 
 
@@ -104,8 +105,8 @@ def test_an_error_of_the_forward_pass_ends_the_thread(
 ) -> None:
     engine = engine_like(tiny_engine, batch_tokens=32)
 
-    def broken(ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> torch.Tensor:
-        raise RuntimeError(f"no kernel for {ids.shape} {lengths.shape}")
+    def broken(batch: TokenBatch) -> torch.Tensor:
+        raise RuntimeError(f"no kernel for {batch.ids.shape}")
 
     monkeypatch.setattr(engine.encoder, "forward", broken)
     with pytest.raises(RuntimeError, match="no kernel"):
@@ -130,13 +131,19 @@ def test_the_tokenizer_is_given_no_more_at_once_than_a_block_holds(
     """It takes many times the memory of its text."""
     engine = engine_like(tiny_engine, batch_tokens=256)
     at_once: list[int] = []
-    tokenize = vars(OffsetTokenizer)["_pieces"]
+    read = vars(OffsetTokenizer)["_read"]
+    pieces = vars(OffsetTokenizer)["_pieces"]
 
     def counting(self: OffsetTokenizer, texts: list[str]) -> Any:
         at_once.append(sum(map(len, texts)))
-        return tokenize(self, texts)
+        return read(self, texts)
 
-    monkeypatch.setattr(OffsetTokenizer, "_pieces", counting)
+    def counting_pieces(self: OffsetTokenizer, texts: list[str]) -> Any:
+        at_once.append(sum(map(len, texts)))
+        return pieces(self, texts)
+
+    monkeypatch.setattr(OffsetTokenizer, "_read", counting)
+    monkeypatch.setattr(OffsetTokenizer, "_pieces", counting_pieces)
     parents = [*(Parent(TEXT * 3) for _ in range(200)), Parent(TEXT * 1_500)]
     assert len(engine.embed(parents)) == 201
     assert max(at_once) <= 1 << 15
@@ -194,7 +201,7 @@ def test_batches_without_padding_give_the_same_vectors(
 ) -> None:
     """What a GPU with flash attention is fed, run row by row: positions, bounds, sums."""
     engine = LateChunkEngine.from_pretrained(
-        str(tiny_model_paths[family]), dtype="float32", device="cpu"
+        str(tiny_model_paths[family]), dtype="float32", device="cpu", layout="text", focus=0
     )
     parents = [Parent(TEXT * n, [(0, 20), (10, 60)], header="Title" * (n % 2)) for n in (1, 2, 3)]
     padded = engine.embed(parents)

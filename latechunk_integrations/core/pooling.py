@@ -1,231 +1,187 @@
-"""Token embeddings and token spans to chunk sums and counts."""
+"""What each window pools into which chunk, and the sums of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from latechunk_integrations.core.transfer import to_device
-from latechunk_integrations.schema import PoolingMode, TokenSpans
+from latechunk_integrations.core.ranges import count_ranges
+from latechunk_integrations.schema import PoolingMode
 
-__all__ = [
-    "Bags",
-    "WindowLayout",
-    "chunk_bags",
-    "join_bags",
-    "row_starts",
-    "sum_bags",
-]
+if TYPE_CHECKING:
+    from latechunk_integrations.core.frames import Frames
 
+__all__ = ["Bags", "chunk_bags"]
 
-@dataclass(frozen=True)
-class WindowLayout:
-    """Where things stand in one window, in tokens.
-
-    The order is: ``lead`` (special tokens and prompt), header and preamble, the run of the
-    parent's tokens, ``tail`` (special tokens).
-
-    Args:
-        lead: Special and prompt tokens in front.
-        lead_pooled: First of the lead tokens that the model's own pooling would pool.
-        run_at: Position of the run's first token.
-        run: The run in the parent's tokens, half-open.
-        tail: Special tokens behind the run.
-        is_first: The run holds the parent's first token.
-        is_last: The run holds the parent's last token.
-        tail_pooled: The chunk that holds the parent's last token pools the tail too.
-    """
-
-    lead: int
-    lead_pooled: int
-    run_at: int
-    run: tuple[int, int]
-    tail: int
-    is_first: bool
-    is_last: bool
-    tail_pooled: bool = True
-
-    @property
-    def length(self) -> int:
-        """Tokens of the whole window."""
-        return self.run_at + self.run[1] - self.run[0] + self.tail
+_FRONT, _HEADER, _BACK, _RUN, _TAIL = range(5)
 
 
 @dataclass(frozen=True)
 class Bags:
-    """Which token positions are pooled into which chunk, and with what weight.
+    """Which token positions are pooled into which row, and with what weight.
 
-    A bag's positions are up to three ranges, in this order: what it pools of the lead, of the
-    run and of the tail. Its weights count up over them, or stay what they are.
+    A bag's positions are up to five ranges of one frame: of special tokens and prompt in front
+    of the header, of the header, of the prompt after it, of the run, of the special tokens at
+    the end. Weights count up over the positions of a bag, or stay what they are.
 
     Args:
-        chunks: Chunk index of each bag, int64, shape ``(n_bags,)``, without repeats inside
-            one window.
-        starts: First position of each range, int64, shape ``(n_bags, 3)``.
+        rows: Row of sums that each bag is added to, int64, shape ``(n_bags,)``.
+        frames: The frame of each bag, int64, same shape, ascending.
+        starts: First position of each range in its frame, int64, shape ``(n_bags, 5)``.
         lengths: Positions in each range, int64, same shape; at least one in each bag.
-        weights: Weight of each bag's first position, int64, shape ``(n_bags,)``.
-        steps: How much heavier each next position is, int64, same shape.
+        weights: Weight of the first position of each range, float32, same shape.
+        steps: How much heavier each next position is, int64, shape ``(n_bags,)``.
     """
 
-    chunks: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    frames: NDArray[np.int64]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
-    weights: NDArray[np.int64]
+    weights: NDArray[np.float32]
     steps: NDArray[np.int64]
 
+    def __len__(self) -> int:
+        return len(self.rows)
 
-def chunk_bags(spans: TokenSpans, n_tokens: int, layout: WindowLayout, mode: PoolingMode) -> Bags:
-    """The positions of one window that each chunk pools.
+    @property
+    def weighted(self) -> bool:
+        """Whether any position weighs something else than 1."""
+        return bool(self.steps.any() or (self.weights[self.lengths > 0] != 1).any())
 
-    The edge rule (Guenther et al. 2024, arXiv 2409.04701): a chunk that holds the parent's
-    first token also pools the lead, one that holds the last token the tail, as the model's
-    own pooling would. Header and preamble are never pooled.
+    def take(self, bags: NDArray[np.int64]) -> Bags:
+        """Some of the bags."""
+        return Bags(
+            self.rows[bags],
+            self.frames[bags],
+            self.starts[bags],
+            self.lengths[bags],
+            self.weights[bags],
+            self.steps[bags],
+        )
+
+    def at_frames(self, frames: NDArray[np.int64]) -> Bags:
+        """The same bags where their frames have got other numbers."""
+        return replace(self, frames=frames)
+
+    def totals(self) -> NDArray[np.float32]:
+        """The weight of each bag, float32, shape ``(n_bags,)``."""
+        sizes = self.lengths
+        counted = (sizes * self.weights).sum(axis=1)
+        counted += self.steps * (sizes * (sizes - 1) // 2).sum(axis=1)
+        totals: NDArray[np.float32] = counted.astype(np.float32)
+        return totals
+
+
+def chunk_bags(
+    frames: Frames,
+    spans: NDArray[np.int64],
+    texts: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    mode: PoolingMode,
+) -> Bags:
+    """The positions that each chunk pools, in every frame that holds a token of it.
+
+    The edge rule (Guenther et al. 2024, arXiv 2409.04701): a chunk that holds its text's first
+    token also pools special tokens and prompt in front, one that holds the last token those at
+    the end, as the model's own pooling would. A preamble is never pooled, a header with its own
+    weight.
 
     Args:
-        spans: Token ranges of the parent's chunks, shape ``(n_chunks, 2)``.
-        n_tokens: Tokens of the parent.
-        layout: The window.
-        mode: ``mean``; ``last``, the chunk's last token; ``cls``, the window's first pooled token;
+        frames: The frames of all texts.
+        spans: Token ranges of the chunks in their texts, int64, shape ``(n_chunks, 2)``.
+        texts: The text of each chunk, int64, shape ``(n_chunks,)``.
+        rows: The row of sums of each chunk, int64, same shape.
+        mode: ``mean``; ``last``, the chunk's last token; ``cls``, the frame's first pooled token;
             ``weighted``, position-weighted as in SGPT (Muennighoff 2022, eq. 2).
 
     Returns:
-        A bag for each chunk with a token to pool in this window, in chunk order.
+        The bags, in the order of the frames, and of the chunks in each.
     """
-    run_start, run_end = layout.run
-    starts = np.maximum(spans.array[:, 0], run_start)
-    lengths = np.minimum(spans.array[:, 1], run_end) - starts
-    # A text without any token still has special tokens, which is all that a model pools then.
-    chunks = np.flatnonzero(lengths > 0) if n_tokens else np.arange(len(lengths))
-    of_chunks = spans.array[chunks]
-    range_starts = np.empty((len(chunks), 3), np.int64)
-    range_starts[:, 0] = layout.lead_pooled
-    range_starts[:, 1] = starts[chunks] + (layout.run_at - run_start)
-    range_starts[:, 2] = layout.run_at + run_end - run_start
-    range_lengths = np.zeros((len(chunks), 3), np.int64)
-    range_lengths[:, 1] = lengths[chunks]
-    if layout.is_first and layout.lead > layout.lead_pooled:
-        range_lengths[of_chunks[:, 0] == 0, 0] = layout.lead - layout.lead_pooled
-    if layout.is_last and layout.tail_pooled:
-        range_lengths[of_chunks[:, 1] == n_tokens, 2] = layout.tail
+    chunks, of_frames = _find_pairs(frames, spans, texts)
+    run_starts, run_ends = frames.runs[of_frames, 0], frames.runs[of_frames, 1]
+    first, last = spans[chunks, 0], spans[chunks, 1]
+    n_tokens = frames.n_tokens[of_frames]
+    starts, lengths = frames.ranges(of_frames)
+    starts[:, _RUN] += np.maximum(first - run_starts, 0)
+    lengths[:, _RUN] = np.minimum(last, run_ends) - np.maximum(first, run_starts)
+    pools_front = (run_starts == 0) & (first == 0) & frames.front_pooled[of_frames]
+    at_start = (run_starts == 0) & (first == 0)
+    lengths[~pools_front, _FRONT] = 0
+    lengths[~pools_front, _BACK] = 0
+    lengths[~at_start | (frames.header_weight == 0), _HEADER] = 0
+    pools_tail = (run_ends == n_tokens) & (last == n_tokens) & frames.tail_pooled[of_frames]
+    lengths[~pools_tail, _TAIL] = 0
+    weights = np.ones(starts.shape, np.float32)
+    weights[:, _HEADER] = frames.header_weight
+    steps = np.zeros(len(chunks), np.int64)
+    kept = np.ones(len(chunks), dtype=bool)
     if mode == "weighted":
-        weights = _first_weights(of_chunks[:, 0], layout)
-        return Bags(chunks, range_starts, range_lengths, weights, np.ones_like(chunks))
-    if mode == "mean":
-        pooled = chunks, range_starts, range_lengths
+        steps[:] = 1
+        begin = _count_before(first, run_starts, frames, of_frames)
+        before = np.cumsum(lengths, axis=1) - lengths
+        weights = (begin[:, None] + before).astype(np.float32)
     elif mode == "last":
-        ends = of_chunks[:, 1]
-        kept = (ends <= run_end) & ((ends != n_tokens) | layout.is_last)
-        pooled = _one_each(chunks[kept], _last_positions(range_starts, range_lengths)[kept])
-    else:
-        pooled = _one_each(chunks, np.full_like(chunks, layout.lead_pooled))
-    return Bags(*pooled, np.ones_like(pooled[0]), np.zeros_like(pooled[0]))
+        kept = (last <= run_ends) & ((last != n_tokens) | (run_ends == n_tokens))
+        _keep_one(starts, lengths, _last_positions(starts, lengths))
+    elif mode == "cls":
+        # What a model skips in its own pooling it skips here: the first token after that.
+        _keep_one(starts, lengths, np.where(frames.front_pooled, 0, frames.front)[of_frames])
+    bags = Bags(rows[chunks], of_frames, starts, lengths, weights, steps)
+    return bags.take(np.flatnonzero(kept & (lengths.sum(axis=1) > 0)))
 
 
-def join_bags(parts: Sequence[Bags], row_starts: NDArray[np.int64]) -> Bags:
-    """The bags of a batch, positions counted through its rows.
-
-    Args:
-        parts: The bags of each row.
-        row_starts: First position of each row, int64, shape ``(n_rows,)``.
-    """
-    moved = np.repeat(row_starts, [len(part.chunks) for part in parts])
-    return Bags(
-        np.concatenate([part.chunks for part in parts]),
-        np.concatenate([part.starts for part in parts]) + moved[:, None],
-        np.concatenate([part.lengths for part in parts]),
-        np.concatenate([part.weights for part in parts]),
-        np.concatenate([part.steps for part in parts]),
-    )
-
-
-def row_starts(lengths: NDArray[np.int64], shape: Sequence[int]) -> NDArray[np.int64]:
-    """Where each row of a batch begins in its token embeddings, all rows counted as one.
-
-    Args:
-        lengths: Tokens of each row, int64, shape ``(n_rows,)``.
-        shape: Of the embeddings: ``(n_rows, row_length, dim)``, or ``(1, n_tokens, dim)`` where
-            the rows stand one behind the other without padding.
-
-    Returns:
-        Int64, shape ``(n_rows,)``.
-    """
-    if shape[0] == len(lengths):
-        return np.arange(len(lengths), dtype=np.int64) * shape[1]
-    ends: NDArray[np.int64] = np.cumsum(lengths)
-    return ends - lengths
+def _find_pairs(
+    frames: Frames, spans: NDArray[np.int64], texts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each chunk with each frame that holds a token of it, by frame."""
+    # On one line, a place apart: a text without tokens takes its chunks into its one frame.
+    bases, n_tokens = frames.text_bases, frames.n_text_tokens
+    empty = n_tokens[texts] == 0
+    chunk_starts = bases[texts] + spans[:, 0]
+    chunk_ends = bases[texts] + np.where(empty, 1, spans[:, 1])
+    frame_bases = bases[frames.texts]
+    frame_ends = frame_bases + np.maximum(frames.runs[:, 1], 1)
+    first = np.searchsorted(frame_ends, chunk_starts, side="right")
+    behind = np.searchsorted(frame_bases + frames.runs[:, 0], chunk_ends, side="left")
+    n_frames = np.where(empty | (spans[:, 1] > spans[:, 0]), np.maximum(behind - first, 0), 0)
+    chunks = np.repeat(np.arange(len(spans), dtype=np.int64), n_frames)
+    of_frames = count_ranges(first.astype(np.int64), n_frames)
+    order = np.argsort(of_frames, kind="stable")
+    return chunks[order], of_frames[order]
 
 
-def sum_bags(embeddings: torch.Tensor, bags: Bags) -> tuple[torch.Tensor, NDArray[np.float32]]:
-    """Weighted sums of token embeddings, one kernel on the embeddings' device.
-
-    Args:
-        embeddings: Token embeddings, shape ``(n_rows, row_length, dim)``, any float dtype.
-        bags: As `join_bags` gives them.
-
-    Returns:
-        The sums, float32 on the device, shape ``(n_bags, dim)``, and the weight of each,
-        float32, shape ``(n_bags,)``.
-    """
-    device = embeddings.device
-    sizes = bags.lengths.sum(axis=1)
-    firsts = np.cumsum(sizes) - sizes
-    # Ranges travel, positions are counted where they are needed.
-    positions = _ranges(bags.starts.ravel(), bags.lengths.ravel(), device)
-    sums = torch.nn.functional.embedding_bag(
-        positions,
-        embeddings.reshape(-1, embeddings.shape[-1]).float(),
-        to_device(firsts, device),
-        mode="sum",
-        per_sample_weights=_weights(bags, sizes, device) if bags.steps.any() else None,
-    )
-    totals = sizes * bags.weights + bags.steps * (sizes * (sizes - 1) // 2)
-    return sums, totals.astype(np.float32)
-
-
-def _weights(bags: Bags, sizes: NDArray[np.int64], device: torch.device) -> torch.Tensor:
-    nth = _ranges(np.zeros_like(sizes), sizes, device)
-    of_bags = to_device(np.stack([bags.weights, bags.steps]), device)
-    repeated = torch.repeat_interleave(
-        of_bags, to_device(sizes, device), dim=1, output_size=len(nth)
-    )
-    return (repeated[0] + repeated[1] * nth).float()
-
-
-def _ranges(
-    starts: NDArray[np.int64], lengths: NDArray[np.int64], device: torch.device
-) -> torch.Tensor:
-    """The ranges ``[start, start + length)`` one after the other, int64, on the device."""
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    moved = to_device(np.stack([starts - ends + lengths, lengths]), device)
-    repeated = torch.repeat_interleave(moved[0], moved[1], output_size=total)
-    return repeated + torch.arange(total, device=device)
-
-
-def _first_weights(starts: NDArray[np.int64], layout: WindowLayout) -> NDArray[np.int64]:
-    """Positions are counted from 1 through the windows of a chunk, pooled or not in the lead."""
-    before = np.maximum(layout.run[0] - starts, 0)
-    lead = np.where(starts == 0, layout.lead, 0)
-    skipped = layout.lead_pooled if layout.is_first else 0
-    return 1 + before + np.where(before > 0, lead, np.where(starts == 0, skipped, 0))
+def _count_before(
+    first: NDArray[np.int64],
+    run_starts: NDArray[np.int64],
+    frames: Frames,
+    of_frames: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Positions are counted from 1 through the windows of a chunk, pooled or not in front."""
+    before = np.maximum(run_starts - first, 0)
+    front = np.where(first == 0, frames.front[of_frames], 0)
+    unpooled = (first == 0) & (run_starts == 0) & ~frames.front_pooled[of_frames]
+    skipped = np.where(unpooled, frames.front[of_frames], 0)
+    counted: NDArray[np.int64] = 1 + before + np.where(before > 0, front, skipped)
+    return counted
 
 
 def _last_positions(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    last = np.where(lengths[:, 2] > 0, 2, np.where(lengths[:, 1] > 0, 1, 0))
+    """The last position of each bag; a bag may be empty."""
+    n_ranges = lengths.shape[1]
+    last = n_ranges - 1 - np.argmax(lengths[:, ::-1] > 0, axis=1)
     rows = np.arange(len(last))
-    return starts[rows, last] + lengths[rows, last] - 1
+    positions: NDArray[np.int64] = starts[rows, last] + lengths[rows, last] - 1
+    return positions
 
 
-def _one_each(
-    chunks: NDArray[np.int64], positions: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Bags of one position."""
-    starts = np.zeros((len(chunks), 3), np.int64)
+def _keep_one(
+    starts: NDArray[np.int64], lengths: NDArray[np.int64], positions: NDArray[np.int64]
+) -> None:
+    """Make each bag one position."""
+    starts[:] = 0
+    lengths[:] = 0
     starts[:, 0] = positions
-    lengths = np.zeros_like(starts)
     lengths[:, 0] = 1
-    return chunks, starts, lengths

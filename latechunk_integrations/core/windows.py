@@ -1,134 +1,249 @@
-"""Tokens and a budget to windows."""
+"""Tokens and a budget to windows, many texts at once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WindowBudget", "WindowPlan", "divide_budget", "plan_windows"]
+from latechunk_integrations.core.ranges import number_in_groups, to_bounds
+
+__all__ = [
+    "Runs",
+    "WindowBudgets",
+    "divide_budgets",
+    "limit_overlap",
+    "pack_units",
+    "plan_runs",
+]
 
 _DEFAULT_MAX_OVERLAP = 512
 
 
 @dataclass(frozen=True)
-class WindowBudget:
-    """How the tokens of a window are shared out for one parent.
+class WindowBudgets:
+    """How the tokens of a window are shared out, for each of several texts.
 
     Args:
-        room: Tokens that a window leaves to the parent's text, without a preamble.
-        header: Header tokens that are kept.
-        preamble: Preamble tokens of the windows after the first.
-        overlap: Tokens that neighbouring windows share.
-        cut: What did not fit and was shortened: any of ``header``, ``preamble``, ``overlap``.
+        room: Tokens that a window leaves to the text, without a preamble, int64, ``(n_texts,)``.
+        header: Header tokens that are kept, same shape.
+        preamble: Preamble tokens of the windows after the first, same shape.
+        overlap: Tokens that neighbouring windows share, same shape.
+        header_cut: Whether the header was shortened, bool, same shape.
+        preamble_cut: The same of the preamble.
+        overlap_cut: The same of the overlap.
     """
 
-    room: int
-    header: int
-    preamble: int
-    overlap: int
-    cut: tuple[str, ...] = ()
+    room: NDArray[np.int64]
+    header: NDArray[np.int64]
+    preamble: NDArray[np.int64]
+    overlap: NDArray[np.int64]
+    header_cut: NDArray[np.bool_]
+    preamble_cut: NDArray[np.bool_]
+    overlap_cut: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class WindowPlan:
-    """The windows of one parent.
+class Runs:
+    """Runs of the tokens of several texts, each of which one window holds.
 
     Args:
-        runs: The run of the parent's tokens in each window, half-open, int64, shape
-            ``(n_windows, 2)``.
-        preambles: Preamble tokens in front of each run, int64, shape ``(n_windows,)``.
+        texts: The text of each run, ascending, int64, shape ``(n_runs,)``.
+        bounds: The run in the tokens of its text, half-open, int64, shape ``(n_runs, 2)``.
+        preambles: Preamble tokens in front of each run, int64, shape ``(n_runs,)``.
     """
 
-    runs: NDArray[np.int64]
+    texts: NDArray[np.int64]
+    bounds: NDArray[np.int64]
     preambles: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.runs)
+        return len(self.texts)
 
 
-def divide_budget(  # a budget has that many claims on it
+def limit_overlap(asked: int | None, room: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The tokens that neighbouring windows share.
+
+    Args:
+        asked: What was asked for; ``None``: half of the room, at most 512.
+        room: Tokens that a later window leaves to its text, int64.
+
+    Returns:
+        Int64: at most three quarters of the room, so that each window brings something new.
+    """
+    if asked is None:
+        return np.minimum(room // 2, _DEFAULT_MAX_OVERLAP)
+    return np.minimum(asked, room * 3 // 4)
+
+
+def divide_budgets(  # a budget has that many claims on it
     max_tokens: int,
     *,
-    fixed: int,
-    header: int,
-    n_tokens: int,
+    fixed: NDArray[np.int64],
+    header: NDArray[np.int64],
+    n_tokens: NDArray[np.int64],
     preamble: int,
     overlap: int | None,
-) -> WindowBudget:
-    """Share a window out between what is attended and the parent's text.
+) -> WindowBudgets:
+    """Share windows out between what is attended and the text, for each of several texts.
 
     At least half of the window belongs to the text. What does not fit into the other half
     is cut: first the preamble, then the header.
 
     Args:
         max_tokens: Window length, special tokens included.
-        fixed: Special and prompt tokens of each window; at most half of ``max_tokens``.
-        header: Tokens of the header.
-        n_tokens: Tokens of the parent's text.
+        fixed: Special and prompt tokens of each window, int64, shape ``(n_texts,)``.
+        header: Tokens of the header, same shape.
+        n_tokens: Tokens of the text, same shape.
         preamble: Preamble tokens wanted in the windows after the first.
-        overlap: Tokens that neighbours should share; ``None``: half of the room that is
-            left to the text, at most 512.
+        overlap: Tokens that neighbours should share; see `limit_overlap`.
 
     Returns:
-        The budget, and what was cut. A parent that fits has no preamble and no overlap.
+        The budgets, and what was cut. A text that fits has no preamble and no overlap.
     """
     # Joined to its text, a prompt can take a token more than the model's window was checked for.
-    spare = max(0, max_tokens // 2 - fixed)
-    kept_header = min(header, spare)
-    cut = ["header"] if kept_header < header else []
+    spare = np.maximum(0, max_tokens // 2 - fixed)
+    kept_header = np.minimum(header, spare)
     room = max_tokens - fixed - kept_header
-    if n_tokens <= room:
-        return WindowBudget(room, kept_header, 0, 0, tuple(cut))
-    kept_preamble = min(preamble, spare - kept_header)
-    if kept_preamble < preamble:
-        cut.append("preamble")
-    later_room = room - kept_preamble
-    if overlap is None:
-        kept_overlap = min(later_room // 2, _DEFAULT_MAX_OVERLAP)
-    else:
-        # Each window must bring something new; a quarter of its room bounds the cost.
-        kept_overlap = min(overlap, later_room * 3 // 4)
-        if kept_overlap < overlap:
-            cut.append("overlap")
-    return WindowBudget(room, kept_header, kept_preamble, kept_overlap, tuple(cut))
+    is_long = n_tokens > room
+    kept_preamble = np.where(is_long, np.minimum(preamble, spare - kept_header), 0)
+    kept_overlap = np.where(is_long, limit_overlap(overlap, room - kept_preamble), 0)
+    return WindowBudgets(
+        room,
+        kept_header,
+        kept_preamble,
+        kept_overlap,
+        kept_header < header,
+        is_long & (kept_preamble < preamble),
+        is_long & (kept_overlap < (overlap or 0)),
+    )
 
 
-def plan_windows(
-    n_tokens: int, budget: WindowBudget, edges: NDArray[np.int64] | None = None
-) -> WindowPlan:
-    """Cover a parent's tokens with as few windows as the budget allows.
+def plan_runs(
+    n_tokens: NDArray[np.int64],
+    budgets: WindowBudgets,
+    edges: Sequence[NDArray[np.int64] | None] | None = None,
+) -> Runs:
+    """Cover the tokens of each text with as few windows as its budget allows.
 
-    Neighbouring runs share exactly ``budget.overlap`` tokens, and the new tokens are spread
-    evenly, so that the last window has as much context as the others and a batch of windows
-    has next to no padding.
+    Neighbouring runs share exactly ``overlap`` tokens, and the new tokens are spread evenly, so
+    that the last window has as much context as the others and a batch of windows has next to no
+    padding. A preamble never repeats tokens of its window's own run.
 
     Args:
-        n_tokens: Tokens of the parent's text, at least 1.
-        budget: As `divide_budget` gives it.
-        edges: Tokens, ascending, before which a window may begin or end; None: any. Where there
-            is none in reach, a window ends elsewhere.
+        n_tokens: Tokens of each text, int64, shape ``(n_texts,)``.
+        budgets: As `divide_budgets` gives them.
+        edges: For each text the tokens, ascending, before which a window may begin or end; None:
+            any. Where none is in reach, a window ends elsewhere.
 
     Returns:
-        One window if the parent fits, else windows of nearly equal length. A preamble never
-        repeats tokens that stand in its window's own run.
+        The runs, in text order; one for a text that fits.
     """
-    if n_tokens <= budget.room:
-        return WindowPlan(np.array([[0, n_tokens]]), np.zeros(1, np.int64))
-    step = budget.room - budget.preamble - budget.overlap
-    n_windows = 1 + -(-(n_tokens - budget.room) // step)
-    slack = budget.room + (n_windows - 1) * step - n_tokens
-    index = np.arange(n_windows, dtype=np.int64)
-    ends = budget.room + index * step - slack * (index + 1) // n_windows
-    starts = np.concatenate([[0], ends[:-1] - budget.overlap])
-    if edges is not None:
-        return _move_to_edges(ends.tolist(), budget, np.append(edges[edges < n_tokens], n_tokens))
-    preambles = np.minimum(budget.preamble, starts)
-    return WindowPlan(np.stack([starts, ends], axis=1), preambles)
+    step = np.maximum(1, budgets.room - budgets.preamble - budgets.overlap)
+    beyond = np.maximum(0, n_tokens - budgets.room)
+    n_runs = 1 + -(-beyond // step)
+    texts = np.repeat(np.arange(len(n_tokens), dtype=np.int64), n_runs)
+    index = number_in_groups(texts)
+    slack = np.where(n_runs > 1, budgets.room + (n_runs - 1) * step - n_tokens, 0)[texts]
+    ends = budgets.room[texts] + index * step[texts] - slack * (index + 1) // n_runs[texts]
+    ends = np.minimum(ends, n_tokens[texts])
+    starts = np.zeros_like(ends)
+    starts[1:] = np.where(index[1:] > 0, ends[:-1] - budgets.overlap[texts[1:]], 0)
+    runs = Runs(
+        texts,
+        np.stack([starts, ends], axis=1),
+        np.minimum(budgets.preamble[texts], starts),
+    )
+    return runs if edges is None else _snap_runs(runs, n_tokens, budgets, edges)
 
 
-def _move_to_edges(ends: list[int], budget: WindowBudget, edges: NDArray[np.int64]) -> WindowPlan:
+def pack_units(
+    lengths: NDArray[np.int64], groups: NDArray[np.int64], max_tokens: int
+) -> NDArray[np.int64]:
+    """Windows of whole units: as few as possible, in order, spread evenly.
+
+    Args:
+        lengths: Tokens of each unit, special tokens included, int64, shape ``(n_units,)``.
+        groups: What each unit may share a window with, ascending, int64, same shape.
+        max_tokens: Length of a window. A unit that is longer gets a window of its own.
+
+    Returns:
+        The window of each unit, counted from 0 and ascending, int64, shape ``(n_units,)``.
+    """
+    bounds = np.flatnonzero(np.diff(groups, prepend=groups[:1] - 1, append=groups[-1:] + 1))
+    before = to_bounds(lengths)
+    new_window = np.zeros(len(lengths), dtype=bool)
+    new_window[bounds[:-1]] = True
+    totals = before[bounds[1:]] - before[bounds[:-1]]
+    for group in np.flatnonzero(totals > max_tokens).tolist():
+        start, end = int(bounds[group]), int(bounds[group + 1])
+        new_window[_even_starts(before[start : end + 1], max_tokens) + start] = True
+    return np.cumsum(new_window) - 1
+
+
+def _even_starts(before: NDArray[np.int64], max_tokens: int) -> NDArray[np.int64]:
+    """First unit of each window, for the smallest window size that needs no more windows."""
+    starts = _greedy_starts(before, max_tokens)
+    low, high = -(-int(before[-1] - before[0]) // len(starts)), max_tokens
+    while low < high:
+        size = (low + high) // 2
+        tried = _greedy_starts(before, size)
+        if len(tried) > len(starts):
+            low = size + 1
+        else:
+            starts, high = tried, size
+    return np.array(starts, np.int64)
+
+
+def _greedy_starts(before: NDArray[np.int64], size: int) -> list[int]:
+    starts, at = [], 0
+    while at < len(before) - 1:
+        starts.append(at)
+        at = max(at + 1, int(np.searchsorted(before, before[at] + size, side="right")) - 1)
+    return starts
+
+
+def _snap_runs(
+    runs: Runs,
+    n_tokens: NDArray[np.int64],
+    budgets: WindowBudgets,
+    edges: Sequence[NDArray[np.int64] | None],
+) -> Runs:
+    """The same runs, moved to edges where their text has some."""
+    first = np.searchsorted(runs.texts, np.arange(len(n_tokens) + 1))
+    parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    for text in range(len(n_tokens)):
+        rows = slice(first[text], first[text + 1])
+        bounds, preambles = runs.bounds[rows], runs.preambles[rows]
+        own, total = edges[text], int(n_tokens[text])
+        if own is not None and len(bounds) > 1:
+            budget = _Budget(*(int(kind[text]) for kind in _shares(budgets)))
+            bounds, preambles = _move_to_edges(
+                bounds[:, 1].tolist(), budget, np.append(own[own < total], total)
+            )
+        parts.append((bounds, preambles))
+    texts = np.repeat(np.arange(len(n_tokens), dtype=np.int64), [len(part[0]) for part in parts])
+    return Runs(
+        texts, np.concatenate([part[0] for part in parts]), np.concatenate([p[1] for p in parts])
+    )
+
+
+def _shares(budgets: WindowBudgets) -> tuple[NDArray[np.int64], ...]:
+    return budgets.room, budgets.preamble, budgets.overlap
+
+
+@dataclass(frozen=True)
+class _Budget:
+    room: int
+    preamble: int
+    overlap: int
+
+
+def _move_to_edges(
+    ends: list[int], budget: _Budget, edges: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Windows near the planned ones that begin and end at edges."""
     room = budget.room - budget.preamble
     runs: list[tuple[int, int]] = []
@@ -142,12 +257,12 @@ def _move_to_edges(ends: list[int], budget: WindowBudget, edges: NDArray[np.int6
             if reach >= planned:
                 break
     preamble = _edge_in(edges, 0, budget.preamble, otherwise=0)
-    starts = np.array([start for start, _ in runs], dtype=np.int64)
-    return WindowPlan(np.array(runs, dtype=np.int64), np.minimum(preamble, starts))
+    bounds = np.array(runs, dtype=np.int64)
+    return bounds, np.minimum(preamble, bounds[:, 0])
 
 
-def _start(edges: NDArray[np.int64], last: int, end: int, budget: WindowBudget) -> int:
-    """Where a window begins that goes on behind ``last``: with the overlap, if there is room."""
+def _start(edges: NDArray[np.int64], last: int, end: int, budget: _Budget) -> int:
+    """Where a window begins that goes on from ``last``: with the overlap, if there is room."""
     first = max(0, end - (budget.room - budget.preamble))
     wanted = max(first, last - budget.overlap)
     start = _edge_in(edges, first, wanted, otherwise=-1)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import get_protocol_members
 
+from latechunk_integrations.core.ranges import count_ranges
+from latechunk_integrations.encoders.model.prompts import TitleSlot
 from latechunk_integrations.encoders.model.vector_contract import VectorContract
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import LateChunkOptions
@@ -21,16 +23,25 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "NO_UNIT",
+    "SHARED",
     "ChunkEncoder",
     "ChunkLimits",
     "Encoder",
     "QueryEncoder",
     "QueryPartner",
     "Reading",
+    "TokenBatch",
     "TokenEncoder",
     "TokenizedText",
+    "TokenizedTexts",
     "check_encoder_members",
 ]
+
+NO_UNIT = -1
+"""The unit of a token of the running text that no chunk holds."""
+SHARED = -2
+"""The unit of a token that belongs to every unit of its window."""
 
 Reading: TypeAlias = Literal["chunks", "alone", "query"]
 """How a chunk encoder reads documents: the elements of each together, or single passages or
@@ -53,6 +64,122 @@ class TokenizedText:
     ids: NDArray[np.int32]
     offsets: NDArray[np.int32]
     edges: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class TokenizedTexts(Sequence[TokenizedText]):
+    """Several texts as the tokenizer sees them, as flat arrays; also a sequence of each.
+
+    Args:
+        ids: Token ids, the prompt of each text followed by the text, text after text, int32,
+            shape ``(n_ids,)``.
+        offsets: Half-open code point ranges, in the prompt and in the text, int32, ``(n_ids, 2)``.
+        prompt_starts: First prompt token of each text, int64, shape ``(n_texts,)``.
+        text_starts: First token of each text itself, int64, same shape.
+        ends: One past its last token, int64, same shape.
+        edges: See `TokenizedText`, for each text; None: any token, of every text.
+    """
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int32]
+    prompt_starts: NDArray[np.int64]
+    text_starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    edges: tuple[NDArray[np.int64] | None, ...] | None = None
+
+    @classmethod
+    def of(cls, texts: Sequence[TokenizedText]) -> TokenizedTexts:
+        """The flat form of texts that came one by one."""
+        n_prompt = np.array([len(text.prompt) for text in texts], np.int64)
+        n_text = np.array([len(text.ids) for text in texts], np.int64)
+        ends = np.cumsum(n_prompt + n_text)
+        nothing = np.zeros((0, 2), np.int32)
+        edges = tuple(text.edges for text in texts)
+        return cls(
+            np.concatenate(
+                [np.zeros(0, np.int32), *(part for t in texts for part in (t.prompt, t.ids))]
+            ),
+            # Where the prompt's tokens lie in it is not known here, and not needed.
+            np.concatenate(
+                [nothing, *(p for t in texts for p in (np.zeros((len(t.prompt), 2)), t.offsets))]
+            ).astype(np.int32),
+            ends - n_text - n_prompt,
+            ends - n_text,
+            ends,
+            edges if any(own is not None for own in edges) else None,
+        )
+
+    @classmethod
+    def join(cls, pieces: Sequence[TokenizedText]) -> TokenizedTexts:
+        """One text that came in pieces; the first holds the prompt."""
+        before = np.cumsum([0, *(len(piece.ids) for piece in pieces)])
+        edges = [
+            piece.edges + start
+            for piece, start in zip(pieces, before.tolist(), strict=False)
+            if piece.edges is not None
+        ]
+        whole = TokenizedText(
+            np.concatenate([piece.prompt for piece in pieces]),
+            np.concatenate([piece.ids for piece in pieces]),
+            np.concatenate([piece.offsets for piece in pieces]),
+            np.concatenate(edges) if edges else None,
+        )
+        return cls.of([whole])
+
+    @property
+    def text_offsets(self) -> NDArray[np.int32]:
+        """The offsets of the texts' own tokens, int32, text after text."""
+        n_prompt = self.text_starts - self.prompt_starts
+        if not n_prompt.any():
+            return self.offsets
+        return self.offsets[count_ranges(self.text_starts, self.ends - self.text_starts)]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, index: int) -> TokenizedText: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[TokenizedText]: ...
+    def __getitem__(self, index: int | slice) -> TokenizedText | list[TokenizedText]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(len(self))[index]]
+        at = range(len(self))[index]
+        prompt, text, end = self.prompt_starts[at], self.text_starts[at], self.ends[at]
+        return TokenizedText(
+            self.ids[prompt:text],
+            self.ids[text:end],
+            self.offsets[text:end],
+            None if self.edges is None else self.edges[at],
+        )
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Windows that go through the encoder together, right-padded.
+
+    Args:
+        ids: Token ids, int64, shape ``(n_rows, row_length)``; what comes after a row's length is
+            ignored.
+        lengths: Tokens of each row, int64, shape ``(n_rows,)``.
+        positions: Position of each token in its unit, from 0, int64, shape of ``ids``; None:
+            each row counts through.
+        units: Unit of each token in its row, int32, shape of ``ids``: tokens of one unit have
+            the same number; `NO_UNIT` for text that belongs to none, `SHARED` for tokens that
+            belong to every unit. None: there is no focus.
+        is_header: Whether a token is of a header, bool, same shape; None as for ``units``.
+        focus: What is added to the attention logits of a unit's tokens toward the tokens of
+            their own unit, in nats, float32, shape ``(n_rows,)``; None as for ``units``.
+        header_focus: The same toward header tokens of their own unit, or shared ones.
+    """
+
+    ids: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    positions: NDArray[np.int64] | None = None
+    units: NDArray[np.int32] | None = None
+    is_header: NDArray[np.bool_] | None = None
+    focus: NDArray[np.float32] | None = None
+    header_focus: NDArray[np.float32] | None = None
 
 
 class Encoder(Protocol):
@@ -92,9 +219,11 @@ class TokenEncoder(Encoder, Protocol):
     token_dim: int
     """Width of a token embedding."""
     pooling: PoolingMode
-    """How chunks are pooled."""
+    """How chunks are pooled in running text."""
     standalone_pooling: PoolingMode
-    """How a chunk that is embedded alone is pooled: as the model does it."""
+    """How a text that has special tokens of its own is pooled: alone, or as a unit."""
+    takes_units: bool
+    """Whether `forward` heeds positions, units and focus; else layout ``text`` without focus."""
     lead: NDArray[np.int32]
     """Special tokens in front of the prompt."""
     tail: NDArray[np.int32]
@@ -103,6 +232,8 @@ class TokenEncoder(Encoder, Protocol):
     """Token id that fills a batch; it is masked."""
     document_prompt: str
     """Prefix of every window."""
+    title_slot: TitleSlot | None
+    """The place of a title in that prompt, where it has one; then headers go there."""
     prompt_pooled: bool
     """Whether the model's own pooling takes in the prompt."""
 
@@ -111,8 +242,19 @@ class TokenEncoder(Encoder, Protocol):
         """Padded tokens of a forward pass that suit the device."""
         ...
 
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
-        """Token ids and offsets of each text behind the prompt, without special tokens."""
+    def tokenize(
+        self, texts: Sequence[str], prompt: str | Sequence[str]
+    ) -> Sequence[TokenizedText]:
+        """Token ids and offsets of each text after its prompt, without special tokens.
+
+        Args:
+            texts: The texts.
+            prompt: Stands before each of them; or one for each, which only models with a title
+                slot ask for.
+
+        Returns:
+            `TokenizedTexts` is the fastest form.
+        """
         ...
 
     def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
@@ -123,17 +265,13 @@ class TokenEncoder(Encoder, Protocol):
         """Token ids of a header."""
         ...
 
-    def forward(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> torch.Tensor:
-        """Token embeddings of a padded batch.
-
-        Args:
-            ids: Token ids, shape ``(n_rows, row_length)``; what stands behind a row's
-                length is ignored.
-            lengths: Tokens of each row, shape ``(n_rows,)``.
+    def forward(self, batch: TokenBatch) -> torch.Tensor | NDArray[np.float32]:
+        """Token embeddings of a batch of windows.
 
         Returns:
-            Shape ``(n_rows, row_length, dim)``; or ``(1, lengths.sum(), dim)`` from an encoder
-            that leaves padding out, the rows one behind the other.
+            A tensor on its device or an array on the host, any float dtype. Shape
+            ``(n_rows, row_length, dim)``; or ``(1, lengths.sum(), dim)`` from an encoder
+            that leaves padding out, the rows one after the other.
         """
         ...
 

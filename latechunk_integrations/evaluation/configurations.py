@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from latechunk_integrations import options
 from latechunk_integrations.evaluation.results import Configuration
+from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["ALL", "BASELINE", "DEFAULT", "FRUGAL", "LEVERS", "RECOMMENDED"]
+__all__ = ["ALL", "BASELINE", "DEFAULT", "EARLY_TITLED", "LATE", "LEVERS"]
 
 BASELINE = "early"
 """Name of the configuration that the others are compared with."""
@@ -20,44 +20,50 @@ def _titled(name: str, context_weight: float, **changes: Any) -> Configuration:
         name=name,
         context_weight=context_weight,
         header="attended",
-        preamble_tokens=options.LateChunkOptions.preamble_tokens,
+        preamble_tokens=LateChunkOptions.preamble_tokens,
         pool_edges=False,
     )
     return replace(titled, **changes)
 
 
-RECOMMENDED = _titled("recommended", **options.RECOMMENDED)
-"""What to start with; see docs/quality.md for what it gains and costs."""
+LATE = Configuration(
+    name="late (default)",
+    context_weight=1.0,
+    header="attended",
+    preamble_tokens=LateChunkOptions.preamble_tokens,
+    layout="units",
+    focus="auto",
+)
+"""What an engine does unless told otherwise; see docs/quality.md for what it gains and costs."""
 
-FRUGAL = _titled("early, title attended", **options.FRUGAL)
-"""The best below 1.3 times the cost of early chunking."""
+EARLY_TITLED = Configuration(name="early, title attended", header="attended")
+"""The opponent that costs the same: each chunk alone with the title, which is not pooled."""
 
 DEFAULT = (
     Configuration(name=BASELINE),
-    FRUGAL,
-    _titled("late, title + preamble", 1.0),
-    _titled("blend 0.3", 0.3),
-    _titled("blend 0.5", 0.5),
-    RECOMMENDED,
-    _titled("blend 0.6 + 0.1 title", 0.6, header_weight=0.1),
+    Configuration(name="early, title prepended", header="prepended"),
+    EARLY_TITLED,
+    Configuration(name="textbook late", context_weight=1.0),
+    LATE,
 )
-"""Early, late and blends, from three passes over the corpus (and one over the titles)."""
+"""Early chunking as users have it, early at its best, the textbook's late chunking, ours."""
 
 ALL = (
     *DEFAULT,
-    Configuration(name="early, title prepended", header="prepended"),
-    Configuration(name="late", context_weight=1.0),
-    Configuration(name="blend 0.5, no title", context_weight=0.5),
+    replace(LATE, name="late, no title", header="none"),
+    replace(LATE, name="late, focus 1", focus=1.0),
+    replace(LATE, name="late, focus 2", focus=2.0),
+    replace(LATE, name="late, focus 3", focus=3.0),
+    replace(LATE, name="running text, focus auto", layout="text"),
+    _titled("blend 0.7", 0.7),
 )
-"""The same, and what others do: a pooled title, and nothing of the title. Two more passes."""
+"""The same, and what single options change. Each has a pass of its own."""
 
 LEVERS = (
-    _titled("late, title", 1.0, preamble_tokens=0),
-    replace(RECOMMENDED, name="recommended, no preamble", preamble_tokens=0),
-    replace(RECOMMENDED, name="recommended, overlap 32", overlap_tokens=32),
-    replace(RECOMMENDED, name="recommended, edges pooled", pool_edges=True),
-    replace(RECOMMENDED, name="recommended + 0.1 title", header_weight=0.1),
-    replace(FRUGAL, name="early, title attended, edges pooled", pool_edges=True),
-    _titled("late, title, no overlap", 1.0, preamble_tokens=0, overlap_tokens=0),
+    replace(LATE, name="late, edges attended", pool_edges=False),
+    replace(LATE, name="late, header as the chunk", focus=1.5, header_focus=1.5),
+    _titled("textbook late, title", 1.0, preamble_tokens=0),
+    _titled("textbook late, title, no overlap", 1.0, preamble_tokens=0, overlap_tokens=0),
+    _titled("blend 0.6 + 0.1 title", 0.6, header_weight=0.1),
 )
-"""What single options change; each but the title's vector has a pass of its own."""
+"""What further options change."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.core.alignment import Aligner
+from latechunk_integrations.core.alignment import align
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.evaluation.diagnostics import plain_cuts
 from latechunk_integrations.evaluation.similarity import compare_sentences, late_engine
-from latechunk_integrations.planning import Job, Planner
+from latechunk_integrations.flow.token_plan import TokenBlock
 from latechunk_integrations.schema import Mode, Parent
-from latechunk_integrations.stats import EngineStats
 
 __all__ = ["ChunkView", "Inspection", "WindowView", "inspect_parent"]
 
@@ -28,12 +29,19 @@ class WindowView:
         end: One past the last.
         n_tokens: Tokens of the text in it, preamble not counted.
         preamble_tokens: First tokens of the document in front of it.
+        units: Numbers of the chunks that it holds as units, in their order, from 0; none in
+            running text.
+        focus: How much more a chunk attends to itself than to its neighbours, in nats.
+        header_focus: The same toward its header.
     """
 
     start: int
     end: int
     n_tokens: int
     preamble_tokens: int
+    units: tuple[int, ...] = ()
+    focus: float = 0.0
+    header_focus: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -117,43 +125,75 @@ def inspect_parent(engine: LateChunkEngine, parent: Parent, query: str = "") -> 
         The windows and chunks, in order.
     """
     engine = late_engine(engine)
-    stats = EngineStats()
-    (job,) = Planner(engine.encoder, engine.options, stats).jobs([parent])
+    before = engine.stats
+    block = engine.plan([parent])
+    counts = {
+        name: count - before.get(name, 0)
+        for name, count in engine.stats.items()
+        if count > before.get(name, 0)
+    }
     (text,) = engine.encoder.tokenize([parent.text], engine.encoder.document_prompt)
+    late = block.passages.is_late[block.frames.texts]
+    headers = block.frames.lengths[late, 2]
     return Inspection(
         parent_id=parent.id,
         header=parent.header,
-        header_tokens=0 if job.passage is None else len(job.passage.header),
+        header_tokens=int(headers.max(initial=0)),
         prompt=engine.encoder.document_prompt,
         n_tokens=len(text.ids),
         max_tokens=engine.encoder.max_tokens,
-        windows=_windows(job, text.offsets),
-        chunks=_chunks(engine, job, text.offsets, query),
+        windows=tuple(_windows(block, parent, text.offsets)),
+        chunks=_chunks(engine, block, parent, text.offsets, query),
         query=query,
-        notes=plain_cuts(stats.to_dict()),
+        notes=plain_cuts(counts),
     )
 
 
-def _windows(job: Job, offsets: NDArray[np.int32]) -> tuple[WindowView, ...]:
-    if job.plan is None:
-        return ()
-    return tuple(
-        WindowView(int(offsets[start, 0]), int(offsets[end - 1, 1]), end - start, preamble)
-        for (start, end), preamble in zip(
-            job.plan.runs.tolist(), job.plan.preambles.tolist(), strict=True
+def _windows(block: TokenBlock, parent: Parent, offsets: NDArray[np.int32]) -> Iterator[WindowView]:
+    frames, passages = block.frames, block.passages
+    for number, (first, last) in enumerate(pairwise(block.windows.tolist())):
+        texts = frames.texts[first:last]
+        if not passages.is_late[texts[0]]:
+            continue
+        run_start, run_end = frames.runs[first].tolist()
+        focus = 0.0 if block.focus is None else float(block.focus[number])
+        header_focus = 0.0 if block.header_focus is None else float(block.header_focus[number])
+        n_tokens = int((frames.runs[first:last, 1] - frames.runs[first:last, 0]).sum())
+        preamble = int(frames.lengths[first, 4])
+        if not passages.of_chunks:
+            start, end = int(offsets[run_start, 0]), int(offsets[run_end - 1, 1])
+            yield WindowView(start, end, n_tokens, preamble, (), focus, header_focus)
+            continue
+        units = tuple(passages.chunk_rows[np.searchsorted(passages.chunk_texts, texts)].tolist())
+        spans = parent.spans.array[list(units)]
+        yield WindowView(
+            int(spans[:, 0].min()),
+            int(spans[:, 1].max()),
+            n_tokens,
+            preamble,
+            units,
+            focus,
+            header_focus,
         )
-    )
 
 
 def _chunks(
-    engine: LateChunkEngine, job: Job, offsets: NDArray[np.int32], query: str
+    engine: LateChunkEngine,
+    block: TokenBlock,
+    parent: Parent,
+    offsets: NDArray[np.int32],
+    query: str,
 ) -> tuple[ChunkView, ...]:
-    parent = job.parent
-    runs = np.zeros((0, 2), np.int64) if job.plan is None else job.plan.runs
     spans = parent.spans.array
-    aligner = Aligner(parent.spans)
-    aligner.add(offsets)
-    first, last = aligner.token_spans().array.T
+    first, last = align(parent.spans, offsets).array.T
+    is_late = block.passages.is_late[block.frames.texts[block.windows[:-1]]]
+    # Windows of the late pass are numbered as they are shown.
+    numbers = np.cumsum(is_late) - 1
+    windows: list[list[int]] = [[] for _ in spans]
+    of_windows = np.repeat(np.arange(len(is_late)), np.diff(block.bag_bounds))
+    for row, window in zip(block.bags.rows.tolist(), of_windows.tolist(), strict=True):
+        if is_late[window]:
+            windows[row].append(int(numbers[window]))
     if query:
         found = compare_sentences(
             engine, parent.text, query, spans=parent.spans.array.tolist(), header=parent.header
@@ -168,9 +208,7 @@ def _chunks(
             end=end,
             text=parent.text[start:end],
             n_tokens=int(last[row] - first[row]),
-            windows=tuple(
-                np.flatnonzero((runs[:, 0] < last[row]) & (runs[:, 1] > first[row])).tolist()
-            ),
+            windows=tuple(windows[row]),
             mode=modes[row],
             early=early[row],
             late=late[row],

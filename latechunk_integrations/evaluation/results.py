@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latechunk_integrations.errors import MissingExtraError
+from latechunk_integrations.options import Layout
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,9 @@ class Configuration:
         preamble_tokens: First tokens of a long document that its later windows attend to.
         overlap_tokens: Tokens that neighbouring windows share; ``None``: the engine's default.
         pool_edges: Pool special tokens and prompt at both ends of a text.
+        layout: Whole chunks in a window (``units``), or the running text.
+        focus: Nats toward the own chunk; ``auto``: by the rule.
+        header_focus: The same toward the title.
     """
 
     name: str
@@ -60,6 +64,9 @@ class Configuration:
     preamble_tokens: int = 0
     overlap_tokens: int | None = None
     pool_edges: bool = True
+    layout: Layout = "text"
+    focus: float | Literal["auto"] = 0.0
+    header_focus: float | Literal["auto"] = "auto"
 
     def options(self) -> dict[str, Any]:
         """The engine options of this configuration, by the names of `LateChunkOptions`."""
@@ -69,6 +76,9 @@ class Configuration:
             "preamble_tokens": self.preamble_tokens,
             "overlap_tokens": self.overlap_tokens,
             "pool_edges": self.pool_edges,
+            "layout": self.layout,
+            "focus": self.focus,
+            "header_focus": self.header_focus,
         }
 
 

@@ -90,7 +90,7 @@ def embed_rows(
     ids = np.full((len(rows), int(lengths.max())), padding, np.int64)
     for place, row in zip(ids, rows, strict=True):
         place[: len(row)] = row
-    given: Any = encoder.forward(ids, lengths)
+    given: Any = encoder.forward(TokenBatch(ids, lengths))
     array = given if isinstance(given, np.ndarray) else given.detach().float().cpu().numpy()
     if array.shape[0] == len(rows):
         return [part[:length] for part, length in zip(array, lengths, strict=True)]

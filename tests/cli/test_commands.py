@@ -78,7 +78,7 @@ def test_compare_takes_rows_of_quotes_another_splitter_and_all_configurations(
     rows.rename(moved / "rows.csv")
     splitter = "tests.evaluation.test_splitters:words"
     arguments = ["--documents", tmp_path, "--splitter", splitter]
-    assert "recommended" in _worked("compare", moved / "rows.csv", *model, *arguments)
+    assert "late (default)" in _worked("compare", moved / "rows.csv", *model, *arguments)
 
 
 def test_compare_needs_no_titles(tmp_path: Path, model: list[str]) -> None:
@@ -86,9 +86,9 @@ def test_compare_needs_no_titles(tmp_path: Path, model: list[str]) -> None:
     rows = [{"doc_id": d.doc_id, "text": d.text} for d in small_set().documents]
     write_jsonl(tmp_path / "documents.jsonl", rows)
     printed = _worked("compare", tmp_path, *model, "--chunk-size", 16)
-    assert "recommended" in printed
+    assert "late (default)" in printed
     assert "no document has a title" in printed
-    assert "left out: 'blend 0.6 + 0.1 title'" in printed
+    assert "left out: 'early, title prepended'" in printed
 
 
 def test_compare_goes_on_from_kept_vectors(tmp_path: Path, model: list[str]) -> None:

@@ -62,11 +62,29 @@ def test_offsets_may_come_in_pieces(
     tokens: list[tuple[int, int]], chars: list[tuple[int, int]], data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(0, len(tokens)))
-    aligner = Aligner(CharSpans(chars))
+    aligner = Aligner([CharSpans(chars)], [N_CHARS])
     for piece in (tokens[:cut], tokens[cut:]):
         aligner.add(np.array(piece, dtype=np.int32).reshape(-1, 2))
     assert aligner.token_spans() == align(CharSpans(chars), np.array(tokens))
-    assert aligner.n_tokens == len(tokens)
+    assert aligner.n_tokens.tolist() == [len(tokens)]
+
+
+@pytest.mark.rule(6)
+@given(texts=st.lists(st.tuples(offsets(), spans), min_size=1, max_size=4), at_once=st.booleans())
+def test_many_texts_are_aligned_as_each_alone(
+    texts: list[tuple[list[tuple[int, int]], list[tuple[int, int]]]], at_once: bool
+) -> None:
+    aligner = Aligner([CharSpans(chars) for _, chars in texts], [N_CHARS] * len(texts))
+    rows = [np.array(tokens, np.int32) for tokens, _ in texts]
+    if at_once:
+        numbers = np.repeat(np.arange(len(texts)), [len(row) for row in rows])
+        aligner.add(np.concatenate(rows), numbers)
+    else:
+        for number, row in enumerate(rows):
+            aligner.add(row, number)
+    found = aligner.token_spans().array.tolist()
+    alone = [align(CharSpans(chars), np.array(tokens)).array.tolist() for tokens, chars in texts]
+    assert found == [span for one in alone for span in one]
 
 
 def test_a_token_that_straddles_two_chunks_is_in_both() -> None:

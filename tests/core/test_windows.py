@@ -1,95 +1,128 @@
-"""Windows: everything is covered, nothing is over budget."""
+"""Windows: everything is covered, nothing is over budget, whole units share a window."""
 
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latechunk_integrations.core.windows import divide_budget, plan_windows
+from latechunk_integrations.core.windows import (
+    Runs,
+    WindowBudgets,
+    divide_budgets,
+    pack_units,
+    plan_runs,
+)
 
 
 @st.composite
-def sizes(draw: st.DrawFn) -> dict[str, int | None]:
+def sizes(draw: st.DrawFn, n_texts: int = 1) -> dict[str, Any]:
     max_tokens = draw(st.integers(8, 600))
+
+    def column(least: int, most: int) -> Any:
+        values = st.lists(st.integers(least, most), min_size=n_texts, max_size=n_texts)
+        return np.array(draw(values), np.int64)
+
     return {
         "max_tokens": max_tokens,
-        "fixed": draw(st.integers(0, max_tokens // 2)),
-        "header": draw(st.integers(0, 300)),
-        "n_tokens": draw(st.integers(1, 3_000)),
+        "fixed": column(0, max_tokens // 2),
+        "header": column(0, 300),
+        "n_tokens": column(1, 3_000),
         "preamble": draw(st.integers(0, 100)),
         "overlap": draw(st.one_of(st.none(), st.integers(0, 400))),
     }
 
 
+def plan(size: dict[str, Any], edges: list[int] | None = None) -> tuple[WindowBudgets, Runs]:
+    budgets = divide_budgets(**size)
+    at_edges = None if edges is None else [np.array(edges, np.int64)]
+    return budgets, plan_runs(size["n_tokens"], budgets, at_edges)
+
+
 @pytest.mark.rule(2)
 @given(size=sizes())
-def test_windows_cover_every_token_within_the_budget(size: dict[str, int]) -> None:
-    n_tokens, max_tokens = size["n_tokens"], size["max_tokens"]
-    budget = divide_budget(**size)
-    plan = plan_windows(n_tokens, budget)
-    runs = plan.runs.tolist()
-    assert runs[0][0] == 0
-    assert runs[-1][1] == n_tokens
-    for (start, end), preamble in zip(runs, plan.preambles.tolist(), strict=True):
+def test_windows_cover_every_token_within_the_budget(size: dict[str, Any]) -> None:
+    budgets, runs = plan(size)
+    bounds = runs.bounds.tolist()
+    (header,), (most,), (shared,) = budgets.header, budgets.preamble, budgets.overlap
+    assert bounds[0][0] == 0
+    assert bounds[-1][1] == size["n_tokens"][0]
+    for (start, end), preamble in zip(bounds, runs.preambles.tolist(), strict=True):
         assert start < end
-        assert size["fixed"] + budget.header + preamble + end - start <= max_tokens
-        # A preamble stands before the run and is never read twice.
-        assert preamble == min(budget.preamble, start)
-    for (_, end), (start, _) in itertools.pairwise(runs):
-        assert end - start == budget.overlap
-    lengths = [end - start for start, end in runs[1:]]
+        assert size["fixed"][0] + header + preamble + end - start <= size["max_tokens"]
+        # A preamble comes before the run and is never read twice.
+        assert preamble == min(most, start)
+    for (_, end), (start, _) in itertools.pairwise(bounds):
+        assert end - start == shared
+    lengths = [end - start for start, end in bounds[1:]]
     assert not lengths or max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.rule(6)
+@given(size=sizes(n_texts=3))
+def test_many_texts_are_planned_as_each_alone(size: dict[str, Any]) -> None:
+    _, together = plan(size)
+    found = list(zip(together.texts, together.bounds.tolist(), together.preambles, strict=True))
+    alone = []
+    for text in range(3):
+        columns = {
+            name: value[text : text + 1] if isinstance(value, np.ndarray) else value
+            for name, value in size.items()
+        }
+        _, runs = plan(columns)
+        alone += [
+            (text, run, p) for run, p in zip(runs.bounds.tolist(), runs.preambles, strict=True)
+        ]
+    assert found == alone
 
 
 @pytest.mark.rule(3)
 @given(size=sizes())
-def test_a_parent_that_fits_is_one_window_and_no_other_is(size: dict[str, int]) -> None:
-    budget = divide_budget(**size)
-    plan = plan_windows(size["n_tokens"], budget)
-    fits = size["fixed"] + budget.header + size["n_tokens"] <= size["max_tokens"]
-    assert (len(plan) == 1) == fits
+def test_a_parent_that_fits_is_one_window_and_no_other_is(size: dict[str, Any]) -> None:
+    budgets, runs = plan(size)
+    taken = size["fixed"][0] + budgets.header[0] + size["n_tokens"][0]
+    assert (len(runs) == 1) == (taken <= size["max_tokens"])
 
 
 @given(size=sizes())
-def test_half_of_a_window_is_left_to_the_text(size: dict[str, int]) -> None:
-    budget = divide_budget(**size)
-    kept = size["fixed"] + budget.header + budget.preamble
+def test_half_of_a_window_is_left_to_the_text(size: dict[str, Any]) -> None:
+    budgets, _ = plan(size)
+    kept = size["fixed"][0] + budgets.header[0] + budgets.preamble[0]
     assert kept <= size["max_tokens"] // 2
-    assert ("header" in budget.cut) == (budget.header < size["header"])
-    if "header" in budget.cut:
-        assert budget.preamble == 0
+    assert budgets.header_cut[0] == (budgets.header[0] < size["header"][0])
+    if budgets.header_cut[0]:
+        assert budgets.preamble[0] == 0
 
 
 @given(size=sizes())
-def test_no_fewer_windows_would_do(size: dict[str, int]) -> None:
-    budget = divide_budget(**size)
-    n_windows = len(plan_windows(size["n_tokens"], budget))
-    step = budget.room - budget.preamble - budget.overlap
-    if n_windows > 1:
-        assert budget.room + (n_windows - 2) * step < size["n_tokens"]
+def test_no_fewer_windows_would_do(size: dict[str, Any]) -> None:
+    budgets, runs = plan(size)
+    step = budgets.room[0] - budgets.preamble[0] - budgets.overlap[0]
+    if len(runs) > 1:
+        assert budgets.room[0] + (len(runs) - 2) * step < size["n_tokens"][0]
 
 
 @pytest.mark.rule(2)
 @given(size=sizes(), data=st.data())
 def test_windows_at_edges_cover_every_token_within_the_budget(
-    size: dict[str, int], data: st.DataObject
+    size: dict[str, Any], data: st.DataObject
 ) -> None:
-    n_tokens = size["n_tokens"]
-    budget = divide_budget(**size)
+    n_tokens = int(size["n_tokens"][0])
     gaps = data.draw(st.lists(st.integers(1, 60), max_size=300))
     edges = [edge for edge in itertools.accumulate(gaps) if edge < n_tokens]
-    plan = plan_windows(n_tokens, budget, np.array(edges, dtype=np.int64))
-    runs, preambles = plan.runs.tolist(), plan.preambles.tolist()
+    budgets, found = plan(size, edges)
+    runs, preambles = found.bounds.tolist(), found.preambles.tolist()
     assert runs[0][0] == 0
     assert runs[-1][1] == n_tokens
     assert all(later[0] <= earlier[1] < later[1] for earlier, later in itertools.pairwise(runs))
     allowed, reached = {0, n_tokens, *edges}, 0
     for (start, end), preamble in zip(runs, preambles, strict=True):
-        assert size["fixed"] + budget.header + preamble + end - start <= size["max_tokens"]
+        fixed = size["fixed"][0] + budgets.header[0]
+        assert fixed + preamble + end - start <= size["max_tokens"]
         assert preamble <= start
         assert preamble in allowed
         # Only where no further edge is in reach does a window end inside a word.
@@ -98,17 +131,58 @@ def test_windows_at_edges_cover_every_token_within_the_budget(
 
 
 @given(size=sizes())
-def test_edges_everywhere_change_no_window(size: dict[str, int]) -> None:
-    budget = divide_budget(**size)
-    plain = plan_windows(size["n_tokens"], budget)
-    plan = plan_windows(size["n_tokens"], budget, np.arange(size["n_tokens"]))
-    assert plan.runs.tolist() == plain.runs.tolist()
-    assert plan.preambles.tolist() == plain.preambles.tolist()
+def test_edges_everywhere_change_no_window(size: dict[str, Any]) -> None:
+    _, plain = plan(size)
+    _, moved = plan(size, list(range(int(size["n_tokens"][0]))))
+    assert moved.bounds.tolist() == plain.bounds.tolist()
+    assert moved.preambles.tolist() == plain.preambles.tolist()
 
 
 def test_windows_begin_and_end_at_the_edges_in_reach() -> None:
-    budget = divide_budget(16, fixed=0, header=0, n_tokens=40, preamble=3, overlap=4)
-    plan = plan_windows(40, budget, np.array([2, 7, 11, 14, 19, 23, 27, 31, 36]))
-    bounds = {bound for run in plan.runs.tolist() for bound in run}
+    one = np.ones(1, np.int64)
+    size = {"max_tokens": 16, "fixed": 0 * one, "header": 0 * one, "n_tokens": 40 * one}
+    _, runs = plan({**size, "preamble": 3, "overlap": 4}, [2, 7, 11, 14, 19, 23, 27, 31, 36])
+    bounds = {bound for run in runs.bounds.tolist() for bound in run}
     assert bounds <= {0, 2, 7, 11, 14, 19, 23, 27, 31, 36, 40}
-    assert plan.preambles.tolist() == [0, *[2] * (len(plan) - 1)]
+    assert runs.preambles.tolist() == [0, *[2] * (len(runs) - 1)]
+
+
+def fewest_windows(lengths: list[int], size: int) -> int:
+    """By trying: the fewest windows of whole units in order."""
+    windows, filled = 0, size
+    for length in lengths:
+        if filled + length > size or not windows:
+            windows, filled = windows + 1, 0
+        filled += length
+    return windows
+
+
+groups = st.lists(st.lists(st.integers(1, 90), min_size=1, max_size=12), min_size=1, max_size=4)
+
+
+@pytest.mark.rule(2)
+@given(lengths=groups, max_tokens=st.integers(40, 120))
+def test_units_share_the_fewest_windows_in_order_and_never_with_another_group(
+    lengths: list[list[int]], max_tokens: int
+) -> None:
+    numbers = np.repeat(np.arange(len(lengths)), [len(group) for group in lengths])
+    flat = np.array([length for group in lengths for length in group], np.int64)
+    windows = pack_units(flat, numbers, max_tokens)
+    assert (np.diff(windows) >= 0).all()
+    for window in np.unique(windows):
+        members = windows == window
+        assert len(set(numbers[members].tolist())) == 1
+        assert flat[members].sum() <= max_tokens or members.sum() == 1
+    for number, group in enumerate(lengths):
+        used = windows[numbers == number]
+        assert len(np.unique(used)) == fewest_windows(group, max_tokens)
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=40))
+def test_units_are_spread_evenly(lengths: list[int]) -> None:
+    """No smaller window size needs as few windows."""
+    windows = pack_units(np.array(lengths, np.int64), np.zeros(len(lengths), np.int64), 64)
+    sums = np.bincount(windows, weights=lengths)
+    largest = int(sums.max())
+    if len(sums) > 1 and largest > max(lengths):
+        assert fewest_windows(lengths, largest - 1) > len(sums)

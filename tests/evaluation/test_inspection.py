@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -37,8 +38,23 @@ def test_windows_cover_the_text_and_chunks_name_the_windows_that_hold_them(
         assert chunk.text == LONG[chunk.start : chunk.end]
 
 
-def test_token_counts_are_the_tokenizers(tiny_engine: LateChunkEngine) -> None:
+def _running(engine: LateChunkEngine) -> LateChunkEngine:
+    """The same model over running text."""
+    return LateChunkEngine(engine.encoder, replace(engine.options, layout="text", focus=0.0))
+
+
+def test_windows_of_units_name_their_chunks_and_their_focus(tiny_engine: LateChunkEngine) -> None:
     seen = inspect_parent(tiny_engine, _parent())
+    assert [unit for window in seen.windows for unit in window.units] == list(
+        range(len(seen.chunks))
+    )
+    for number, window in enumerate(seen.windows):
+        assert all(seen.chunks[unit].windows == (number,) for unit in window.units)
+        assert window.focus == pytest.approx(1.6 * math.log(len(window.units)))
+
+
+def test_token_counts_are_the_tokenizers(tiny_engine: LateChunkEngine) -> None:
+    seen = inspect_parent(_running(tiny_engine), _parent())
     (tokens,) = tiny_engine.encoder.tokenize([LONG], "")
     assert seen.n_tokens == len(tokens.ids)
     for chunk in seen.chunks:

@@ -11,7 +11,7 @@ import pytest
 
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.evaluation.compare import compare
-from latechunk_integrations.evaluation.configurations import RECOMMENDED
+from latechunk_integrations.evaluation.configurations import LATE
 from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
 from latechunk_integrations.evaluation.inspection import inspect_parent
 from latechunk_integrations.evaluation.report import (
@@ -200,7 +200,7 @@ def test_a_measured_comparison_is_written_with_a_heat_map(
     tmp_path: Path, tiny_engine: LateChunkEngine
 ) -> None:
     golden = small_set()
-    made = compare(tiny_engine, golden, [RECOMMENDED], splitter="sentences", chunk_sizes=[None])
+    made = compare(tiny_engine, golden, [LATE], splitter="sentences", chunk_sizes=[None])
     found = similarities_of(tiny_engine, made, golden, splitter="sentences")
     assert found.queries == tuple(query.text for query in golden.queries[:2])
     assert found.relevant is not None

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
-from latechunk_integrations.encoders.base import TokenizedText
+from latechunk_integrations.encoders.base import TokenBatch, TokenizedText, TokenizedTexts
 from latechunk_integrations.schema import PoolingMode
 
 _DIM = 256
@@ -32,6 +32,8 @@ class WordEncoder:
         self.pooling: PoolingMode = "mean"
         self.standalone_pooling: PoolingMode = "mean"
         self.contract = self.dtype = self.device = None
+        self.takes_units = False
+        self.title_slot = None
         self.lead = self.tail = np.zeros(0, np.int32)
         self.pad_id = 0
         self.document_prompt = self.query_prompt = ""
@@ -46,8 +48,8 @@ class WordEncoder:
     def close(self) -> None:
         """Nothing is open."""
 
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
-        return [self._tokens(text) for text in texts]
+    def tokenize(self, texts: Sequence[str], prompt: str | Sequence[str]) -> TokenizedTexts:
+        return TokenizedTexts.of([self._tokens(text) for text in texts])
 
     def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
         yield self._tokens(text)
@@ -55,10 +57,10 @@ class WordEncoder:
     def tokenize_header(self, header: str) -> NDArray[np.int32]:
         return self._tokens(header).ids
 
-    def forward(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> torch.Tensor:
+    def forward(self, batch: TokenBatch) -> torch.Tensor:
         self.n_forward += 1
-        words = self._table[ids]
-        for row, length in zip(words, lengths.tolist(), strict=True):
+        words = self._table[batch.ids]
+        for row, length in zip(words, batch.lengths.tolist(), strict=True):
             row[:length] += self.context * row[:length].mean(axis=0)
         return torch.from_numpy(words)
 

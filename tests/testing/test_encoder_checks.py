@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
-from latechunk_integrations.encoders.base import Reading, TokenizedText
+from latechunk_integrations.encoders.base import Reading
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.testing import ConformanceError, check_encoder
 from latechunk_integrations.testing.rules import RULES
@@ -76,18 +76,22 @@ def test_an_encoder_that_drops_the_prompt_is_found() -> None:
 
 
 class ShiftedOffsets(LocalEncoder):
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+    def tokenize(self, texts: Sequence[str], prompt: str | Sequence[str]) -> TokenizedTexts:
         found = super().tokenize(texts, prompt)
-        return [replace(one, offsets=np.maximum(one.offsets - 1, 0)) for one in found]
+        return TokenizedTexts.of(
+            [replace(one, offsets=np.maximum(one.offsets - 1, 0)) for one in found]
+        )
 
 
 class ByteOffsets(LocalEncoder):
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+    def tokenize(self, texts: Sequence[str], prompt: str | Sequence[str]) -> TokenizedTexts:
         found = super().tokenize(texts, prompt)
-        return [
-            replace(one, offsets=_in_bytes(one.offsets, text))
-            for one, text in zip(found, texts, strict=True)
-        ]
+        return TokenizedTexts.of(
+            [
+                replace(one, offsets=_in_bytes(one.offsets, text))
+                for one, text in zip(found, texts, strict=True)
+            ]
+        )
 
 
 def _in_bytes(offsets: NDArray[np.int32], text: str) -> NDArray[np.int32]:
@@ -97,22 +101,24 @@ def _in_bytes(offsets: NDArray[np.int32], text: str) -> NDArray[np.int32]:
 
 
 class WholeOffsets(LocalEncoder):
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+    def tokenize(self, texts: Sequence[str], prompt: str | Sequence[str]) -> TokenizedTexts:
         found = super().tokenize(texts, prompt)
-        return [
-            replace(one, offsets=np.full_like(one.offsets, (0, len(text))))
-            for one, text in zip(found, texts, strict=True)
-        ]
+        return TokenizedTexts.of(
+            [
+                replace(one, offsets=np.full_like(one.offsets, (0, len(text))))
+                for one, text in zip(found, texts, strict=True)
+            ]
+        )
 
 
 class OffsetsFromThePrompt(LocalEncoder):
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+    def tokenize(self, texts: Sequence[str], prompt: str | Sequence[str]) -> TokenizedTexts:
         found = super().tokenize(texts, prompt)
-        return [replace(one, offsets=one.offsets + len(prompt)) for one in found]
+        return TokenizedTexts.of([replace(one, offsets=one.offsets + len(prompt)) for one in found])
 
 
 class TokenizesSorted(LocalEncoder):
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+    def tokenize(self, texts: Sequence[str], prompt: str | Sequence[str]) -> TokenizedTexts:
         return super().tokenize(sorted(texts, key=len), prompt)
 
 

@@ -17,13 +17,24 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from latechunk_integrations.core.finite import check_vectors
 from latechunk_integrations.core.transfer import to_device
-from latechunk_integrations.encoders.base import TokenizedText
+from latechunk_integrations.encoders.base import (
+    TokenBatch,
+    TokenizedText,
+    TokenizedTexts,
+)
+from latechunk_integrations.encoders.local.focus_attention import (
+    FocusBias,
+    takes_focus,
+    use_focus,
+    with_focus,
+)
 from latechunk_integrations.encoders.local.loaded_contract import check_modules, read_contract
 from latechunk_integrations.encoders.local.loading import load_model, wanted_adapters
 from latechunk_integrations.encoders.local.lora import check_adapters
 from latechunk_integrations.encoders.local.probe import check_own_vector, once, probe_transformer
 from latechunk_integrations.encoders.local.unpadded import (
     allow_unpadded,
+    first_position,
     flat_features,
     takes_unpadded,
 )
@@ -86,9 +97,10 @@ class LocalEncoder:
         self.prompt_pooled = self.contract.prompt_pooled
         self._device = model.device
         self.device = str(self._device)
+        self._dtype: torch.dtype = model.dtype or torch.float32
         self.dtype = str(model.dtype).removeprefix("torch.")
         _report_silence(self.contract, options)
-        allow_unpadded(model)
+        self.takes_units = _choose_attention(model, options)
         self._tokenizer = OffsetTokenizer(model.tokenizer)
         self.lead, self.tail = self._tokenizer.lead, self._tokenizer.tail
         pad_id = getattr(model.tokenizer, "pad_token_id", None)
@@ -176,7 +188,7 @@ class LocalEncoder:
             lambda: check_own_vector(self, self.contract.pooling_mode, self.options.model),
         )
 
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+    def tokenize(self, texts: Sequence[str], prompt: str | Sequence[str]) -> TokenizedTexts:
         """See `OffsetTokenizer.tokenize`."""
         return self._tokenizer.tokenize(texts, prompt)
 
@@ -199,21 +211,30 @@ class LocalEncoder:
         return ids
 
     @torch.inference_mode()
-    def forward(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> torch.Tensor:
+    def forward(self, batch: TokenBatch) -> torch.Tensor:
         """Token embeddings of a right-padded batch; see `TokenEncoder.forward`.
 
-        The mask comes from the lengths: a padding id may well stand in the text. Of a batch
+        The mask comes from the lengths: a padding id may well be in the text. Of a batch
         without padding transformers drops it, which leaves attention its faster path.
         """
-        features: dict[str, Any]
-        if takes_unpadded(self._body[0]):
-            features = flat_features(self._body[0], ids, lengths, self._device)
-        else:
-            mask = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64)
-            features = {
-                "input_ids": to_device(ids, self._device),
-                "attention_mask": to_device(mask, self._device),
-            }
+        transformer: Any = self._body[0]
+        if batch.units is None and takes_unpadded(transformer):
+            return self._pass(flat_features(transformer, batch, self._device))
+        ids, lengths = batch.ids, batch.lengths
+        mask = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64)
+        features: dict[str, Any] = {
+            "input_ids": to_device(ids, self._device),
+            "attention_mask": to_device(mask, self._device),
+        }
+        if batch.positions is not None:
+            positions = batch.positions + first_position(transformer.model)
+            features["position_ids"] = to_device(positions, self._device)
+        if batch.units is None:
+            return self._pass(features)
+        with with_focus(FocusBias(batch, self._device, self._dtype)):
+            return self._pass(features)
+
+    def _pass(self, features: dict[str, Any]) -> torch.Tensor:
         for module in self._body:
             features = module(features)
         embeddings: torch.Tensor = features["token_embeddings"]
@@ -278,6 +299,16 @@ class LocalEncoder:
                 prompt_tokens=n_prompt,
             )
         return length
+
+
+def _choose_attention(model: SentenceTransformer, options: LateChunkOptions) -> bool:
+    """Ready a model for focus and for batches without padding; whether it takes units."""
+    takes_units = takes_focus(model[0])
+    if takes_units:
+        use_focus(model[0])
+    focused = options.layout != "text" or options.focus != 0
+    allow_unpadded(model, with_focus=takes_units and focused)
+    return takes_units
 
 
 def _report_silence(contract: ModelContract, options: LateChunkOptions) -> None:

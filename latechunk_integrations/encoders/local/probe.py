@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from latechunk_integrations.encoders.base import QueryEncoder, TokenEncoder
+from latechunk_integrations.encoders.base import QueryEncoder, TokenBatch, TokenEncoder
 from latechunk_integrations.encoders.model.served import pool_rows
 from latechunk_integrations.errors import ContractError
 
@@ -127,7 +127,7 @@ def _pooled_here(encoder: Any, pooling_mode: str) -> NDArray[np.float32] | None:
         return None
     unpooled = len(text.prompt) and not tokens.prompt_pooled
     skipped = len(tokens.lead) + len(text.prompt) if unpooled else 0
-    rows = tokens.forward(ids[None], np.array([len(ids)]))[0].float().cpu().numpy()
+    rows = tokens.forward(TokenBatch(ids[None], np.array([len(ids)])))[0].float().cpu().numpy()
     vectors = tokens.finish(pool_rows(rows, pooling_mode, skipped)[None])
     return np.asarray(vectors[0], np.float32)
 

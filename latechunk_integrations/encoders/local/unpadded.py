@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from transformers.utils import import_utils
 
 from latechunk_integrations.core.transfer import to_device
+from latechunk_integrations.encoders.base import TokenBatch
 from latechunk_integrations.encoders.local import varlen
 
-__all__ = ["allow_unpadded", "flat_features", "takes_unpadded"]
+__all__ = ["allow_unpadded", "first_position", "flat_features", "takes_unpadded"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,17 +28,22 @@ _HALF = (torch.float16, torch.bfloat16)
 _PACKAGES = (4, 3, 2)
 
 
-def allow_unpadded(model: SentenceTransformer) -> None:
+def allow_unpadded(model: SentenceTransformer, *, with_focus: bool) -> None:
     """Switch a model to attention without padding where device, dtype and architecture allow it.
 
     Otherwise the model stays as it is: PyTorch's scaled dot product attention, with padding.
+
+    Args:
+        model: The model.
+        with_focus: Some batches have a focus, which the kernels of flash attention packages
+            do not know.
     """
     transformer: Any = model[0]
     inner = getattr(transformer, "model", None)
     fits = model.device.type == "cuda" and model.dtype in _HALF
     if not fits or not getattr(inner, "_supports_flash_attn", False):
         return
-    if _use_package(transformer):
+    if not with_focus and _use_package(transformer):
         return
     if varlen.has_varlen(model.device) and varlen.use_varlen(transformer):
         logger.info("batches go without padding, with PyTorch's own flash attention")
@@ -70,28 +75,27 @@ def _use_package(transformer: Any) -> bool:
     return False
 
 
-def flat_features(
-    transformer: Any, ids: NDArray[np.int64], lengths: NDArray[np.int64], device: torch.device
-) -> dict[str, Any]:
+def flat_features(transformer: Any, batch: TokenBatch, device: torch.device) -> dict[str, Any]:
     """A padded batch as one row without padding, with the bounds of its windows.
 
     Args:
         transformer: The first module.
-        ids: Token ids, int64, shape ``(n_rows, row_length)``.
-        lengths: Tokens of each row, int64, shape ``(n_rows,)``.
+        batch: The batch.
         device: Where the features go.
 
     Returns:
         What the module's ``forward`` wants. It gives token embeddings of shape
         ``(1, lengths.sum(), dim)``.
     """
+    ids, lengths = batch.ids, batch.lengths
     inside = np.arange(ids.shape[1]) < lengths[:, None]
-    positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)[inside]
+    counted = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+    positions = (counted if batch.positions is None else batch.positions)[inside]
     bounds = to_device(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), device)
     longest = int(lengths.max())
     return {
         "input_ids": to_device(ids[inside][None], device),
-        "position_ids": to_device(positions[None] + _first_position(transformer.model), device),
+        "position_ids": to_device(positions[None] + first_position(transformer.model), device),
         "cu_seq_lens_q": bounds,
         "cu_seq_lens_k": bounds,
         "max_length_q": longest,
@@ -99,7 +103,7 @@ def flat_features(
     }
 
 
-def _first_position(model: torch.nn.Module) -> int:
+def first_position(model: torch.nn.Module) -> int:
     """RoBERTa and its kin count positions from behind the padding index, others from 0."""
     for module in model.modules():
         padding = getattr(module, "padding_idx", None)

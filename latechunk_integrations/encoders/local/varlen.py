@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+
+from latechunk_integrations.encoders.local.focus_attention import attend, make_mask
 
 __all__ = ["IMPLEMENTATION", "has_varlen", "use_varlen"]
 
@@ -70,7 +70,7 @@ def _mask(attention_mask: torch.Tensor | None = None, **sizes: Any) -> Any:
     """Batches without padding come without a mask, and need none: the bounds say it all."""
     if attention_mask is None:
         return None
-    return sdpa_mask(attention_mask=attention_mask, **sizes)
+    return make_mask(attention_mask=attention_mask, **sizes)
 
 
 def _attend(  # noqa: PLR0913  # the signature that transformers calls
@@ -89,7 +89,7 @@ def _attend(  # noqa: PLR0913  # the signature that transformers calls
 ) -> tuple[torch.Tensor, None]:
     """Attention of ``(1, heads, tokens, head_dim)``, sequences end to end; padded ones as SDPA."""
     if cu_seq_lens_q is None or max_length_q is None:
-        return sdpa_attention_forward(  # type: ignore[no-any-return,no-untyped-call,unused-ignore]
+        return attend(
             module,
             query,
             key,

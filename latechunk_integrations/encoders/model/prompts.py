@@ -55,6 +55,11 @@ class TitleSlot:
         """The prompt of a document with this title; ``""``: with none."""
         return self.template.replace(_PLACEHOLDER, title or self.empty)
 
+    @property
+    def before(self) -> str:
+        """What comes in front of the title."""
+        return self.template[: self.template.index(_PLACEHOLDER)]
+
 
 @dataclass(frozen=True)
 class ModelPrompts:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 from tokenizers.models import Unigram
 
-from latechunk_integrations.encoders.base import TokenizedText
+from latechunk_integrations.encoders.base import TokenizedText, TokenizedTexts
 from latechunk_integrations.errors import ModelLoadError, OffsetsError
 
 __all__ = ["OffsetTokenizer", "TokenPiece", "check_vocabulary"]
@@ -85,7 +85,7 @@ class OffsetTokenizer:
             raise OffsetsError("the tokenizer gives no token for the letter 'a'")
         return ids[: text[0]], ids[text[-1] + 1 :]
 
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+    def tokenize(self, texts: Sequence[str], prompt: str | Sequence[str]) -> TokenizedTexts:
         """Token ids and offsets of each text, read together with the prompt before it.
 
         Prompt and text are tokenized as one string, as the model does it: a tokenizer may
@@ -93,20 +93,32 @@ class OffsetTokenizer:
 
         Args:
             texts: The texts.
-            prompt: What stands before each of them; ``""`` for nothing.
+            prompt: What comes before each of them, ``""`` for nothing; or one for each.
 
         Returns:
-            For each text the ids of prompt and text, and the text's offsets. A token that
+            For each text the ids of prompt and text, and the offsets in each. A token that
             reaches over the border belongs to the text.
 
         Raises:
             OffsetsError: The tokenizer's offsets reach outside the text.
         """
-        pieces = self._pieces([prompt + text for text in texts])
-        return [
-            _split_prompt(piece.ids, piece.offsets, len(prompt), len(text))
-            for piece, text in zip(pieces, texts, strict=True)
-        ]
+        prompts = [prompt] * len(texts) if isinstance(prompt, str) else list(prompt)
+        joined = [front + text for front, text in zip(prompts, texts, strict=True)]
+        return _split_prompts(*self._read(joined), prompts, joined)
+
+    def _read(
+        self, texts: Sequence[str]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+        """Ids and offsets of all texts, one after the other, and how many each has."""
+        encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        lists = [encoding.ids for encoding in encodings]
+        n_ids = np.array([len(ids) for ids in lists], np.int64)
+        total = int(n_ids.sum())
+        ids = np.fromiter(chain.from_iterable(lists), np.int32, total)
+        # Half of the time that np.array takes for a list of pairs.
+        pairs = chain.from_iterable(encoding.offsets for encoding in encodings)
+        flat = np.fromiter(chain.from_iterable(pairs), np.int32, 2 * total)
+        return ids, flat.reshape(-1, 2), n_ids
 
     def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
         """The tokens of one text of any length, piece by piece, as `tokenize` gives them.
@@ -236,6 +248,36 @@ def _equal(left: TokenPiece, left_run: slice, right: TokenPiece, right_run: slic
     return np.array_equal(left.ids[left_run], right.ids[right_run]) and np.array_equal(
         left.offsets[left_run], right.offsets[right_run]
     )
+
+
+def _split_prompts(
+    ids: NDArray[np.int32],
+    offsets: NDArray[np.int32],
+    n_ids: NDArray[np.int64],
+    prompts: Sequence[str],
+    joined: Sequence[str],
+) -> TokenizedTexts:
+    """Tokens of prompts and texts, told apart; offsets of a text count from its start."""
+    ends = np.cumsum(n_ids)
+    starts = ends - n_ids
+    n_chars = np.array([len(text) for text in joined], np.int32)
+    n_prompt_chars = np.array([len(prompt) for prompt in prompts], np.int32)
+    if len(offsets):
+        most = np.repeat(n_chars, n_ids)
+        if offsets.min() < 0 or (offsets[:, 1] > most).any():
+            raise OffsetsError("the tokenizer's offsets reach outside the text")
+    if not n_prompt_chars.any():
+        return TokenizedTexts(ids, offsets, starts, starts, ends)
+    fronts = np.repeat(n_prompt_chars, n_ids)
+    in_text = (offsets[:, 1] > fronts) | (offsets[:, 0] >= fronts)
+    # The first token of the text; everything after it belongs to the text too.
+    found = np.flatnonzero(in_text)
+    at = np.searchsorted(found, starts)
+    text_starts = np.where(at < len(found), np.append(found, 0)[at], ends)
+    text_starts = np.minimum(text_starts, ends)
+    is_text = np.arange(len(ids)) >= np.repeat(text_starts, n_ids)
+    moved = np.where(is_text[:, None], np.maximum(offsets - fronts[:, None], 0), offsets)
+    return TokenizedTexts(ids, moved.astype(np.int32), starts, text_starts, ends)
 
 
 def _split_prompt(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.encoders.base import TokenizedText
+from latechunk_integrations.encoders.base import TokenizedText, TokenizedTexts
 from latechunk_integrations.encoders.http.client import Call, HttpClient, json_call
 from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer, TokenPiece
 from latechunk_integrations.encoders.servers.text_memory import TextMemory
@@ -59,20 +59,24 @@ class TeiTokenizer(OffsetTokenizer):
         self.lead, self.tail = ids[: text[0]], ids[text[-1] + 1 :]
         self._in_bytes = self._offsets_count_bytes()
 
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+    def tokenize(self, texts: Sequence[str], prompt: str | Sequence[str]) -> TokenizedTexts:
         """Token ids, offsets and edges of each text behind the prompt."""
         # A space behind the prompt goes with the text: a header may come between them, and no
         # text reads as a lone space before a word.
+        if not isinstance(prompt, str):
+            raise TypeError("a server reads all texts with one prompt")
         bare, gap = _split_gap(prompt)
         self.remember(bare)
         texts = [gap + text for text in texts]
         tokenized = super().tokenize(texts, bare)
         for text, one in zip(texts, tokenized, strict=True):
             self.memory.add(text, one.ids, one.offsets)
-        return [
-            _with_edges(one, text[len(gap) :], len(gap), 0)
-            for one, text in zip(tokenized, texts, strict=True)
-        ]
+        return TokenizedTexts.of(
+            [
+                _with_edges(one, text[len(gap) :], len(gap), 0)
+                for one, text in zip(tokenized, texts, strict=True)
+            ]
+        )
 
     def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
         """The same for one text of any length, piece by piece."""
@@ -122,6 +126,16 @@ class TeiTokenizer(OffsetTokenizer):
                 "set document_prompt and query_prompt"
             )
         return str(prompt)
+
+    def _read(
+        self, texts: Sequence[str]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+        pieces = self._pieces(texts)
+        return (
+            np.concatenate([np.zeros(0, np.int32), *(piece.ids for piece in pieces)]),
+            np.concatenate([np.zeros((0, 2), np.int32), *(piece.offsets for piece in pieces)]),
+            np.array([len(piece.ids) for piece in pieces], np.int64),
+        )
 
     def _pieces(self, texts: Sequence[str]) -> list[TokenPiece]:
         pieces = []

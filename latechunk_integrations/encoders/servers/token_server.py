@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from latechunk_integrations.encoders.base import TokenizedText
+from latechunk_integrations.encoders.base import TokenBatch, TokenizedText, TokenizedTexts
 from latechunk_integrations.encoders.http.client import Call, HttpClient
 from latechunk_integrations.encoders.model.contract import (
     check_dimensions,
@@ -83,6 +82,7 @@ class ServerEncoder(ABC):
     query_prompt: str
     title_slot: TitleSlot | None
     prompt_pooled = True
+    takes_units = False
     plain_tokens: int | None
     fingerprint: str
     header_separator = "\n\n"
@@ -109,7 +109,7 @@ class ServerEncoder(ABC):
         """Close the connections; a later call opens new ones."""
         self.client.close()
 
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+    def tokenize(self, texts: Sequence[str], prompt: str | Sequence[str]) -> TokenizedTexts:
         """See `OffsetTokenizer.tokenize`."""
         return self.tokenizer.tokenize(texts, prompt)
 
@@ -133,16 +133,17 @@ class ServerEncoder(ABC):
         """Token ids of a header that is not empty, with what separates it from the text."""
         return self.tokenizer.tokenize([header + self.header_separator], "")[0].ids
 
-    def forward(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> torch.Tensor:
+    def forward(self, batch: TokenBatch) -> NDArray[np.float32]:
         """Token embeddings of a batch, float32, shape ``(n_rows, row_length, token_dim)``.
 
         Raises:
             ServerError: With the row that it was about.
         """
-        rows = [row[:length].tolist() for row, length in zip(ids, lengths, strict=True)]
-        embeddings = torch.zeros((*ids.shape, self.token_dim), dtype=torch.float32)
+        ids = batch.ids
+        rows = [row[:length].tolist() for row, length in zip(ids, batch.lengths, strict=True)]
+        embeddings = np.zeros((*ids.shape, self.token_dim), np.float32)
         for row, matrix in enumerate(self.matrices(rows)):
-            embeddings[row, : len(matrix)] = torch.from_numpy(matrix)
+            embeddings[row, : len(matrix)] = matrix
         return embeddings
 
     def matrices(self, rows: Sequence[list[int]]) -> Iterator[NDArray[np.float32]]:

@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.nn.functional import scaled_dot_product_attention
 
+from latechunk_integrations.encoders.local.focus_attention import FocusBias
+
 __all__ = ["AlibiRows", "PackedRows", "PaddedRows", "alibi_rows", "alibi_slopes"]
 
 # Biases that are built at once where the device needs them in memory.
@@ -63,13 +65,17 @@ class AlibiRows(Protocol):
         ...
 
 
-def alibi_rows(mask: Tensor, n_heads: int) -> AlibiRows:
+def alibi_rows(mask: Tensor, n_heads: int, focus: FocusBias | None = None) -> AlibiRows:
     """The layout that suits the device.
 
     Args:
         mask: True where a token is. *Shape:* ``(n_rows, row_length)``.
         n_heads: Number of attention heads.
+        focus: What is added besides. Distances count through the whole window: inside of a unit
+            they are those of the unit alone.
     """
+    if focus is not None:
+        return PaddedRows(mask, n_heads, focus=focus)
     return (PackedRows if mask.device.type == "cpu" else PaddedRows)(mask, n_heads)
 
 
@@ -149,16 +155,26 @@ class PaddedRows:
         mask: True where a token is. *Shape:* ``(n_rows, row_length)``.
         n_heads: Number of attention heads.
         block: Queries of a block; None: as many as `_BIAS_BYTES` allows.
+        focus: What is added besides.
     """
 
-    def __init__(self, mask: Tensor, n_heads: int, *, block: int | None = None) -> None:
+    def __init__(
+        self,
+        mask: Tensor,
+        n_heads: int,
+        *,
+        block: int | None = None,
+        focus: FocusBias | None = None,
+    ) -> None:
         n_rows, self._length = mask.shape
         self._n_heads = n_heads
         self._slopes = torch.tensor(alibi_slopes(n_heads), device=mask.device)[:, None, None]
         self._hidden: Tensor | None = None
         if not bool(mask.all()):
             self._hidden = ~mask[:, None, None, :]
-        n_biases = (1 if self._hidden is None else n_rows) * n_heads * self._length
+        self._focus = focus
+        alike = self._hidden is None and focus is None
+        n_biases = (1 if alike else n_rows) * n_heads * self._length
         self._block = min(self._length, block or max(16, _BIAS_BYTES // (4 * n_biases)))
         self._kept: Tensor | None = None
 
@@ -200,6 +216,8 @@ class PaddedRows:
         distances = (at - torch.arange(self._length, device=device)).abs()
         # Products first: bfloat16 knows no odd number above 256.
         biases = (-self._slopes * distances)[None].to(dtype)
+        if self._focus is not None:
+            biases = biases + self._focus.values(start, end)
         if self._hidden is not None:
             biases = biases.masked_fill(self._hidden, torch.finfo(dtype).min)
         if self._block == self._length:

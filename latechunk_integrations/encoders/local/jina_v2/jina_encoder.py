@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 from transformers.modeling_outputs import BaseModelOutput
 
+from latechunk_integrations.encoders.local.focus_attention import current_focus
 from latechunk_integrations.encoders.local.jina_v2.jina_attention import AlibiRows, alibi_rows
 from latechunk_integrations.encoders.local.jina_v2.jina_config import JinaBertConfig
 
@@ -30,6 +31,8 @@ class JinaBert(nn.Module):
 
     .. _Günther et al., 2023: https://arxiv.org/abs/2310.19923
     """
+
+    takes_focus = True
 
     def __init__(self, sizes: JinaBertConfig, config: Any = None) -> None:
         super().__init__()
@@ -66,7 +69,8 @@ class JinaBert(nn.Module):
             attention_mask = torch.ones_like(input_ids)
         if token_type_ids is None:
             token_type_ids = torch.zeros_like(input_ids)
-        rows = alibi_rows(attention_mask.bool(), self.sizes.num_attention_heads)
+        heads = self.sizes.num_attention_heads
+        rows = alibi_rows(attention_mask.bool(), heads, current_focus())
         words = self.word_embeddings(rows.pack(input_ids))
         hidden = self.embedding_norm(words + self.token_type_embeddings(rows.pack(token_type_ids)))
         for layer in self.layers:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from latechunk_integrations.chunk_flow.jobs import ChunkJob, Document, DocumentBuilder, Source
+import numpy as np
+
 from latechunk_integrations.core.documents import (
     CONTEXT,
     Piece,
@@ -14,18 +15,25 @@ from latechunk_integrations.core.documents import (
     layers_of,
     tile,
 )
-from latechunk_integrations.core.passages import SumTable
+from latechunk_integrations.core.windows import limit_overlap
 from latechunk_integrations.encoders.base import ChunkEncoder
-from latechunk_integrations.errors import ChunkWithoutTokenError, OptionError, ParentTooLongError
+from latechunk_integrations.errors import OptionError, ParentTooLongError
+from latechunk_integrations.flow.chunk_sums import ChunkSums
+from latechunk_integrations.flow.policy import Policy
+from latechunk_integrations.flow.service_jobs import (
+    ElementBuilder,
+    ElementList,
+    ElementSource,
+    ServiceJob,
+)
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["ChunkPlanner"]
+__all__ = ["ServicePlanner"]
 
 # Text between chunks is divided so finely where a parent is divided: groups can then end, and
 # share context, almost anywhere. Neighbours are put together again.
 _CONTEXT_TOKENS = 64
-_DEFAULT_MAX_OVERLAP = 512
 # A service that refuses a document of so few tokens means something else.
 _FEWEST_TOKENS = 8
 # Header and preamble.
@@ -34,7 +42,7 @@ _FRONT_ELEMENTS = 2
 _CHARS_PER_TOKEN = 8
 
 
-class ChunkPlanner:
+class ServicePlanner:
     """Turns jobs into documents.
 
     Args:
@@ -52,7 +60,8 @@ class ChunkPlanner:
         self._encoder = encoder
         self._options = options
         self._stats = stats
-        self._build = DocumentBuilder(encoder)
+        self._policy = Policy(options, stats)
+        self._build = ElementBuilder(encoder)
         most = encoder.limits.document_tokens
         if options.max_tokens is not None and options.max_tokens > most:
             raise OptionError(
@@ -61,7 +70,7 @@ class ChunkPlanner:
             )
         self._room = options.max_tokens or most
 
-    def documents(self, job: ChunkJob) -> Iterator[Document]:
+    def documents(self, job: ServiceJob) -> Iterator[ElementList]:
         """The documents of a job: its late pass, its standalone pass, its header.
 
         Raises:
@@ -71,7 +80,8 @@ class ChunkPlanner:
         n_chunks = len(job.spans)
         blank = [row for row in range(n_chunks) if job.text_of(row).isspace()]
         if self._options.late and blank:
-            self._report_blank(job, blank)
+            rows = np.flatnonzero(np.isin(job.rows, blank))
+            self._policy.report_empty(job.parent, rows, "they hold nothing but white space")
         if self._options.late and len(blank) < n_chunks and not self._is_short(job):
             yield from self._late(job, blank)
         if job.skipped:
@@ -81,20 +91,20 @@ class ChunkPlanner:
         header = job.parent.header.strip()
         if self._options.header_weight and header:
             job.header = self._table(1)
-            yield from self._passage(Source(job, header, job.header, ""), 0)
+            yield from self._passage(ElementSource(job, header, job.header, ""), 0)
 
-    def plain(self, job: ChunkJob) -> Iterator[Document]:
+    def plain(self, job: ServiceJob) -> Iterator[ElementList]:
         """The documents of a text that has no parent, which its job holds as one chunk."""
         yield from self._alone(job, [0])
 
-    def query(self, job: ChunkJob) -> Iterator[Document]:
+    def query(self, job: ServiceJob) -> Iterator[ElementList]:
         """The document of a query, which its job holds as one chunk: never cut."""
         job.alone = self._table(1)
         text = job.parent.text
-        source = Source(job, text, job.alone, "", is_query=True)
+        source = ElementSource(job, text, job.alone, "", is_query=True)
         yield self._build.build(source, [Piece(0, len(text), 0)], self._room)
 
-    def instead(self, document: Document, reason: str) -> Iterator[Document]:
+    def instead(self, document: ElementList, reason: str) -> Iterator[ElementList]:
         """What to send instead of a document that the encoder found too long.
 
         Args:
@@ -131,7 +141,7 @@ class ChunkPlanner:
             parent_id=source.job.parent.id,
         )
 
-    def _divide(self, document: Document, room: int) -> Iterator[Document]:
+    def _divide(self, document: ElementList, room: int) -> Iterator[ElementList]:
         """The text of a document in documents for less room."""
         source = document.source
         if source.is_late:
@@ -142,11 +152,11 @@ class ChunkPlanner:
         for piece in self._parts(source, document.pieces[0], own_room):
             yield self._build.build(source, [piece], room)
 
-    def _late(self, job: ChunkJob, blank: Sequence[int]) -> Iterator[Document]:
+    def _late(self, job: ServiceJob, blank: Sequence[int]) -> Iterator[ElementList]:
         """The late pass, or what the options put in its place."""
         text = job.parent.text
         job.late = self._table(len(job.spans))
-        source = Source(job, text, job.late, self._header(job), is_late=True)
+        source = ElementSource(job, text, job.late, self._header(job), is_late=True)
         room = self._room - self._build.most(source.header)
         least = self._build.least(text)
         if least > room and self._options.fallback != "window":
@@ -173,7 +183,7 @@ class ChunkPlanner:
             else:
                 yield from self._grouped(source, pieces, self._room)
 
-    def _alone_rows(self, job: ChunkJob, blank: Sequence[int]) -> Sequence[int]:
+    def _alone_rows(self, job: ServiceJob, blank: Sequence[int]) -> Sequence[int]:
         """The chunks that are embedded standalone too, or only so."""
         everything = range(len(job.spans))
         if job.late is None:
@@ -186,27 +196,22 @@ class ChunkPlanner:
         # A chunk that is the whole text is read alone already: both sides would be the same.
         return [row for row in everything if job.text_of(row).strip() != text]
 
-    def _too_long(self, job: ChunkJob, reason: str) -> Iterator[Document]:
+    def _too_long(self, job: ServiceJob, reason: str) -> Iterator[ElementList]:
         """What the options want of a parent that is too long for one document."""
         if job.late is None:  # another layer of it was refused before
             return
         job.late, job.n_windows = None, 0
-        said = (
-            f"parent {job.parent.id!r} is too long to be read as one: {reason}; use "
-            "fallback='window', or make shorter parents"
-        )
-        if self._options.fallback == "error" or self._options.strict:
-            raise ParentTooLongError(said, parent_id=job.parent.id)
-        if self._options.fallback == "skip":
+        said = f"{reason}; use fallback='window', or make shorter parents"
+        if self._policy.place_long(job.parent, said) == "skip":
             job.skipped = True
-            self._stats.report("skipped_parents", f"skipped: {said}")
             return
-        self._stats.report("long_parents_standalone", f"chunks embedded standalone: {said}")
         if job.alone_rows is not None:  # before that, they are all still to come
             left = set(range(len(job.spans))) - job.alone_rows
             yield from self._alone(job, sorted(left))
 
-    def _grouped(self, source: Source, pieces: Sequence[Piece], room: int) -> Iterator[Document]:
+    def _grouped(
+        self, source: ElementSource, pieces: Sequence[Piece], room: int
+    ) -> Iterator[ElementList]:
         """Overlapping documents of pieces that do not fit one; those without chunk are left out."""
         job, text = source.job, source.text
         preamble = self._preamble(source, room)
@@ -224,7 +229,9 @@ class ChunkPlanner:
             job.n_windows += 1
             yield self._build.build(source, group, room, preamble[: group[0].start])
 
-    def _divided(self, source: Source, pieces: Sequence[Piece], room: int) -> Iterator[Piece]:
+    def _divided(
+        self, source: ElementSource, pieces: Sequence[Piece], room: int
+    ) -> Iterator[Piece]:
         """Pieces with context in small parts, and chunks that surely do not fit in parts too."""
         # A chunk that is refused although it is alone does not fit, whatever was estimated.
         measure = self._build.most if len(pieces) == 1 else self._build.least
@@ -237,16 +244,16 @@ class ChunkPlanner:
             else:
                 yield piece
 
-    def _alone(self, job: ChunkJob, rows: Sequence[int]) -> Iterator[Document]:
+    def _alone(self, job: ServiceJob, rows: Sequence[int]) -> Iterator[ElementList]:
         """The standalone documents of some chunks."""
         if not len(rows):
             return
         job.alone = job.alone or self._table(len(job.spans))
         header = self._header(job)
         for row in rows:
-            yield from self._passage(Source(job, job.text_of(row), job.alone, header), row)
+            yield from self._passage(ElementSource(job, job.text_of(row), job.alone, header), row)
 
-    def _passage(self, source: Source, row: int) -> Iterator[Document]:
+    def _passage(self, source: ElementSource, row: int) -> Iterator[ElementList]:
         """The documents of a text that is embedded alone: one, or its parts."""
         pieces = [Piece(0, len(source.text), row)]
         room = self._room - self._build.most(source.header)
@@ -255,74 +262,51 @@ class ChunkPlanner:
         for piece in pieces:
             yield self._build.build(source, [piece], self._room)
 
-    def _parts(self, source: Source, piece: Piece, room: int) -> list[Piece]:
+    def _parts(self, source: ElementSource, piece: Piece, room: int) -> list[Piece]:
         """A chunk that alone is longer than a document may be, cut into parts."""
         parent = source.job.parent
         reason = (
             f"a chunk of {piece.end - piece.start} characters of parent {parent.id!r} is longer "
             f"than the {room} tokens that are read together"
         )
-        if self._options.strict or self._options.fallback == "error":
-            raise ParentTooLongError(f"{reason}; split it", parent_id=parent.id)
-        self._stats.report("chunks_cut", f"{reason}: it gets the mean of its parts")
+        self._policy.report_divided(parent, reason)
         source.job.windowed |= source.is_late
         return list(cut_piece(source.text, piece, max(1, room), self._build.most))
 
-    def _header(self, job: ChunkJob) -> str:
+    def _header(self, job: ServiceJob) -> str:
         """The header, or as much of it as leaves half of a document to the text."""
         if job.front is None:
             header = job.parent.header.strip()
             job.front = self._build.clip(header, self._room // 2)
             if job.front != header:
-                self._report_cut("header", job)
+                self._policy.report_cut("header", job.parent, self._room)
         return job.front
 
-    def _preamble(self, source: Source, room: int) -> str:
+    def _preamble(self, source: ElementSource, room: int) -> str:
         """The beginning of the parent's text, for its later documents."""
         asked = self._options.preamble_tokens
         if not asked or not source.is_late:
             return ""
         spare = room // 2 - self._build.most(source.header)
         if spare < asked:
-            self._report_cut("preamble", source.job)
+            self._policy.report_cut("preamble", source.job.parent, self._room)
         return self._build.clip(source.text[: asked * _CHARS_PER_TOKEN], min(asked, spare))
 
-    def _overlap(self, job: ChunkJob, later: int) -> int:
+    def _overlap(self, job: ServiceJob, later: int) -> int:
         asked = self._options.overlap_tokens
-        if asked is None:
-            return min(later // 2, _DEFAULT_MAX_OVERLAP)
-        kept = min(asked, later * 3 // 4)
-        if kept < asked:
-            self._report_cut("overlap", job)
+        kept = int(limit_overlap(asked, np.array([later], np.int64))[0])
+        if kept < (asked or 0):
+            self._policy.report_cut("overlap", job.parent, self._room)
         return kept
 
     @property
     def _most_elements(self) -> int:
         return self._encoder.limits.document_elements - _FRONT_ELEMENTS
 
-    def _is_short(self, job: ChunkJob) -> bool:
-        least = self._options.min_parent_tokens
-        short = least > 0 and self._build.most(job.parent.text) < least
-        if short:
-            self._stats.count("short_parents")
-        return short
+    def _is_short(self, job: ServiceJob) -> bool:
+        if not self._options.min_parent_tokens:
+            return False
+        return self._policy.is_short(self._build.most(job.parent.text))
 
-    def _table(self, n_rows: int) -> SumTable:
-        return SumTable(n_rows, self._encoder.dimensions)
-
-    def _report_cut(self, what: str, job: ChunkJob) -> None:
-        self._stats.report(
-            f"{what}s_cut",
-            f"the {what} of parent {job.parent.id!r} was shortened: half of a document of "
-            f"{self._room} tokens belongs to the text",
-        )
-
-    def _report_blank(self, job: ChunkJob, rows: Sequence[int]) -> None:
-        start, end = job.spans[rows[0]].tolist()
-        reason = (
-            f"{len(rows)} chunks of parent {job.parent.id!r} hold nothing but white space, the "
-            f"first at [{start}, {end})"
-        )
-        if self._options.strict:
-            raise ChunkWithoutTokenError(reason, parent_id=job.parent.id, span=(start, end))
-        self._stats.report("chunks_without_token", f"{reason}; embedded standalone", len(rows))
+    def _table(self, n_rows: int) -> ChunkSums:
+        return ChunkSums.of(n_rows, self._encoder.dimensions)

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latechunk_integrations.core.documents import CONTEXT, Piece
-from latechunk_integrations.core.passages import SumTable
 from latechunk_integrations.encoders.base import ChunkEncoder, Reading
+from latechunk_integrations.flow.chunk_sums import ChunkSums
 from latechunk_integrations.schema import Parent
 
-__all__ = ["ChunkJob", "Document", "DocumentBuilder", "Source"]
+__all__ = ["ElementBuilder", "ElementList", "ElementSource", "ServiceJob"]
 
 _HEADER_SEPARATOR = "\n\n"
 
 
 @dataclass
-class ChunkJob:
+class ServiceJob:
     """One parent on its way, until all of its documents have come back.
 
     Args:
@@ -41,10 +41,10 @@ class ChunkJob:
     parent: Parent
     spans: NDArray[np.int64]
     rows: NDArray[np.int64]
-    late: SumTable | None = None
-    alone: SumTable | None = None
+    late: ChunkSums | None = None
+    alone: ChunkSums | None = None
     alone_rows: frozenset[int] | None = None
-    header: SumTable | None = None
+    header: ChunkSums | None = None
     front: str | None = None
     skipped: bool = False
     windowed: bool = False
@@ -53,7 +53,7 @@ class ChunkJob:
     planned: bool = False
 
     @classmethod
-    def of(cls, parent: Parent) -> ChunkJob:
+    def of(cls, parent: Parent) -> ServiceJob:
         """The job of a parent, without documents."""
         spans, rows = np.unique(parent.spans.array, axis=0, return_inverse=True)
         return cls(parent, spans, rows.reshape(-1))
@@ -70,7 +70,7 @@ class ChunkJob:
 
 
 @dataclass(frozen=True)
-class Source:
+class ElementSource:
     """A text that documents are cut from, and where their vectors go.
 
     Args:
@@ -82,16 +82,16 @@ class Source:
         is_query: It is a query, and read as one.
     """
 
-    job: ChunkJob
+    job: ServiceJob
     text: str
-    table: SumTable
+    table: ChunkSums
     header: str
     is_late: bool = False
     is_query: bool = False
 
 
 @dataclass(frozen=True)
-class Document:
+class ElementList:
     """What an encoder reads together.
 
     Args:
@@ -104,7 +104,7 @@ class Document:
         room: Tokens that it was cut for.
     """
 
-    source: Source
+    source: ElementSource
     pieces: tuple[Piece, ...]
     elements: tuple[str, ...]
     rows: NDArray[np.int64]
@@ -128,12 +128,11 @@ class Document:
         """Add the vectors of the elements, shape ``(n_elements, dim)``, to the table."""
         kept = self.rows != CONTEXT
         rows, weights = self.rows[kept], self.weights[kept]
-        # A chunk that was cut may stand in one document with several parts.
-        np.add.at(self.source.table.sums, rows, weights[:, None] * vectors[kept])
-        np.add.at(self.source.table.weights, rows, weights)
+        # A chunk that was cut may have several parts in one document.
+        self.source.table.add(rows, weights[:, None] * vectors[kept], weights)
 
 
-class DocumentBuilder:
+class ElementBuilder:
     """Counts tokens, and makes elements of pieces.
 
     Args:
@@ -169,8 +168,8 @@ class DocumentBuilder:
         return kept.rstrip()
 
     def build(
-        self, source: Source, pieces: Sequence[Piece], room: int, preamble: str = ""
-    ) -> Document:
+        self, source: ElementSource, pieces: Sequence[Piece], room: int, preamble: str = ""
+    ) -> ElementList:
         """The document of some pieces; context that stands side by side becomes one element."""
         front = []
         if source.header:
@@ -180,7 +179,7 @@ class DocumentBuilder:
         runs = _merged(source.text, pieces, joined=self._joined)
         elements = (*front, *(source.text[start:end] for start, end, _ in runs))
         sizes = self.sizes(elements)
-        return Document(
+        return ElementList(
             source,
             tuple(pieces),
             elements,

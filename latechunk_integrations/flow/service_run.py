@@ -11,9 +11,9 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.chunk_flow.jobs import Document
-from latechunk_integrations.chunk_flow.planning import ChunkPlanner
 from latechunk_integrations.encoders.base import ChunkEncoder, Reading
+from latechunk_integrations.flow.service_jobs import ElementList
+from latechunk_integrations.flow.service_plan import ServicePlanner
 
 __all__ = ["Requests"]
 
@@ -26,7 +26,7 @@ _NAMED_PARENTS = 3
 class _Pack:
     """Documents of a request that may still grow."""
 
-    documents: list[Document] = field(default_factory=list)
+    documents: list[ElementList] = field(default_factory=list)
     n_elements: int = 0
     n_tokens: int = 0
 
@@ -42,13 +42,15 @@ class Requests:
         planner: Divides documents that turn out to be too long.
     """
 
-    def __init__(self, encoder: ChunkEncoder, planner: ChunkPlanner) -> None:
+    def __init__(self, encoder: ChunkEncoder, planner: ServicePlanner) -> None:
         self._encoder = encoder
         self._planner = planner
         self._packs: dict[Reading, _Pack] = {reading: _Pack() for reading in get_args(Reading)}
-        self._in_flight: deque[tuple[Future[list[NDArray[np.float32]]], list[Document]]] = deque()
+        self._in_flight: deque[tuple[Future[list[NDArray[np.float32]]], list[ElementList]]] = (
+            deque()
+        )
 
-    def add(self, document: Document) -> None:
+    def add(self, document: ElementList) -> None:
         """Pack a document; where many requests are in flight, wait for the oldest."""
         self._pack(document)
         while len(self._in_flight) >= _AHEAD * self._encoder.max_concurrency:
@@ -84,7 +86,7 @@ class Requests:
             future.cancel()
         self._in_flight.clear()
 
-    def _pack(self, document: Document) -> None:
+    def _pack(self, document: ElementList) -> None:
         document.source.job.n_open += 1
         if not self._fits(document):
             self._send_pack(document.reading)
@@ -93,7 +95,7 @@ class Requests:
         pack.n_elements += len(document.elements)
         pack.n_tokens += document.n_tokens
 
-    def _fits(self, document: Document) -> bool:
+    def _fits(self, document: ElementList) -> bool:
         limits, pack = self._encoder.limits, self._packs[document.reading]
         most = limits.request_documents if document.reading == "chunks" else limits.request_texts
         return (
@@ -107,7 +109,7 @@ class Requests:
         if pack.documents:
             self._send(pack.documents)
 
-    def _send(self, documents: list[Document]) -> None:
+    def _send(self, documents: list[ElementList]) -> None:
         future = self._encoder.submit(
             [document.elements for document in documents],
             documents[0].reading,
@@ -115,7 +117,7 @@ class Requests:
         )
         self._in_flight.append((future, documents))
 
-    def _shorten(self, documents: list[Document], reason: str) -> None:
+    def _shorten(self, documents: list[ElementList], reason: str) -> None:
         if len(documents) > 1:
             middle = len(documents) // 2
             self._send(documents[:middle])

@@ -1,0 +1,1 @@
+"""Parents in, chunk vectors out: through token embeddings, or through a service."""

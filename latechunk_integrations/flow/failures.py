@@ -1,0 +1,61 @@
+"""One bad document costs one document (rule 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+from latechunk_integrations.errors import EncodingFailedError, LateChunkError
+from latechunk_integrations.schema import ChunkVectors, Parent
+
+__all__ = ["Failed", "isolate_failures", "name_failure"]
+
+Failed: TypeAlias = LateChunkError
+"""What comes in the place of a parent that failed."""
+
+
+def isolate_failures(
+    parents: Sequence[Parent],
+    results: Iterator[ChunkVectors],
+    embed_alone: Callable[[Parent], Iterator[ChunkVectors]],
+) -> Iterator[ChunkVectors | Failed]:
+    """Take the results of several parents; where that fails, each of those left by itself.
+
+    Args:
+        parents: The parents.
+        results: Their vectors, in order.
+        embed_alone: Embeds one parent.
+
+    Yields:
+        For each parent its vectors, or what failed.
+    """
+    n_done = 0
+    try:
+        for result in results:
+            n_done += 1
+            yield result
+    except Exception as error:  # noqa: BLE001  # given in the parent's place
+        if len(parents) == 1:
+            yield name_failure(parents[0], error)
+            return
+    for parent in parents[n_done:]:
+        try:
+            (result,) = embed_alone(parent)
+        except Exception as error:  # noqa: BLE001, PERF203  # given in the parent's place
+            yield name_failure(parent, error)
+        else:
+            yield result
+
+
+def name_failure(parent: Parent, error: Exception) -> Failed:
+    """A typed error that names the parent; other errors are its cause."""
+    if isinstance(error, LateChunkError):
+        if error.parent_id is None:
+            error.parent_id = parent.id
+        return error
+    failed = EncodingFailedError(
+        f"parent {parent.id!r} could not be embedded: {type(error).__name__}: {error}",
+        parent_id=parent.id,
+    )
+    failed.__cause__ = error
+    return failed

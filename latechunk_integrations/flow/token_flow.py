@@ -1,0 +1,203 @@
+"""`TokenFlow`: parents in, chunk vectors out, by an encoder that gives token embeddings.
+
+The steps, none of which looks back:
+
+    parents -> tokenized texts, token spans   passages.py, one block ahead, which calls
+    text -> token ids, offsets                encoders
+    character spans -> token spans            core/alignment.py
+    tokens -> windows                         token_plan.py, core/windows.py, core/frames.py
+    windows -> batches -> chunk sums          token_run.py, which calls
+    windows -> batches                        core/batching.py
+    batch -> token embeddings                 encoders
+    token embeddings -> chunk sums            core/pooling.py, core/sums.py
+    chunk sums -> vectors                     the model's heads, then finish.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latechunk_integrations.core.blending import make_unit
+from latechunk_integrations.core.finite import check_vectors
+from latechunk_integrations.encoders.base import QueryEncoder, QueryPartner, TokenEncoder
+from latechunk_integrations.errors import OptionError, ParentTooLongError
+from latechunk_integrations.flow.chunk_sums import ChunkSums
+from latechunk_integrations.flow.failures import Failed, isolate_failures
+from latechunk_integrations.flow.finish import Sides, finish_parent
+from latechunk_integrations.flow.resolution import Resolved, resolve
+from latechunk_integrations.flow.token_plan import BlockFailure, TokenBlock, TokenPlanner
+from latechunk_integrations.flow.token_run import WindowRunner
+from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.schema import ChunkVectors, Parent
+from latechunk_integrations.stats import EngineStats
+
+__all__ = ["TokenFlow"]
+
+# Windows of about this many batches are planned at once, so that sorting by length pays; of fewer
+# large ones, so that a GPU does not wait long for the first.
+_BLOCK_BATCHES = 16
+_BLOCK_TOKENS = 1 << 17
+# Rows that pass through the heads at once.
+_FINISH_ROWS = 1_024
+
+
+class TokenFlow:
+    """Embeds chunks with the context of their parent.
+
+    Args:
+        encoder: Gives token embeddings.
+        options: What was asked for.
+        stats: Counts what was done, and what could not be done as asked.
+
+    Raises:
+        OptionError: The encoder cannot do what was asked for.
+    """
+
+    def __init__(
+        self, encoder: TokenEncoder, options: LateChunkOptions, stats: EngineStats
+    ) -> None:
+        self._encoder = encoder
+        self._options = options
+        self._stats = stats
+        self.resolved: Resolved = resolve(options, encoder)
+        self.planner = TokenPlanner(encoder, options, self.resolved, stats)
+        self._runner = WindowRunner(encoder, options.batch_tokens or encoder.batch_tokens, stats)
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """Nothing is billed here."""
+        return {}
+
+    def embed(self, parents: Iterable[Parent], *, isolate: bool) -> Iterator[ChunkVectors | Failed]:
+        """Stream chunk vectors in the order of the parents, in bounded memory.
+
+        Args:
+            parents: Any number of parents.
+            isolate: Give a failure in the place of a parent that fails, and go on.
+        """
+        batch = self._runner.batch_tokens
+        n_tokens = min(_BLOCK_BATCHES * batch, max(2 * batch, _BLOCK_TOKENS))
+        for block in self.planner.blocks(parents, n_tokens):
+            if isolate:
+                results = self._embed_block(block)
+                yield from isolate_failures(block.parents, results, self._embed_alone)
+            else:
+                yield from self._embed_block(block)
+
+    def _embed_block(self, block: TokenBlock | BlockFailure) -> Iterator[ChunkVectors]:
+        """Steps 6 to 9."""
+        if isinstance(block, BlockFailure):
+            raise block.error
+        sums = self._runner.run(block)
+        passages = block.passages
+        has_sums = sums.weights > 0
+        vectors = self._finish_means(sums)
+        n_chunks = int(passages.chunk_bounds[-1])
+        alone_bounds = np.searchsorted(passages.alone_chunks, passages.chunk_bounds)
+        for at, parent in enumerate(block.parents):
+            if passages.skipped[at]:
+                yield self._skip(parent)
+                continue
+            start, end = passages.chunk_bounds[at : at + 2].tolist()
+            first, last = alone_bounds[at : at + 2].tolist()
+            is_late = has_sums[start:end]
+            headers = passages.header_rows[start:end]
+            n_windows = int(block.late_windows[at])
+            yield finish_parent(
+                parent.id,
+                Sides(
+                    late=vectors[start:end] if is_late.any() else None,
+                    is_late=is_late,
+                    alone=vectors[n_chunks + first : n_chunks + last],
+                    alone_rows=passages.alone_chunks[first:last] - start,
+                    headers=_pick(vectors, headers) if self._options.header_weight else None,
+                    n_windows=n_windows,
+                    windowed=bool(block.windowed[at]),
+                ),
+                self._options,
+                self._stats,
+                self._encoder.dtype,
+            )
+
+    def _embed_alone(self, parent: Parent) -> Iterator[ChunkVectors]:
+        return self._embed_block(self.planner.plan([parent]))
+
+    def _skip(self, parent: Parent) -> ChunkVectors:
+        self._stats.count("parents")
+        nothing = np.zeros((0, self._encoder.dimensions), np.float32)
+        return ChunkVectors(parent.id, nothing, (), skipped=True)
+
+    def _finish_means(self, sums: ChunkSums) -> NDArray[np.float32]:
+        """Means through the model's heads."""
+        means = sums.means()
+        if self._encoder.dimensions == means.shape[1]:
+            vectors = means
+        else:
+            vectors = np.empty((len(means), self._encoder.dimensions), np.float32)
+        for start in range(0, len(means), _FINISH_ROWS):
+            rows = slice(start, start + _FINISH_ROWS)
+            vectors[rows] = self._encoder.finish(means[rows])
+        return vectors
+
+    # Texts without a parent.
+
+    def embed_queries(
+        self, texts: Sequence[str], partner: QueryPartner | None
+    ) -> NDArray[np.float32]:
+        """Query vectors, float32, shape ``(n, dimensions)``: through the query prompt."""
+        encoder = self._plain_encoder(partner)
+        self._check_truncation(texts, encoder, encoder.query_prompt)
+        return self._scale(encoder.encode_queries(texts), "the queries")
+
+    def embed_texts(
+        self, texts: Sequence[str], partner: QueryPartner | None
+    ) -> NDArray[np.float32]:
+        """Standalone passage vectors, as the model itself gives them, ``(n, dimensions)``."""
+        encoder = self._plain_encoder(partner)
+        self._check_truncation(texts, encoder, self._encoder.document_prompt)
+        self._stats.count("plain_texts", len(texts))
+        return self._scale(encoder.encode_documents(texts), "the texts")
+
+    def _scale(self, vectors: NDArray[np.float32], what: str) -> NDArray[np.float32]:
+        check_vectors(vectors, what, self._encoder.dtype)
+        return make_unit(vectors) if self._options.normalize else vectors
+
+    def _plain_encoder(self, partner: QueryPartner | None) -> QueryEncoder:
+        if partner is not None:
+            return partner
+        if not isinstance(self._encoder, QueryEncoder):
+            raise OptionError(f"{type(self._encoder).__name__} cannot embed queries")
+        return self._encoder
+
+    def _check_truncation(self, texts: Sequence[str], encoder: QueryEncoder, prompt: str) -> None:
+        longest = encoder.plain_tokens
+        if longest is None:
+            return
+        room = longest - len(self._encoder.lead) - len(self._encoder.tail)
+        # ASCII makes no more tokens than it has characters (one more for a mark in front), so
+        # most texts need no second look. Normalisation may turn one other character into many.
+        candidates = [
+            text
+            for text in texts
+            if not (prompt + text).isascii() or len(prompt) + len(text) >= room
+        ]
+        tokens = self._encoder.tokenize(candidates, prompt)
+        n_cut = sum(len(text.prompt) + len(text.ids) > room for text in tokens)
+        if not n_cut:
+            return
+        reason = (
+            f"{n_cut} of {len(texts)} standalone texts are longer than the model's window of "
+            f"{longest} tokens and are cut there; embed them as chunks of a parent, or split them"
+        )
+        if self._options.strict:
+            raise ParentTooLongError(reason)
+        self._stats.report("truncated_texts", reason, n_cut)
+
+
+def _pick(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Unit vectors of the headers of some chunks; zeros for a chunk without one."""
+    picked = np.where(rows[:, None] >= 0, vectors[rows], np.float32(0))
+    return make_unit(picked)
