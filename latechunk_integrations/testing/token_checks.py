@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.encoders.base import TokenEncoder, TokenizedText
+from latechunk_integrations.encoders.base import TokenBatch, TokenEncoder, TokenizedText
 from latechunk_integrations.schema import PoolingMode
 from latechunk_integrations.testing.rules import Checker, relative_difference
 

@@ -72,13 +72,17 @@ def cases(draw: st.DrawFn, *, header_weight: bool = True) -> Case:
     small = st.integers(0, 3)
     weights = st.sampled_from([0.0, 0.5, 1.0] if header_weight else [0.0])
     return Case(
-        spans,
-        *(draw(small) for _ in range(5)),
-        (start, end),
-        draw(st.integers(0, 2)),
-        draw(st.booleans()),
-        draw(st.booleans()),
-        draw(weights),
+        spans=spans,
+        lead=draw(small),
+        prompt=draw(small),
+        header=draw(small),
+        back=draw(small),
+        preamble=draw(small),
+        run=(start, end),
+        tail=draw(st.integers(0, 2)),
+        front_pooled=draw(st.booleans()),
+        tail_pooled=draw(st.booleans()),
+        header_weight=draw(weights),
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
 from latechunk_integrations.encoders.base import TokenBatch, TokenizedText, TokenizedTexts
+from latechunk_integrations.encoders.model.prompts import TitleSlot
 from latechunk_integrations.schema import PoolingMode
 
 _DIM = 256
@@ -33,7 +34,7 @@ class WordEncoder:
         self.standalone_pooling: PoolingMode = "mean"
         self.contract = self.dtype = self.device = None
         self.takes_units = False
-        self.title_slot = None
+        self.title_slot: TitleSlot | None = None
         self.lead = self.tail = np.zeros(0, np.int32)
         self.pad_id = 0
         self.document_prompt = self.query_prompt = ""

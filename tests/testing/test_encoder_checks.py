@@ -13,17 +13,17 @@ import pytest
 from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
-from latechunk_integrations.encoders.base import Reading
+from latechunk_integrations.encoders.base import Reading, TokenizedTexts
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.testing import ConformanceError, check_encoder
 from latechunk_integrations.testing.rules import RULES
-from tests.chunk_flow.test_flow import WordEncoder as WordService
 from tests.evaluation.word_encoder import WordEncoder
 from tests.fakes.llama_cpp import LlamaCppServer
 from tests.fakes.loopback import LoopbackServer
 from tests.fakes.support import api_engine
 from tests.fakes.tei import TeiServer
 from tests.fakes.vllm import VllmServer
+from tests.flow.test_service_flow import WordEncoder as WordService
 from tests.tiny_models import FAMILIES, save_tiny_model
 
 SERVERS = {"tei": TeiServer, "vllm": VllmServer, "llama.cpp": LlamaCppServer}

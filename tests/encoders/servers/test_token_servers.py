@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent, Span
-from latechunk_integrations.encoders.base import TokenizedText
+from latechunk_integrations.encoders.base import TokenizedText, TokenizedTexts
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.encoders.servers.tei import TeiEncoder
 from latechunk_integrations.encoders.servers.text_memory import TextMemory
@@ -49,6 +49,8 @@ SERVERS: dict[str, Callable[[Path], LoopbackServer]] = {
     "llama.cpp": LlamaCppServer,
 }
 MATRICES = {"tei": "/embed_all", "vllm": "/pooling", "llama.cpp": "/embeddings"}
+# What servers give token embeddings of.
+RUNNING_TEXT: dict[str, Any] = {"layout": "text", "focus": 0.0}
 PROMPTS = {"document": "search_document: ", "query": "query: "}
 TEXT = (
     "Berlin ist eine Stadt, 東京タワー and the naïve façade 🎉🚀 don't stop-at.\r\n"
@@ -69,7 +71,9 @@ class Placed:
         return self._once(f"{edges} {options}", lambda: self._local(edges, options))
 
     def _local(self, edges: bool, options: dict[str, Any]) -> LateChunkEngine:
-        checked = LateChunkOptions(model=str(self.folder), dtype="float32", device="cpu", **options)
+        checked = LateChunkOptions(
+            model=str(self.folder), dtype="float32", device="cpu", **RUNNING_TEXT, **options
+        )
         kind = WithEdges if edges else LocalEncoder
         return LateChunkEngine(kind.load(checked), checked)
 
@@ -95,13 +99,14 @@ class WithEdges(LocalEncoder):
     prompt's last space on the side of the text.
     """
 
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+    def tokenize(self, texts: Sequence[str], prompt: str | Sequence[str]) -> TokenizedTexts:
+        assert isinstance(prompt, str)
         bare = prompt.rstrip()
         gap = prompt[len(bare) :]
         tokenized = super().tokenize([gap + text for text in texts], bare)
-        return [
-            self._placed(one, text, len(gap)) for one, text in zip(tokenized, texts, strict=True)
-        ]
+        return TokenizedTexts.of(
+            [self._placed(one, text, len(gap)) for one, text in zip(tokenized, texts, strict=True)]
+        )
 
     @staticmethod
     def _placed(one: TokenizedText, text: str, n_gap: int) -> TokenizedText:
@@ -490,7 +495,9 @@ def test_heads_are_applied_to_chunks_here(
     tmp_path: Path, kind: str, heads: list[Literal["dense", "normalize"]]
 ) -> None:
     folder = save_tiny_model(tmp_path, "wordpiece", heads=heads)
-    local = LateChunkEngine.from_pretrained(str(folder), dtype="float32", device="cpu")
+    local = LateChunkEngine.from_pretrained(
+        str(folder), dtype="float32", device="cpu", **RUNNING_TEXT
+    )
     with SERVERS[kind](folder) as server:
         engine = engine_of(kind, server, folder)
         assert engine.dimensions == local.dimensions == 24
@@ -536,7 +543,7 @@ def test_the_pooling_of_the_model_is_honoured(
         close(engine_of(kind, server, folder))
         assert caplog.text.count("CLS pooling, and") == (mode == "cls")  # once
         local = LateChunkEngine.from_pretrained(
-            str(folder), dtype="float32", device="cpu", context_weight=0.4
+            str(folder), dtype="float32", device="cpu", **RUNNING_TEXT, context_weight=0.4
         )
         # The standalone side of the blend keeps the model's own pooling.
         assert largest_difference(local, engine, parent("Berlin is a city.")) < 1e-5
@@ -554,7 +561,9 @@ def test_a_prompt_that_is_not_pooled_stays_out(tmp_path: Path, kind: str, mode: 
     folder = save_tiny_model(
         tmp_path, "wordpiece", prompts=PROMPTS, include_prompt=False, pooling=mode
     )
-    local = LateChunkEngine.from_pretrained(str(folder), dtype="float32", device="cpu")
+    local = LateChunkEngine.from_pretrained(
+        str(folder), dtype="float32", device="cpu", **RUNNING_TEXT
+    )
     with SERVERS[kind](folder) as server:
         engine = engine_of(kind, server, folder)
         assert largest_difference(local, engine, parent("Berlin is a city.")) < 1e-5
@@ -588,7 +597,9 @@ def test_prompts_at_servers_are_those_of_the_local_model(
     tmp_path: Path, kind: str, name: str, stated: dict[str, str], expected: tuple[str, str]
 ) -> None:
     folder = _named(tmp_path, name, prompts=stated)
-    local = LateChunkEngine.from_pretrained(str(folder), dtype="float32", device="cpu")
+    local = LateChunkEngine.from_pretrained(
+        str(folder), dtype="float32", device="cpu", **RUNNING_TEXT
+    )
     with SERVERS[kind](folder) as server:
         engine = engine_of(kind, server, folder)
         encoder = engine.encoder
@@ -609,7 +620,9 @@ def test_what_a_server_gives_is_cut_as_the_model_was_trained_for_it(
 ) -> None:
     folder = _named(tmp_path, "nomic-embed-text-v1.5", width=128)
     options: dict[str, Any] = {"dimensions": 64, "context_weight": 0.5}
-    local = LateChunkEngine.from_pretrained(str(folder), dtype="float32", device="cpu", **options)
+    local = LateChunkEngine.from_pretrained(
+        str(folder), dtype="float32", device="cpu", **RUNNING_TEXT, **options
+    )
     with SERVERS[kind](folder) as server:
         engine = engine_of(kind, server, folder, **options)
         assert largest_difference(local, engine, parent("Berlin is a city.")) < 1e-5

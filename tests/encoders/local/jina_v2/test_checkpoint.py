@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from latechunk_integrations import LateChunkEngine, Parent, Span
+from latechunk_integrations.encoders.base import TokenBatch
 from latechunk_integrations.errors import ContractError, ModelLoadError, OptionError
 from tests import strategies
 from tests.encoders.local.jina_v2.published import (
@@ -344,6 +345,6 @@ def test_half_precision_stays_close_to_float32(
     checkpoint: Path, engine: LateChunkEngine, dtype: str
 ) -> None:
     fast = engine_of(checkpoint, dtype=dtype)
-    tokens = fast.encoder.forward(np.zeros((1, 3), np.int64), np.array([3]))
+    tokens = fast.encoder.forward(TokenBatch(np.zeros((1, 3), np.int64), np.array([3])))
     assert tokens.dtype == getattr(torch, dtype)
     assert float(fast.embed_query(TEXT) @ engine.embed_query(TEXT)) > 0.999
