@@ -178,6 +178,14 @@ class LateChunkOptions:
         _check_count("overlap_tokens", self.overlap_tokens, least=0)
         _check_count("min_parent_tokens", self.min_parent_tokens, least=0, optional=False)
         _check_count("preamble_tokens", self.preamble_tokens, least=0, optional=False)
+        self._check_layout()
+        _check_weight("context_weight", self.context_weight, most=1.0)
+        _check_weight("header_weight", self.header_weight, most=math.inf)
+        self._check_server()
+        if not self.enabled:
+            object.__setattr__(self, "context_weight", 0.0)
+
+    def _check_layout(self) -> None:
         _check_choice("layout", self.layout, get_args(Layout))
         _check_focus("focus", self.focus)
         _check_focus("header_focus", self.header_focus)
@@ -185,11 +193,6 @@ class LateChunkOptions:
             _check_weight("header_pooling", self.header_pooling, most=1.0)
         if self.header_focus != "auto" and math.inf in (self.focus, self.header_focus):
             raise OptionError("an infinite focus takes the header along: leave header_focus='auto'")
-        _check_weight("context_weight", self.context_weight, most=1.0)
-        _check_weight("header_weight", self.header_weight, most=math.inf)
-        self._check_server()
-        if not self.enabled:
-            object.__setattr__(self, "context_weight", 0.0)
 
     def _check_server(self) -> None:
         if not self.encoder:

@@ -25,7 +25,9 @@ def test_the_encoder_of_the_page_conforms_and_works(tiny_model_path: Path) -> No
     encoder = scope["PlainEncoder"].load(options)
     check_encoder(encoder)
     parent = Parent("Berlin is a city. It is proud of the café.", [(0, 17), (18, 42)], "Title")
-    local = LateChunkEngine.from_pretrained(options.model, dtype="float32", device="cpu")
+    local = LateChunkEngine.from_pretrained(
+        options.model, dtype="float32", device="cpu", layout="text", focus=0
+    )
     np.testing.assert_allclose(
         LateChunkEngine(encoder, options).embed([parent])[0].vectors,
         local.embed([parent])[0].vectors,
