@@ -67,8 +67,8 @@ def check_command() -> None:
 def main() -> None:
     """Ends with a message and a non-zero status at the first thing that is wrong."""
     files = [str(file) for file in importlib.metadata.files(NAME) or ()]
-    # pip makes the command when it installs the wheel, beside the interpreter.
-    files = [file for file in files if Path(file).stem != "latechunk"]
+    # Installing it, pip makes the command beside the interpreter, and compiled modules.
+    files = [file for file in files if Path(file).stem != "latechunk" and "__pycache__" not in file]
     strangers = [file for file in files if not file.startswith((f"{NAME}/", f"{NAME}-"))]
     # LlamaIndex's namespace: these two and no __init__.py above them, which would hide the others.
     strangers = [file for file in strangers if file not in NAMESPACE_MODULES]

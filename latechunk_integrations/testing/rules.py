@@ -19,6 +19,7 @@ RULES: Mapping[str, str] = {
     "numbers": "every number is finite, and no vector has the length 0",
     "order": "what comes back is in the order of what was given",
     "padding": "a row depends neither on the rows beside it nor on what follows its end",
+    "units": "with infinite focus a unit of a window has the embeddings that it has alone",
     "documents": "a document depends on no other document of its request",
     "determinism": "the same input gives the same vectors again",
     "own vector": "one chunk over a whole text is what the encoder itself gives for that text",

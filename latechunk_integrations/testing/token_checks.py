@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -64,6 +65,8 @@ def check_forward(check: Checker, encoder: TokenEncoder) -> None:
     strangers = embed_rows(encoder, rows, filler=int(rows[0][len(encoder.lead)]))
     _check_same(check, "padding", "other ids behind the rows' ends", strangers, first)
     _check_same(check, "padding", "each row by itself", alone, first)
+    if encoder.takes_units:
+        _check_units(check, encoder)
     _check_finish(check, encoder)
 
 
@@ -90,11 +93,15 @@ def embed_rows(
     ids = np.full((len(rows), int(lengths.max())), padding, np.int64)
     for place, row in zip(ids, rows, strict=True):
         place[: len(row)] = row
-    given: Any = encoder.forward(TokenBatch(ids, lengths))
+    return _embed_batch(encoder, TokenBatch(ids, lengths))
+
+
+def _embed_batch(encoder: TokenEncoder, batch: TokenBatch) -> list[NDArray[Any]]:
+    given: Any = encoder.forward(batch)
     array = given if isinstance(given, np.ndarray) else given.detach().float().cpu().numpy()
-    if array.shape[0] == len(rows):
-        return [part[:length] for part, length in zip(array, lengths, strict=True)]
-    return np.split(array.reshape(-1, array.shape[-1]), np.cumsum(lengths)[:-1])
+    if array.shape[0] == len(batch.lengths):
+        return [part[:length] for part, length in zip(array, batch.lengths, strict=True)]
+    return np.split(array.reshape(-1, array.shape[-1]), np.cumsum(batch.lengths)[:-1])
 
 
 def _check_sizes(check: Checker, encoder: TokenEncoder) -> None:
@@ -209,6 +216,33 @@ def _check_places(
                 rule="order",
                 found=f"row {row} of a batch has the embeddings of row {other}",
             )
+
+
+def _check_units(check: Checker, encoder: TokenEncoder) -> None:
+    """With infinite focus each unit of a window is what it is alone; with none, a plain row."""
+    parts = [row_of(encoder, text) for text in (TEXTS[-1], WORDS)]
+    n_all = sum(map(len, parts))
+    if n_all > encoder.max_tokens:
+        return
+    ids = np.stack([np.concatenate(parts), np.concatenate(parts[::-1])])
+    sizes = [[len(one) for one in parts], [len(one) for one in parts[::-1]]]
+    batch = TokenBatch(
+        ids,
+        np.array([n_all, n_all], np.int64),
+        positions=np.stack([np.concatenate([np.arange(n) for n in row]) for row in sizes]),
+        units=np.stack([np.repeat(np.arange(2), row) for row in sizes]).astype(np.int32),
+        is_header=np.zeros(ids.shape, np.bool_),
+        focus=np.full(2, np.inf, np.float32),
+        header_focus=np.full(2, np.inf, np.float32),
+    )
+    alone = embed_rows(encoder, parts)
+    found = _embed_batch(encoder, batch)
+    for row, order in zip(found, (alone, alone[::-1]), strict=True):
+        check.same("units", "two units with infinite focus", row, np.concatenate(order))
+    nothing = np.zeros(2, np.float32)
+    plain = replace(batch, positions=None, focus=nothing, header_focus=nothing)
+    wanted = embed_rows(encoder, list(ids))
+    _check_same(check, "units", "a focus of 0", _embed_batch(encoder, plain), wanted)
 
 
 def _check_finish(check: Checker, encoder: TokenEncoder) -> None:

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
-from latechunk_integrations.encoders.base import Reading, TokenizedTexts
+from latechunk_integrations.encoders.base import Reading, TokenBatch, TokenizedTexts
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.testing import ConformanceError, check_encoder
 from latechunk_integrations.testing.rules import RULES
@@ -145,6 +145,24 @@ class RowsLeak(LocalEncoder):
         return hidden + 0.01 * hidden[:, :1].mean(dim=0, keepdim=True)
 
 
+class WithoutPositions(LocalEncoder):
+    def forward(self, batch: TokenBatch) -> Any:
+        return super().forward(replace(batch, positions=None))
+
+
+class WithoutFocus(LocalEncoder):
+    def forward(self, batch: TokenBatch) -> Any:
+        bare = TokenBatch(batch.ids, batch.lengths, batch.positions)
+        return super().forward(bare)
+
+
+class AlwaysFocused(LocalEncoder):
+    def forward(self, batch: TokenBatch) -> Any:
+        if batch.focus is not None:
+            batch = replace(batch, focus=np.full_like(batch.focus, np.inf))
+        return super().forward(batch)
+
+
 class Noisy(LocalEncoder):
     def forward(self, *given: Any) -> Any:
         hidden = super().forward(*given)
@@ -222,6 +240,9 @@ WRONG: dict[type[LocalEncoder], str] = {
     RowsTurned: "order",
     PaddingLeaks: "padding",
     RowsLeak: "padding",
+    WithoutPositions: "units",
+    WithoutFocus: "units",
+    AlwaysFocused: "units",
     Noisy: "determinism",
     NotANumber: "numbers",
     Narrow: "width",
