@@ -2,7 +2,8 @@
 
 As documented: `/embeddings` answers with a list, whose `embedding` holds a row for each token,
 not normalised, under `--pooling none`, and one normalised row under any other pooling. An input
-that is longer than the physical batch is refused with 500.
+that is longer than the physical batch is refused with 500, one that is longer than the context
+with 400, in the server's own words and in this order.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ class LlamaCppServer(LoopbackServer):
     Args:
         folder: The model.
         pooling: As ``--pooling`` sets it, ``none`` or ``mean``.
+        batch: Physical batch, as ``-ub`` sets it; None: as long as the context.
     """
 
-    def __init__(self, folder: Path, *, pooling: str = "none") -> None:
+    def __init__(self, folder: Path, *, pooling: str = "none", batch: int | None = None) -> None:
         super().__init__(self._respond)
         self.served = ServedModel(folder)
         self.pooling = pooling
+        self.batch = batch or self.served.max_tokens
 
     def _respond(self, asked: Asked) -> Answer:
         if asked.path == "/props":
@@ -39,9 +42,20 @@ class LlamaCppServer(LoopbackServer):
 
     def _embeddings(self, one: Any) -> Answer:
         ids = self.served.ids(one) if isinstance(one, str) else list(one)
-        if len(ids) > self.served.max_tokens:
-            message = f"input ({len(ids)} tokens) is too large to process"
+        limit = self.served.max_tokens
+        if len(ids) > self.batch:
+            message = (
+                f"input ({len(ids)} tokens) is too large to process. increase the physical batch "
+                f"size (current batch size: {self.batch})"
+            )
             return Answer({"error": {"code": 500, "message": message, "type": "server_error"}}, 500)
+        if len(ids) > limit:
+            message = (
+                f"input ({len(ids)} tokens) is larger than the max context size ({limit} tokens). "
+                "skipping"
+            )
+            kind = "exceed_context_size_error"
+            return Answer({"error": {"code": 400, "message": message, "type": kind}}, 400)
         state = self.served.hidden(ids)
         if self.pooling != "none":
             vector = self.served.pooled(ids)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,18 @@ from latechunk_integrations.encoders.http.client import Call, HttpClient, HttpSe
 from latechunk_integrations.encoders.servers.id_server import IdServerEncoder
 from latechunk_integrations.encoders.servers.matrices import RowReceiver
 from latechunk_integrations.encoders.servers.token_server import refuse_local_options
-from latechunk_integrations.errors import ContractError, ServerAnswerError
+from latechunk_integrations.errors import (
+    ContractError,
+    OptionError,
+    ServerAnswerError,
+    ServerError,
+)
 from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["LlamaCppEncoder"]
+
+# What llama-server says of an input that its physical batch does not hold.
+_BATCH = re.compile(r"current batch size: (\d+)")
 
 
 class LlamaCppEncoder(IdServerEncoder):
@@ -27,13 +37,43 @@ class LlamaCppEncoder(IdServerEncoder):
         Raises:
             ServerError: It does not answer, or not as documented.
             ContractError: It pools.
-            OptionError: ``base_url`` is missing.
+            OptionError: ``base_url`` is missing, or a window does not fit the physical batch.
         """
         refuse_local_options(options)
         settings = HttpSettings.from_options(options, base_url=None, key_variable="LLAMA_API_KEY")
         client = HttpClient(settings)
         limit, path = client.run(json_call("/props", None, _read_props))
-        return cls(client, options, limit=limit, identity=[options.model, path])
+        encoder = cls(client, options, limit=limit, identity=[options.model, path])
+        encoder.check_batch(limit)
+        return encoder
+
+    def check_batch(self, limit: int) -> None:
+        """See that a window fits the physical batch, which nothing but a refusal tells.
+
+        The server is asked for more tokens than its context holds. It refuses that either way,
+        without a forward pass, and names the batch if that is what is too short.
+
+        Args:
+            limit: Tokens of the server's context.
+
+        Raises:
+            OptionError: A window does not fit.
+        """
+        # A refusal for good comes with the status of one that may pass: it is asked for once.
+        client = HttpClient(replace(self.client.settings, max_retries=0))
+        try:
+            client.run(self.matrix_call([self.pad_id] * (limit + 1), 0))
+        except ServerError as error:
+            # Any other refusal is of the context, which is too short as it should be.
+            batch = _BATCH.search(str(error))
+            if batch and int(batch[1]) < self.max_tokens:
+                raise OptionError(
+                    f"the server computes {batch[1]} tokens at once, and a window has "
+                    f"{self.max_tokens}: start llama-server with -b {self.max_tokens} -ub "
+                    f"{self.max_tokens}, or set max_tokens={batch[1]}"
+                ) from error
+        finally:
+            client.close()
 
     def server_ids(self, text: str) -> list[int]:
         """The token ids that the server reads in a text, special tokens included."""

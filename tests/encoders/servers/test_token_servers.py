@@ -690,6 +690,18 @@ def test_another_model_than_the_servers_is_refused(
             engine_of(kind, wordpiece.servers[kind], wordpiece.folder, tokenizer=files)
 
 
+def test_a_physical_batch_shorter_than_a_window_is_refused_when_loaded(wordpiece: Placed) -> None:
+    with LlamaCppServer(wordpiece.folder, batch=40) as server:
+        with pytest.raises(OptionError, match=r"-ub 64.*max_tokens=40"):
+            engine_of("llama.cpp", server, wordpiece.folder)
+        # Sending it again would not help: it is said at once.
+        assert sum(one.path == "/embeddings" for one in server.asked) <= 2
+        engine = engine_of("llama.cpp", server, wordpiece.folder, max_tokens=40)
+        one = parent(TEXT * 3)
+        assert largest_difference(wordpiece.local(max_tokens=40), engine, one) < 1e-5
+        close(engine)
+
+
 def test_a_tokenizer_elsewhere_stands_in_for_the_models_name(wordpiece: Placed) -> None:
     server = wordpiece.servers["llama.cpp"]
     engine = LateChunkEngine.from_pretrained(
