@@ -15,7 +15,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-floor lint format bench bench-bulk bench-models bench-quality build clean
+.PHONY: help demo test test-floor test-servers lint format bench bench-bulk bench-models bench-quality
+.PHONY: build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -33,6 +34,12 @@ test: $(INSTALLED) ## Run the tests
 test-floor: $(INSTALLED) ## Run the LlamaIndex tests with the oldest llama-index-core of the range
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
 	    $(BIN)/python .ci/test_floor.py -n $(JOBS) $(ARGS)
+
+# In environments of their own, .venv-vllm and .venv-llama (4 GB), which stay for the next time.
+test-servers: $(INSTALLED) ## Run the encoders against real vLLM and llama.cpp servers (minutes)
+	$(BIN)/python -m tests.real_servers.install
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
+	    $(BIN)/python -m pytest tests/real_servers $(ARGS)
 
 lint: $(INSTALLED) ## Check style, types and import contracts
 	$(BIN)/ruff check
@@ -80,7 +87,7 @@ build: $(INSTALLED) ## Build the wheel and try it in a fresh environment without
 	build/venv/bin/python -I .ci/check_wheel.py
 
 clean: ## Remove the virtual environment, builds and caches
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-vllm .venv-llama build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch goes first, at the pinned version, so that nothing below brings in another build of it.

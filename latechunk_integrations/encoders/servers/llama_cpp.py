@@ -42,8 +42,8 @@ class LlamaCppEncoder(IdServerEncoder):
         refuse_local_options(options)
         settings = HttpSettings.from_options(options, base_url=None, key_variable="LLAMA_API_KEY")
         client = HttpClient(settings)
-        limit, path = client.run(json_call("/props", None, _read_props))
-        encoder = cls(client, options, limit=limit, identity=[options.model, path])
+        limit, file = client.run(json_call("/props", None, _read_props))
+        encoder = cls(client, options, limit=limit, identity=[options.model, *file])
         encoder.check_batch(limit)
         return encoder
 
@@ -104,8 +104,10 @@ class LlamaCppEncoder(IdServerEncoder):
             ) from error
 
 
-def _read_props(answer: Any) -> tuple[int, str]:
-    return int(answer["default_generation_settings"]["n_ctx"]), str(answer.get("model_path"))
+def _read_props(answer: Any) -> tuple[int, list[str]]:
+    """The context of a slot, then the path and the precision of the model."""
+    limit = int(answer["default_generation_settings"]["n_ctx"])
+    return limit, [str(answer.get(name)) for name in ("model_path", "model_ftype")]
 
 
 def _rows(answer: Any) -> Any:
