@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ["free_port", "serving"]
 
 # Loading takes seconds for llama.cpp and a minute for vLLM, several where the cores are busy.
-_START_SECONDS = 480.0
+_START_SECONDS = 900.0
 _STOP_SECONDS = 10.0
 _LOG_CHARS = 3_000
 
