@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from latechunk_integrations import ChunkVectors, LateChunkEngine, Parent
 from latechunk_integrations.errors import ContractError, OptionError
+from latechunk_integrations.testing import check_encoder
 from tests.real_servers.conftest import MINILM_CONTEXT, LlamaServer
 from tests.real_servers.models import CAUSAL_WINDOW
 
@@ -131,6 +132,20 @@ def test_a_causal_model_behind_llama_cpp(
     for _ in range(2):
         assert_agrees(causal_engine, theirs)
     theirs.close()
+
+
+@pytest.mark.parametrize("model", ["minilm", "causal"])
+@pytest.mark.parametrize("kind", ["vllm", "llama.cpp"])
+def test_encoders_of_real_servers_conform(
+    request: pytest.FixtureRequest, kind: str, model: str
+) -> None:
+    path: Path = request.getfixturevalue(f"{model}_path")
+    if kind == "vllm":
+        url = request.getfixturevalue(f"vllm_{model}")
+    else:
+        sizes = {"context": 4 * MINILM_CONTEXT, "batch": MINILM_CONTEXT, "slots": 4}
+        url = request.getfixturevalue("llama_servers")(f"{model}-f32.gguf", **sizes)
+    check_encoder(connect(kind, url, path).encoder)
 
 
 def test_a_quantised_model_has_vectors_and_a_fingerprint_of_its_own(
