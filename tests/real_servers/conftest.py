@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from latechunk_integrations import LateChunkEngine
-from tests.real_servers.models import CAUSAL_WINDOW, convert_to_gguf, save_causal_model
+from tests.real_servers.models import CAUSAL_WINDOW, convert_to_gguf, load_here, save_causal_model
 from tests.real_servers.places import LLAMA, VLLM
 from tests.real_servers.process import free_port, serving
 
@@ -36,9 +36,15 @@ def causal_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def causal_engine(causal_path: Path) -> LateChunkEngine:
-    """An engine over it on this machine, in float32."""
-    return LateChunkEngine.from_pretrained(str(causal_path), dtype="float32", device="cpu")
+def causal_here(causal_path: Path) -> LateChunkEngine:
+    """An engine over it on this machine."""
+    return load_here(causal_path)
+
+
+@pytest.fixture(scope="session")
+def minilm_here(minilm_path: Path) -> LateChunkEngine:
+    """An engine over MiniLM on this machine."""
+    return load_here(minilm_path)
 
 
 def _serve_vllm(model: Path, log: Path, *options: str) -> AbstractContextManager[str]:

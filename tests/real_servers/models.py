@@ -14,14 +14,25 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
 
+from latechunk_integrations import LateChunkEngine
 from tests.real_servers.places import CONVERTER
 from tests.tiny_models import CORPUS
 
-__all__ = ["CAUSAL_WINDOW", "convert_to_gguf", "save_causal_model"]
+__all__ = ["CAUSAL_WINDOW", "convert_to_gguf", "load_here", "save_causal_model"]
 
 CAUSAL_WINDOW = 256
 _WIDTH = 64
 _END = "<|endoftext|>"
+
+
+def load_here(folder: Path, **options: Any) -> LateChunkEngine:
+    """An engine over a model on this machine, in float32, which reads as servers do.
+
+    Servers give token embeddings of running text, without focus.
+    """
+    return LateChunkEngine.from_pretrained(
+        str(folder), dtype="float32", device="cpu", layout="text", focus=0.0, **options
+    )
 
 
 def save_causal_model(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from latechunk_integrations import ChunkVectors, LateChunkEngine, Parent
 from latechunk_integrations.errors import ContractError, OptionError
 from latechunk_integrations.testing import check_encoder
 from tests.real_servers.conftest import MINILM_CONTEXT, LlamaServer
-from tests.real_servers.models import CAUSAL_WINDOW
+from tests.real_servers.models import CAUSAL_WINDOW, load_here
 
 pytestmark = pytest.mark.servers
 
@@ -80,33 +80,33 @@ def assert_agrees(ours: LateChunkEngine, theirs: LateChunkEngine, least: float =
 
 
 def test_minilm_behind_vllm(
-    minilm_engine: LateChunkEngine, vllm_minilm: str, minilm_path: Path
+    minilm_here: LateChunkEngine, vllm_minilm: str, minilm_path: Path
 ) -> None:
     theirs = connect("vllm", vllm_minilm, minilm_path)
-    assert_agrees(minilm_engine, theirs)
+    assert_agrees(minilm_here, theirs)
     theirs.close()
 
 
 def test_a_blend_with_standalone_vectors_behind_vllm(vllm_minilm: str, minilm_path: Path) -> None:
     blend = {"context_weight": 0.5}
-    ours = LateChunkEngine.from_pretrained(str(minilm_path), dtype="float32", device="cpu", **blend)
+    ours = load_here(minilm_path, **blend)
     theirs = connect("vllm", vllm_minilm, minilm_path, **blend)
     assert_agrees(ours, theirs)
     theirs.close()
 
 
 def test_a_causal_model_behind_vllm_with_prefix_caching_and_chunked_prefill(
-    causal_engine: LateChunkEngine, vllm_causal: str, causal_path: Path
+    causal_here: LateChunkEngine, vllm_causal: str, causal_path: Path
 ) -> None:
     theirs = connect("vllm", vllm_causal, causal_path)
     for _ in range(2):  # the second time every prefix was seen before
-        assert_agrees(causal_engine, theirs)
+        assert_agrees(causal_here, theirs)
     theirs.close()
 
 
 @pytest.mark.parametrize("slots", [1, 4])
 def test_minilm_behind_llama_cpp(
-    minilm_engine: LateChunkEngine,
+    minilm_here: LateChunkEngine,
     llama_servers: Callable[..., str],
     minilm_path: Path,
     slots: int,
@@ -114,14 +114,14 @@ def test_minilm_behind_llama_cpp(
     context = slots * MINILM_CONTEXT
     url = llama_servers("minilm-f32.gguf", context=context, batch=MINILM_CONTEXT, slots=slots)
     theirs = connect("llama.cpp", url, minilm_path)
-    assert_agrees(minilm_engine, theirs)
+    assert_agrees(minilm_here, theirs)
     theirs.close()
 
 
 # -1: four slots that share one cache, which is llama.cpp's own choice.
 @pytest.mark.parametrize("slots", [1, 4, -1])
 def test_a_causal_model_behind_llama_cpp(
-    causal_engine: LateChunkEngine,
+    causal_here: LateChunkEngine,
     llama_servers: Callable[..., str],
     causal_path: Path,
     slots: int,
@@ -130,7 +130,7 @@ def test_a_causal_model_behind_llama_cpp(
     url = llama_servers("causal-f32.gguf", context=context, batch=context, slots=slots)
     theirs = connect("llama.cpp", url, causal_path)
     for _ in range(2):
-        assert_agrees(causal_engine, theirs)
+        assert_agrees(causal_here, theirs)
     theirs.close()
 
 
@@ -149,14 +149,14 @@ def test_encoders_of_real_servers_conform(
 
 
 def test_a_quantised_model_has_vectors_and_a_fingerprint_of_its_own(
-    minilm_engine: LateChunkEngine, llama_servers: Callable[..., str], minilm_path: Path
+    minilm_here: LateChunkEngine, llama_servers: Callable[..., str], minilm_path: Path
 ) -> None:
     sizes = {"context": MINILM_CONTEXT, "batch": MINILM_CONTEXT, "slots": 1}
     whole, rounded = (
         connect("llama.cpp", llama_servers(f"minilm-{precision}.gguf", **sizes), minilm_path)
         for precision in ("f32", "q8_0")
     )
-    assert_agrees(minilm_engine, rounded, ROUNDED)
+    assert_agrees(minilm_here, rounded, ROUNDED)
     assert whole.fingerprint != rounded.fingerprint
     differing = lowest_cosine(rows_of(whole.embed(PARENTS)), rows_of(rounded.embed(PARENTS)))
     assert differing < SAME
@@ -165,14 +165,12 @@ def test_a_quantised_model_has_vectors_and_a_fingerprint_of_its_own(
 
 
 def test_a_physical_batch_shorter_than_a_window_is_refused(
-    llama_servers: Callable[..., str], minilm_engine: LateChunkEngine, minilm_path: Path
+    llama_servers: Callable[..., str], minilm_here: LateChunkEngine, minilm_path: Path
 ) -> None:
     url = llama_servers("minilm-f32.gguf", context=MINILM_CONTEXT, batch=128)
     with pytest.raises(OptionError, match=r"-ub 256.*max_tokens=128"):
         connect("llama.cpp", url, minilm_path)
-    ours = LateChunkEngine.from_pretrained(
-        str(minilm_path), dtype="float32", device="cpu", max_tokens=128
-    )
+    ours = load_here(minilm_path, max_tokens=128)
     theirs = connect("llama.cpp", url, minilm_path, max_tokens=128)
     here, there = (rows_of(engine.embed(PARENTS)) for engine in (ours, theirs))
     assert lowest_cosine(here, there) >= SAME
