@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,7 +146,9 @@ def test_encoders_of_real_servers_conform(
     else:
         sizes = {"context": 4 * MINILM_CONTEXT, "batch": MINILM_CONTEXT, "slots": 4}
         url = request.getfixturevalue("llama_servers")(f"{model}-f32.gguf", **sizes)
-    check_encoder(connect(kind, url, path).encoder)
+    # llama.cpp rounds a window to half precision here and there, and otherwise beside others.
+    tolerance = math.sqrt(2 * (1 - SAME)) if kind == "llama.cpp" else None
+    check_encoder(connect(kind, url, path).encoder, tolerance=tolerance)
 
 
 def test_a_quantised_model_has_vectors_and_a_fingerprint_of_its_own(
