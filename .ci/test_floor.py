@@ -28,8 +28,12 @@ def oldest_release() -> str:
     return f"{FRAMEWORK}=={lowest}"
 
 
-def build_layer() -> Path:
-    """Install the oldest release into a layer over this environment; returns its interpreter."""
+def build_layer() -> tuple[Path, Path]:
+    """Install the oldest release into a layer over this environment.
+
+    Returns:
+        The layer's interpreter, and the folder that its packages are in.
+    """
     subprocess.run([sys.executable, "-m", "venv", "--clear", LAYER], check=True)
     python = LAYER / "bin" / "python"
     pins = [
@@ -45,16 +49,17 @@ def build_layer() -> Path:
     # Read after what stands in the folder itself.
     below = sysconfig.get_paths()["purelib"]
     (site / "zz_below.pth").write_text(f"{below}\n", encoding="utf-8")
-    return python
+    return python, site
 
 
 def main() -> None:
     """Ends with pytest's status."""
-    python = build_layer()
+    python, site = build_layer()
     print(oldest_release(), flush=True)
     # What old releases warn about is theirs.
     arguments = ["-m", "pytest", "-W", "default", "tests/llama_index", *sys.argv[1:]]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # Old releases ship NLTK's data and download them nevertheless, unless this names the place.
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "NLTK_DATA": str(site / "llama_index" / "core")}
     sys.exit(subprocess.run([python, *arguments], cwd=ROOT, env=env, check=False).returncode)
 
 
