@@ -28,7 +28,14 @@ from latechunk_integrations.errors import (
     LateChunkError,
     OptionError,
 )
+from latechunk_integrations.llama_index.choices import (
+    Choice,
+    describe_choice,
+    is_described_function,
+)
+from latechunk_integrations.llama_index.counters import COUNTERS, TEXTS_WITHOUT_NODES
 from latechunk_integrations.llama_index.events import ParentEvents
+from latechunk_integrations.llama_index.headers import HeaderChoice, check_header
 from latechunk_integrations.llama_index.hugging_face import HUGGING_FACE_HINTS, from_hugging_face
 from latechunk_integrations.llama_index.marking import (
     VectorState,
@@ -48,7 +55,6 @@ from latechunk_integrations.llama_index.plain import PlainEmbedding
 from latechunk_integrations.llama_index.sources import (
     ParentBy,
     check_parent_by,
-    describe_parent_by,
 )
 from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent
@@ -64,19 +70,6 @@ _HOW = (
     *("device", "batch_tokens", "strict"),
     *(name for name in TRANSPORT_OPTIONS if name != "base_url"),
 )
-_TEXTS_WITHOUT_NODES = (
-    "texts came without nodes, as an index passes them that was given embed_model= alone: they "
-    "have no parent and are embedded standalone. For an index add one argument, "
-    "transformations=[LateChunkNodeParser(embed_model=embed_model)], to from_documents, "
-    "from_vector_store or load_index_from_storage, or call late_chunking(..., settings=True) "
-    "once; components whose texts have no parent by right take embed_model.plain()"
-)
-_COUNTERS = (
-    *("parents", "chunks", "windows", "standalone_chunks", "skipped_parents", "cached_parents"),
-    *("standalone_texts", "sourceless_nodes", "nodes_without_parent_key", "documents_of_one_id"),
-    *("incomplete_parents", "rewritten_parents"),
-    *("foreign_vectors_replaced", "changed_vectors_replaced"),
-)
 
 
 class LateChunkEmbedding(BaseEmbedding, EngineFields):
@@ -90,6 +83,10 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
     Args:
         model_name: A hub name or a local path; ``model`` is the same.
         engine: A loaded engine instead of a model name.
+        header: What nodes attend to beside their text. ``"auto"``: the document's title and the
+            headings above the node's place, then the metadata that have this role; a metadata
+            key: the title from there, and the headings; a function: what it gives for a node;
+            None: nothing.
         metadata_roles: Role by metadata key: ``"header"``, what nodes attend to, or
             ``"content"``, what is pooled with a node's text; ``"*"``: all other keys. Without it
             what comes from the document, or is the same for all its nodes, is header, and what a
@@ -110,6 +107,9 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
         OptionError: An option is unknown, impossible, or given beside an engine.
     """
 
+    header: HeaderChoice = Field(
+        default="auto", description="Where headers come from: found, a key, a function, nowhere."
+    )
     metadata_roles: dict[str, MetadataRole] = Field(
         default_factory=dict, description="Role of metadata by key: header or content."
     )
@@ -140,6 +140,7 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
             given = {"model_name": model_name, **from_hugging_face(fields, ours)}
             checked = engine_options(given, engine=engine, own=own, foreign=HUGGING_FACE_HINTS)
             check_parent_by(ours.get("parent_by"))
+            check_header(ours.get("header"))
             ours["metadata_roles"] = check_roles(ours.get("metadata_roles") or {})
             store = ours.pop("embeddings_cache", None)
             super().__init__(model_name=checked.model, **field_options(checked), **ours)
@@ -182,7 +183,7 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
     @property
     def grouping(self) -> Grouping:
         """How nodes become parents."""
-        return Grouping(self.metadata_roles, self.parent_level, self.parent_by)
+        return Grouping(self.metadata_roles, self.parent_level, self.parent_by, self.header)
 
     @property
     def stats(self) -> dict[str, int]:
@@ -195,7 +196,7 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
         ``changed_vectors_replaced``: vectors of another model, or of what a node held before.
         The engine, which others may share, has its own counts: ``engine.stats``.
         """
-        return {**dict.fromkeys(_COUNTERS, 0), **self._stats.to_dict()}
+        return {**dict.fromkeys(COUNTERS, 0), **self._stats.to_dict()}
 
     def plain(self) -> PlainEmbedding:
         """The same model for what has no parent by right: early chunking, nothing counted.
@@ -204,9 +205,9 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
         """
         return PlainEmbedding(late=self)
 
-    @field_serializer("parent_by")
-    def _serialize_parent_by(self, parent_by: ParentBy | None) -> str | None:
-        return describe_parent_by(parent_by)
+    @field_serializer("parent_by", "header")
+    def _serialize_choice(self, choice: Choice | None) -> str | None:
+        return describe_choice(choice)
 
     def to_payload(self) -> dict[str, Any]:
         """What observers of events are shown."""
@@ -229,12 +230,13 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
 
         Raises:
             FingerprintMismatchError: The model's files are not those that were described.
-            OptionError: ``parent_by`` was a function: pass it again, ``parent_by=``.
+            OptionError: ``parent_by`` or ``header`` was a function: pass it again.
         """
         fields = dict(data)
         described = fields.pop("fingerprint", None)
-        if ":" in str(fields.get("parent_by", "")) and "parent_by" not in kwargs:
-            raise OptionError("parent_by is a function: pass it as from_dict(data, parent_by=...)")
+        for name in ("parent_by", "header"):
+            if is_described_function(fields.get(name)) and name not in kwargs:
+                raise OptionError(f"{name} is a function: pass it as from_dict(data, {name}=...)")
         built = super().from_dict(fields, **kwargs)
         found = vector_key(built.options)
         if described is not None and found is not None and found != described:
@@ -428,7 +430,7 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         if texts:
-            self._stats.report("standalone_texts", _TEXTS_WITHOUT_NODES, len(texts))
+            self._stats.report("standalone_texts", TEXTS_WITHOUT_NODES, len(texts))
         vectors: list[list[float]] = self.engine.embed_texts(texts).tolist()
         return vectors
 

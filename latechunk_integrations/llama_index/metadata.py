@@ -37,15 +37,17 @@ _USUAL_ROLES: dict[str, MetadataRole] = {
 
 @dataclass(frozen=True)
 class NodeMetadata:
-    """A node's metadata by role, each entry written as LlamaIndex writes it.
+    """A node's metadata by role.
 
     Args:
-        header: What the node attends to.
+        entries: What LlamaIndex repeats before the text of a chunk, by key.
+        header: What the node attends to, each entry written as LlamaIndex writes it, by key.
         content: The node's own metadata and text, as they are pooled.
         has_own: Whether the content holds metadata.
     """
 
-    header: list[str]
+    entries: dict[str, str]
+    header: dict[str, str]
     content: str
     has_own: bool
 
@@ -102,15 +104,18 @@ def _by_role(
     roles: Mapping[str, MetadataRole],
 ) -> NodeMetadata:
     of_source = _of_document(node)
-    header: list[str] = []
+    header: dict[str, str] = {}
     own: list[str] = []
     for key, value in entries.items():
         from_above = (key, value) in shared or str(of_source.get(key)) == value
         usual = _USUAL_ROLES.get(key, "header" if from_above else "content")
         role = roles.get(key, roles.get(OTHER_KEYS, usual))
         line = node.metadata_template.format(key=key, value=value)
-        (header if role == "header" else own).append(line)
-    return NodeMetadata(header, _content(node, own), bool(own))
+        if role == "header":
+            header[key] = line
+        else:
+            own.append(line)
+    return NodeMetadata(dict(entries), header, _content(node, own), bool(own))
 
 
 def _of_document(node: BaseNode) -> Mapping[str, object]:

@@ -28,6 +28,7 @@ from latechunk_integrations.errors import (
     InputTypeError,
     OptionError,
 )
+from latechunk_integrations.llama_index.choices import Choice, describe_choice
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 from latechunk_integrations.llama_index.layout import (
     Layout,
@@ -44,7 +45,6 @@ from latechunk_integrations.llama_index.sources import (
     ParentBy,
     SourceGroup,
     check_parent_by,
-    describe_parent_by,
     group_documents,
 )
 
@@ -166,8 +166,8 @@ class LateChunkNodeParser(NodeParser):
         return _check_model(found)
 
     @field_serializer("parent_by")
-    def _serialize_parent_by(self, parent_by: ParentBy | None) -> str | None:
-        return describe_parent_by(parent_by)
+    def _serialize_choice(self, choice: Choice | None) -> str | None:
+        return describe_choice(choice)
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
         """What nodes and vectors depend on, down to nested parsers and the model's files."""
@@ -320,9 +320,9 @@ class LateChunkNodeParser(NodeParser):
                 layouts.append(layout)
                 continue
             name = group.name if len(pieces) == 1 else piece.name
-            yield from join_parent([layout], name, model.metadata_roles)
+            yield from join_parent([layout], name, model.grouping)
         if layouts:
-            yield from join_parent(layouts, group.name, model.metadata_roles)
+            yield from join_parent(layouts, group.name, model.grouping)
 
     def _layout(self, model: LateChunkEmbedding, piece: Piece) -> Layout | None:
         """The piece's text with its chunks; None where it has none with text."""

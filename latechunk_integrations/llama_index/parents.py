@@ -10,6 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 from llama_index.core.schema import BaseNode, Document
 
 from latechunk_integrations.errors import LateChunkError, UnknownChunkError
+from latechunk_integrations.llama_index.headers import HeaderChoice, find_headers
 from latechunk_integrations.llama_index.layout import (
     Layout,
     by_level,
@@ -19,8 +20,8 @@ from latechunk_integrations.llama_index.layout import (
     reading_order,
     text_of,
 )
-from latechunk_integrations.llama_index.metadata import MetadataRole, NodeMetadata, read_metadata
-from latechunk_integrations.llama_index.sections import PATH_KEY, number_sections
+from latechunk_integrations.llama_index.metadata import MetadataRole, read_metadata
+from latechunk_integrations.llama_index.sections import number_sections
 from latechunk_integrations.llama_index.sources import ParentBy, parent_key, read_stamp
 from latechunk_integrations.schema import Parent
 
@@ -55,11 +56,13 @@ class Grouping:
         parent_level: ``"section"``: nodes of one source become a parent for each section, where
             a Markdown or HTML parser has told sections apart.
         parent_by: What joins source documents.
+        header: See `find_headers`.
     """
 
     roles: Mapping[str, MetadataRole] = field(default_factory=dict)
     parent_level: ParentLevel = "section"
     parent_by: ParentBy | None = None
+    header: HeaderChoice = "auto"
 
 
 @dataclass(frozen=True)
@@ -96,13 +99,13 @@ def parents_of(
         sources = _in_document_order(group.nodes)
         layouts = [lay_out(reading_order(source)) for source in sources]
         missing = _missing(group.nodes, given) or _missing_sources(group.nodes, len(sources))
-        yield from join_parent(layouts, group.name, how.roles, missing=missing)
+        yield from join_parent(layouts, group.name, how, missing=missing)
 
 
 def join_parent(
     layouts: Sequence[Layout],
     name: str,
-    roles: Mapping[str, MetadataRole],
+    how: Grouping,
     *,
     path: str = "",
     missing: str = "",
@@ -115,30 +118,32 @@ def join_parent(
     Args:
         layouts: The nodes of each source document, in reading order.
         name: Id of the parent.
-        roles: See `read_metadata`.
+        how: See `Grouping`.
         path: Path of headings above the nodes, where it does not stand in their metadata.
         missing: What of the parent was not given.
     """
     layout = join_layouts(layouts)
-    metadata = dict(
-        zip(
-            [node.node_id for node in layout.nodes],
-            read_metadata(layout.nodes, roles),
-            strict=True,
-        )
-    )
+    metadata = read_metadata(layout.nodes, how.roles)
+    common, headers = find_headers(layout, metadata, how.header, path)
     parts = [layout]
-    if any(one.has_own for one in metadata.values()):
-        ordered = [node for one in layouts for node in one.nodes]
+    if any(one.has_own for one in metadata):
+        contents = {
+            node.node_id: one.content for node, one in zip(layout.nodes, metadata, strict=True)
+        }
         parts = [
-            lay_out_texts(level, [metadata[node.node_id].content for node in level])
-            for level in by_level(ordered)
+            lay_out_texts(level, [contents[node.node_id] for node in level])
+            for level in by_level(layout.nodes)
         ]
     for number, part in enumerate(parts):
-        of_nodes = [metadata[node.node_id] for node in part.nodes]
-        header, headers = _headers(part.nodes, of_nodes, path)
+        given = [headers[node.node_id] for node in part.nodes]
         own = f"{name}/{number}" if len(parts) > 1 else name
-        parent = Parent(part.text, part.spans, header=header, id=own, headers=headers)
+        parent = Parent(
+            part.text,
+            part.spans,
+            header=common,
+            id=own,
+            headers=None if set(given) == {common} else given,
+        )
         yield NodeParent(parent, part.nodes, missing)
 
 
@@ -256,7 +261,7 @@ def _of_source(
     for number, (group, path) in enumerate(groups):
         own = f"{name}#{number}" if len(groups) > 1 else name
         missing = _missing(group, given)
-        yield from join_parent([lay_out(group)], own, how.roles, path=path, missing=missing)
+        yield from join_parent([lay_out(group)], own, how, path=path, missing=missing)
 
 
 def _sections(nodes: list[BaseNode]) -> list[tuple[list[BaseNode], str]]:
@@ -275,19 +280,6 @@ def _sections(nodes: list[BaseNode]) -> list[tuple[list[BaseNode], str]]:
             numbers[node.node_id] = number
             groups[number][0].append(node)
     return list(groups.values())
-
-
-def _headers(
-    nodes: Sequence[BaseNode], metadata: Sequence[NodeMetadata], path: str
-) -> tuple[str, list[str] | None]:
-    """What all nodes attend to, and what each of them does where that differs."""
-    above = [nodes[0].metadata_template.format(key=PATH_KEY, value=path)] if path else []
-    lines = [[*one.header, *above] for one in metadata]
-    separator = nodes[0].metadata_separator
-    shared = set(lines[0]).intersection(*lines[1:])
-    header = separator.join(line for line in lines[0] if line in shared).strip()
-    headers = [separator.join(some).strip() for some in lines]
-    return header, None if set(headers) == {header} else headers
 
 
 def _missing(nodes: Sequence[BaseNode], given: set[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -21,7 +20,6 @@ __all__ = [
     "SourceGroup",
     "SourceStamp",
     "check_parent_by",
-    "describe_parent_by",
     "group_documents",
     "parent_key",
     "read_stamp",
@@ -104,18 +102,6 @@ def check_parent_by(parent_by: object) -> None:
             f"parent_by is a metadata key such as 'file_path', or a function of a node, "
             f"not {parent_by!r}"
         )
-
-
-def describe_parent_by(parent_by: ParentBy | None) -> str | None:
-    """A text for the keys of caches: the key, or the name and the code of the function."""
-    if parent_by is None or isinstance(parent_by, str):
-        return parent_by
-    name = f"{parent_by.__module__}:{getattr(parent_by, '__qualname__', type(parent_by))}"
-    code = getattr(parent_by, "__code__", None)
-    if code is None:
-        return name
-    digest = hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()
-    return f"{name}#{digest[:16]}"
 
 
 def parent_key(node: BaseNode, parent_by: ParentBy | None) -> str | None:

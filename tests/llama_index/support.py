@@ -19,7 +19,10 @@ Vectors = dict[tuple[str | None, int], Any]
 
 
 def expected(engine: LateChunkEngine, documents: Iterable[BaseNode]) -> Vectors:
-    """The engine's vectors by document and start, from the splitter's own texts."""
+    """The engine's vectors by document and start, from the splitter's own texts.
+
+    The only header is the title that stands in the metadata.
+    """
     vectors: Vectors = {}
     for document in documents:
         if not isinstance(document, Document) or not document.text:
@@ -30,7 +33,8 @@ def expected(engine: LateChunkEngine, documents: Iterable[BaseNode]) -> Vectors:
             start = document.text.index(text, end)
             end = start + len(text)
             spans.append((start, end))
-        (result,) = engine.embed([Parent(document.text, spans, header=header)])
+        title = str(document.metadata.get("title", ""))
+        (result,) = engine.embed([Parent(document.text, spans, header=title)])
         for (start, _), vector in zip(spans, result.vectors, strict=True):
             vectors[document.doc_id, start] = vector
     return vectors

@@ -55,7 +55,7 @@ def test_three_levels_take_the_windows_of_one(
         before = windows_of(tiny_engine)
         nodes = parser.get_nodes_from_documents([Document(text=TEXT, metadata={"title": "Deed"})])
         taken[n_levels] = windows_of(tiny_engine) - before
-        check_against_the_document(nodes, tiny_engine, "title: Deed")
+        check_against_the_document(nodes, tiny_engine, "Deed")
     assert taken[1] == taken[2] == taken[3] > 1
 
 

@@ -162,7 +162,7 @@ def test_two_documents_of_one_id_are_two_parents(
         texts = [node.get_content() for node in given]
         ends = np.cumsum([len(text) + 2 for text in texts])
         spans = [(end - len(text) - 2, end - 2) for end, text in zip(ends, texts, strict=True)]
-        parent = Parent("\n\n".join(texts), spans, header=document.get_metadata_str())
+        parent = Parent("\n\n".join(texts), spans, header=document.metadata.get("title", ""))
         (right,) = tiny_engine.embed([parent])
         found = [node.get_embedding() for node in given]
         np.testing.assert_allclose(found, right.vectors, atol=1e-6)

@@ -69,7 +69,7 @@ def test_what_one_node_has_is_pooled_with_it_and_what_all_have_is_the_header(
     texts = [node.get_content() for node in nodes]
     texts[1] = f"page: 2\n\n{texts[1]}"
     text, spans = laid_out(texts)
-    (right,) = tiny_engine.embed([Parent(text, spans, header="title: Cities")])
+    (right,) = tiny_engine.embed([Parent(text, spans, header="Cities")])
     np.testing.assert_allclose([n.get_embedding() for n in nodes], right.vectors, atol=1e-6)
 
 
@@ -80,7 +80,7 @@ def test_a_single_chunk_keeps_its_keywords_and_its_documents_title_apart(
     (node,) = SPLITTER([Document(text="Berlin is a city.", metadata={"title": "Cities"})])
     node.metadata["topic"] = "towns"
     embed_model([node])
-    parent = Parent(own_text(node, "topic"), header="title: Cities")
+    parent = Parent(own_text(node, "topic"), header="Cities")
     np.testing.assert_allclose(node.get_embedding(), tiny_engine.embed([parent])[0].vectors[0])
 
 
@@ -94,6 +94,64 @@ def test_a_key_can_be_given_another_role(tiny_engine: LateChunkEngine) -> None:
     np.testing.assert_allclose(node.get_embedding(), tiny_engine.embed([parent])[0].vectors[0])
     with pytest.raises(OptionError, match="'header' or 'content'"):
         LateChunkEmbedding(engine=tiny_engine, metadata_roles={"title": "ignored"})  # type: ignore[dict-item]  # the point
+
+
+GUIDE = (
+    "# City guide\n\nBerlin is large. It has rivers.\n\n## Trains\n\nThey leave every hour. "
+    "Some go to the coast. The others do not."
+)
+
+
+def test_title_and_headings_are_found_and_metadata_follow_them(
+    tiny_engine: LateChunkEngine, embed_model: LateChunkEmbedding
+) -> None:
+    """``header="auto"``: one line says where a chunk stands; files and titles are said once."""
+    metadata = {"file_path": "/x/guide.md", "title": "City guide", "author": "Ann"}
+    nodes = embed_model(SPLITTER([Document(text=GUIDE, metadata=metadata)]))
+    spans = []
+    for node in nodes:
+        start = GUIDE.index(node.get_content())
+        spans.append((start, start + len(node.get_content())))
+    below = [
+        "City guide > Trains" if start >= GUIDE.index("##") else "City guide" for start, _ in spans
+    ]
+    assert len(set(below)) == 2
+    parent = Parent(
+        GUIDE,
+        spans,
+        header="City guide\nauthor: Ann",
+        headers=[f"{line}\nauthor: Ann" for line in below],
+    )
+    (right,) = tiny_engine.embed([parent])
+    np.testing.assert_allclose([n.get_embedding() for n in nodes], right.vectors, atol=1e-6)
+    assert {node.metadata["late_parent"] for node in nodes} == {parent.fingerprint}
+
+
+@pytest.mark.parametrize(
+    ("choice", "header"),
+    [
+        (None, ""),
+        ("author", "Ann"),
+        (lambda node: f"By {node.metadata['author']}", "By Ann"),
+    ],
+    ids=["none", "key", "function"],
+)
+def test_headers_can_be_chosen(choice: Any, header: str, tiny_engine: LateChunkEngine) -> None:
+    model = LateChunkEmbedding(engine=tiny_engine, header=choice)
+    metadata = {"title": "Cities", "author": "Ann"}
+    (node,) = SPLITTER([Document(text="Berlin is a city.", metadata=metadata)])
+    model([node])
+    (right,) = tiny_engine.embed([Parent(node.get_content(), header=header)])
+    np.testing.assert_allclose(node.get_embedding(), right.vectors[0], atol=1e-6)
+    assert node.get_content() == "Berlin is a city."
+
+
+def test_impossible_headers_are_refused(tiny_engine: LateChunkEngine) -> None:
+    with pytest.raises(OptionError, match="'auto'"):
+        LateChunkEmbedding(engine=tiny_engine, header=3)  # type: ignore[arg-type]  # the point
+    model = LateChunkEmbedding(engine=tiny_engine, header=lambda _: 3)  # type: ignore[arg-type, return-value]  # the point
+    with pytest.raises(InputTypeError, match="gives a str"):
+        model(SPLITTER([Document(text="Berlin is a city.")]))
 
 
 def test_excluded_keys_are_not_attended(
@@ -128,7 +186,7 @@ def test_extractors_between_splitter_and_embedding_keep_working(
 ) -> None:
     """A title is the same for all nodes, and their header; a summary is a node's own."""
     extractor: TransformComponent = (
-        TitleExtractor(llm=MockLLM(), num_workers=1, show_progress=False)
+        TitleExtractor(llm=MockLLM(max_tokens=3), num_workers=1, show_progress=False)
         if kind == "title"
         else SummaryExtractor(llm=MockLLM(), num_workers=1, show_progress=False)
     )
@@ -140,7 +198,8 @@ def test_extractors_between_splitter_and_embedding_keep_working(
         steps = [parser]
     nodes = list(IngestionPipeline(transformations=steps).run(documents=[Document(text=TEXT)]))
     if kind == "title":
-        header = f"document_title: {nodes[0].metadata['document_title']}"
+        header = "text text text"  # what the model says when it may say three words
+        assert nodes[0].metadata["document_title"] == header
         text, spans = TEXT, []
         for node in nodes:
             start = TEXT.index(node.get_content())

@@ -109,7 +109,7 @@ def test_chunks_of_any_parser_are_pooled_from_their_document(
     spans = [(node.start_char_idx or 0, node.end_char_idx or 0) for node in nodes]
     assert [text[start:end] for start, end in spans] == [node.text for node in nodes]
     assert [start for start, _ in spans] == sorted({start for start, _ in spans})
-    (right,) = tiny_engine.embed([Parent(text, spans, header="title: Cities")])
+    (right,) = tiny_engine.embed([Parent(text, spans, header="Cities")])
     np.testing.assert_allclose([n.get_embedding() for n in nodes], right.vectors, atol=1e-6)
     assert embed_model.stats.get("rewritten_parents", 0) == 0
 
@@ -132,15 +132,16 @@ def test_behind_a_parser_vectors_are_those_of_the_laid_out_text(
         start = text.index(content, start + 1)
         spans.append((start, start + len(content)))
         text_seen[start : start + len(content)] = content
-    (right,) = tiny_engine.embed([Parent("".join(text_seen), spans, header="title: Cities")])
+    (right,) = tiny_engine.embed([Parent("".join(text_seen), spans, header="Cities")])
     np.testing.assert_allclose([n.get_embedding() for n in nodes], right.vectors, atol=1e-5)
 
 
 @pytest.mark.parametrize(("parser", "text"), [(JSONNodeParser(), JSON), (HTMLNodeParser(), HTML)])
 def test_extracted_text_is_the_parent_where_the_document_is_markup(
-    parser: NodeParser, text: str, embed_model: LateChunkEmbedding, tiny_engine: LateChunkEngine
+    parser: NodeParser, text: str, tiny_engine: LateChunkEngine
 ) -> None:
     """JSON and HTML: the parent is what the parser extracted, not the markup."""
+    embed_model = LateChunkEmbedding(engine=tiny_engine, header=None)
     late = LateChunkNodeParser(embed_model=embed_model, splitter=parser)
     nodes = [n for n in late.get_nodes_from_documents([Document(text=text)]) if n.get_content()]
     texts = [node.get_content(MetadataMode.NONE) for node in nodes]
@@ -204,8 +205,8 @@ def test_documents_without_a_node_parser_are_embedded_whole(
     embed_model(documents)
     for document in documents:
         if document.text:
-            header = document.get_metadata_str(MetadataMode.EMBED)
-            (right,) = tiny_engine.embed([Parent(document.text, header=header)])
+            title = str(document.metadata["title"])
+            (right,) = tiny_engine.embed([Parent(document.text, header=title)])
             np.testing.assert_allclose(document.get_embedding(), right.vectors[0], atol=1e-6)
         else:
             assert document.embedding is None

