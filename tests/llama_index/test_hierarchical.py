@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,10 +44,12 @@ def check_against_the_document(
 
 
 @pytest.mark.rule(2)
-def test_three_levels_take_the_windows_of_one(
-    tiny_engine: LateChunkEngine, embed_model: LateChunkEmbedding
-) -> None:
-    """The number of forward passes does not grow with the number of levels."""
+def test_three_levels_take_the_windows_of_one(tiny_model_path: Path) -> None:
+    """In running text the number of forward passes does not grow with the number of levels."""
+    tiny_engine = LateChunkEngine.from_pretrained(
+        str(tiny_model_path), dtype="float32", device="cpu", layout="text", focus=0.0
+    )
+    embed_model = LateChunkEmbedding(engine=tiny_engine)
     taken = Counter[int]()
     for n_levels in (1, 2, 3):
         parser = LateChunkHierarchicalNodeParser(

@@ -60,7 +60,7 @@ def test_the_cache_hits_only_what_would_come_out_the_same(
     neutral: dict[str, Any] = {"timeout_seconds": 9.0, "batch_tokens": 128, "embed_batch_size": 3}
     for name, value in (neutral | {"device": "cpu", "num_workers": 2, "strict": True}).items():
         assert run(documents, **{name: value})[1] == 0, name
-    changed, taken = run(documents, pooling="weighted")
+    changed, taken = run(documents, document_prompt="passage: ")
     assert taken > 0
     assert changed[0].embedding != first[0].embedding
     edited = [Document(text=d.text, id_=d.doc_id, metadata=d.metadata) for d in documents]
