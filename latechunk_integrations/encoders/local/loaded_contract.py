@@ -166,14 +166,15 @@ def _declared_length(
         return None
     # Behind the end of a position table the model would not cut a text but break.
     has_end = (
-        _position_table(transformer) is not None or _unstretched(transformer.config) is not None
+        _position_table(transformer) is not None
+        or _unstretched(transformer.config.get_text_config()) is not None
     )
     return min(int(length), limit) if limit is not None and has_end else int(length)
 
 
 def _position_limit(transformer: Transformer) -> int | None:
     """Tokens that the position table or the rotary range of the transformer can count."""
-    config = transformer.config
+    config = transformer.config.get_text_config()
     limit = getattr(config, "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:
         return None

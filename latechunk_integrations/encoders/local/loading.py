@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
+from transformers import AutoConfig
 
 from latechunk_integrations.encoders.local.jina_v2.jina_checkpoint import load_jina_v2
 from latechunk_integrations.encoders.local.lora import (
@@ -79,6 +80,7 @@ def load_model(options: LateChunkOptions) -> LoadedModel:
             revision=options.revision,
             trust_remote_code=options.trust_remote_code,
             model_kwargs={"dtype": dtype, "use_safetensors": True},
+            processor_kwargs=_processor_changes(files, options),
             config_kwargs=config_changes,
         )
     except Exception as error:
@@ -114,6 +116,22 @@ def _config_changes(files: PublishedFiles, options: LateChunkOptions) -> dict[st
             f"config.json of {options.model!r} asks for: {', '.join(foreign)}"
         )
     return native_sizes(files.config)
+
+
+def _processor_changes(files: PublishedFiles, options: LateChunkOptions) -> dict[str, Any]:
+    """What leaves EmbeddingGemma 2's text model with its tokenizer alone.
+
+    Its config.json is that of the whole model without the towers for images and sound, and
+    transformers would want the files and packages of their processors all the same.
+    """
+    config = files.config
+    towers = (config.get("vision_config"), config.get("audio_config"))
+    if config.get("model_type") != "embedding_gemma2" or any(towers):
+        return {}
+    known = AutoConfig.from_pretrained(
+        files.repository, revision=options.revision, cache_dir=files.cache_folder
+    )
+    return {"config": known.text_config}
 
 
 def _load_adapters(

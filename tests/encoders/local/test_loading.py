@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 from safetensors.numpy import load_file, save_file
 
 from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations.encoders.model.contract import ModelContract
 from latechunk_integrations.errors import ModelLoadError, OptionError, RemoteCodeError
 from tests.architectures import LAYOUTS, write_model
 
@@ -65,6 +67,28 @@ def test_a_folder_without_its_vocabulary_is_refused(
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelLoadError):
         _engine(folder)
+
+
+@pytest.mark.skipif("embeddinggemma-2-text" not in LAYOUTS, reason="needs transformers 5.23")
+def test_a_text_model_in_the_layout_of_the_whole_loads_with_its_tokenizer_alone(
+    published: dict[str, Path], tmp_path: Path
+) -> None:
+    """As EmbeddingGemma 2's text model is published: no towers, and no files of processors."""
+    source = published["embeddinggemma-2-text"]
+    folder = tmp_path / source.name
+    shutil.copytree(source, folder)
+    text = transformers.AutoModel.from_pretrained(str(source))
+    whole = transformers.EmbeddingGemma2Model(
+        transformers.EmbeddingGemma2Config(text_config=text.config.to_dict())
+    )
+    whole.language_model.load_state_dict(text.state_dict())
+    whole.save_pretrained(folder)
+    ours, expected = _engine(folder), _engine(source)
+    for left, right in zip(_vectors(ours, TEXT * 4), _vectors(expected, TEXT * 4), strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-6)
+    contract = ours.describe().contract
+    assert isinstance(contract, ModelContract)
+    assert (contract.architecture, contract.max_positions) == ("embedding_gemma2", 256)
 
 
 class TestNomicByTheNamesOfGpt2:
