@@ -23,7 +23,7 @@ from latechunk_integrations import LateChunkOptions
 from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.embedder import DocumentEmbedder, Outcome
 from latechunk_integrations.bulk.ray_pool import RayPool
-from latechunk_integrations.bulk.rows import Document, Failure
+from latechunk_integrations.bulk.rows import CorpusDocument, Failure
 from latechunk_integrations.engine import shared_engine
 
 _CHUNK_CHARS = 500
@@ -31,7 +31,9 @@ _BATCH = 8
 
 
 class _Embedder(Protocol):
-    def run(self, batches: Iterable[Sequence[Document | Failure]]) -> Iterable[list[Outcome]]: ...
+    def run(
+        self, batches: Iterable[Sequence[CorpusDocument | Failure]]
+    ) -> Iterable[list[Outcome]]: ...
 
     def close(self) -> None: ...
 
@@ -42,7 +44,7 @@ def pieces(text: str) -> list[tuple[int, int]]:
     return [(start, min(start + _CHUNK_CHARS, len(text))) for start in starts]
 
 
-def _seconds(embedder: _Embedder, documents: Sequence[Document]) -> float:
+def _seconds(embedder: _Embedder, documents: Sequence[CorpusDocument]) -> float:
     batches = [documents[at : at + _BATCH] for at in range(0, len(documents), _BATCH)]
     for _ in embedder.run(batches[:4]):  # every worker is warm
         pass
@@ -63,7 +65,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     documents = [
-        Document(str(n), sentences(asked.chars // 2 + n * 97 % asked.chars, n))
+        CorpusDocument(str(n), sentences(asked.chars // 2 + n * 97 % asked.chars, n))
         for n in range(asked.documents)
     ]
     options = LateChunkOptions(model=str(get_model_path()), dtype=asked.dtype, device="cpu")

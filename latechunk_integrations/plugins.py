@@ -9,9 +9,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from latechunk_integrations.errors import LateChunkError, OptionError
+from latechunk_integrations.errors import LateChunkError, MissingExtraError, OptionError
 
-__all__ = ["ENCODERS", "SPLITTERS", "WRITERS", "PluginKind"]
+__all__ = ["ENCODERS", "SPLITTERS", "WRITERS", "PluginKind", "import_extra"]
 
 
 @dataclass(frozen=True)
@@ -109,3 +109,15 @@ WRITERS = PluginKind(
     },
 )
 """Where rows go: called with place, collection and dimensions, gives a ``Writer``."""
+
+
+def import_extra(module: str, *, extra: str) -> Any:
+    """Import a module that an extra brings.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(module, extra=extra) from error

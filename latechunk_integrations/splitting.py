@@ -51,14 +51,14 @@ def text_splitter(
     if chunk_size is not None and chunk_size < 1:
         raise OptionError(f"a chunk holds at least one token: chunk_size={chunk_size}")
     if splitter == "recursive":
-        return _recursive(chunk_size or 128, encoder, given)
+        return _make_recursive(chunk_size or 128, encoder, given)
     found = SPLITTERS.find(splitter) if isinstance(splitter, str) else splitter
     if not hasattr(found, "split_text") or isinstance(found, type):
         if not callable(found):
             raise OptionError(f"a splitter is a name, a function or an object, not {splitter!r}")
         if not _is_factory(found):
-            return _sized(found, chunk_size, given)
-        found = _built(found, chunk_size, given)
+            return _set_size(found, chunk_size, given)
+        found = _build(found, chunk_size, given)
     elif given or chunk_size is not None:
         raise OptionError(f"{splitter!r} is built already: it takes no chunk size or arguments")
     split: Callable[[str], Iterable[Any]] = getattr(found, "split_text", found)
@@ -90,7 +90,7 @@ def _is_factory(found: Callable[..., Any]) -> bool:
     )
 
 
-def _built(factory: Callable[..., Any], chunk_size: int | None, given: dict[str, Any]) -> Any:
+def _build(factory: Callable[..., Any], chunk_size: int | None, given: dict[str, Any]) -> Any:
     sizes = {} if chunk_size is None else {"chunk_size": chunk_size, "chunk_overlap": 0}
     try:
         return factory(**sizes | given)
@@ -98,7 +98,7 @@ def _built(factory: Callable[..., Any], chunk_size: int | None, given: dict[str,
         raise OptionError(f"the splitter {factory!r} cannot be built: {error}") from error
 
 
-def _sized(
+def _set_size(
     function: Callable[..., Any], chunk_size: int | None, given: dict[str, Any]
 ) -> Callable[[str], Iterable[Any]]:
     if chunk_size is not None:
@@ -109,7 +109,7 @@ def _sized(
     return (lambda text: function(text, **given)) if given else function
 
 
-def _recursive(
+def _make_recursive(
     chunk_size: int, encoder: TokenEncoder, given: Mapping[str, Any]
 ) -> Callable[[str], Iterable[str]]:
     try:

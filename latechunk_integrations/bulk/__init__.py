@@ -1,16 +1,16 @@
 """A whole corpus into a table or a vector store: with Ray, or in one process."""
 
 from latechunk_integrations.bulk.chunking import Chunking
+from latechunk_integrations.bulk.index_settings import IndexSettings, IndexSummary
+from latechunk_integrations.bulk.indexing import index
 from latechunk_integrations.bulk.ray_dataset import embed_dataset
 from latechunk_integrations.bulk.ray_writer import write_chunks
-from latechunk_integrations.bulk.rows import Columns, Document
-from latechunk_integrations.bulk.run import index
-from latechunk_integrations.bulk.settings import IndexSettings, IndexSummary
+from latechunk_integrations.bulk.rows import Columns, CorpusDocument
 
 __all__ = [
     "Chunking",
     "Columns",
-    "Document",
+    "CorpusDocument",
     "IndexSettings",
     "IndexSummary",
     "embed_dataset",

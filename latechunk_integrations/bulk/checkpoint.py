@@ -1,4 +1,4 @@
-"""What a run has finished: an append-only log, written after the target has acknowledged."""
+"""What is finished, a log written after the target has acknowledged, and what has failed."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
-from latechunk_integrations.bulk.durable import replace_file
-from latechunk_integrations.bulk.extras import needed
 from latechunk_integrations.bulk.rows import DocumentRows, Failure
 from latechunk_integrations.errors import CheckpointError
+from latechunk_integrations.plugins import import_extra
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "DeadLetters", "format_letter", "replace_file"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Checkpoint:
     def __init__(self, folder: Path, identity: Mapping[str, str], *, restart: bool = False) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        locks = needed("filelock", extra="bulk")
+        locks = import_extra("filelock", extra="bulk")
         self._lock = locks.FileLock(folder / _LOCK)
         try:
             self._lock.acquire(timeout=0)
@@ -190,7 +189,7 @@ class Checkpoint:
         good = 0
         with path.open("rb") as log:
             for number, line in enumerate(log, 1):
-                entry = _entry(line)
+                entry = _read_entry(line)
                 if entry is None:
                     if log.read(1):
                         raise CheckpointError(
@@ -203,10 +202,63 @@ class Checkpoint:
         os.truncate(path, good)
 
 
-def _entry(line: bytes) -> dict[str, Any] | None:
+def _read_entry(line: bytes) -> dict[str, Any] | None:
     """What a line of the log says; ``None`` if it was not written to its end."""
     try:
         entry = json.loads(line)
     except ValueError:
         return None
     return entry if line.endswith(b"\n") and isinstance(entry, dict) else None
+
+
+class DeadLetters:
+    """Follows the checkpoint, which is the truth: each failed document stands here once.
+
+    Args:
+        path: The file; its folder is made if need be.
+        failures: What has failed so far.
+    """
+
+    def __init__(self, path: Path, failures: Iterable[Failure]) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.write(failures)
+
+    def write(self, failures: Iterable[Failure]) -> None:
+        """Replace the file."""
+        replace_file(self.path, b"".join(map(format_letter, failures)))
+
+    def add(self, failures: Iterable[Failure]) -> None:
+        """Append documents."""
+        with self.path.open("ab") as file:
+            file.write(b"".join(map(format_letter, failures)))
+
+
+def format_letter(failure: Failure) -> bytes:
+    """The line of a failed document."""
+    line = {"id": failure.document_id, "error": failure.error, "reason": failure.reason}
+    return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def replace_file(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Put a file in place: after a crash there is the old one or the new one.
+
+    Args:
+        path: The file.
+        content: What it holds, or what writes it.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

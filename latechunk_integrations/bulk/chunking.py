@@ -46,8 +46,8 @@ class Chunking:
         method it is, by its class and what its attributes say of themselves (their ``repr``). It
         is the same in every process.
         """
-        arguments = _json(dict(self.arguments), _name)
-        return digest(_name(self.splitter), str(self.chunk_size), arguments)
+        arguments = _write_json(dict(self.arguments), _name_splitter)
+        return digest(_name_splitter(self.splitter), str(self.chunk_size), arguments)
 
     def build(self, engine: LateChunkEngine) -> Callable[[str], Iterable[Any]]:
         """The function from a text to its chunks.
@@ -83,32 +83,33 @@ def spans_of(split: Callable[[str], Iterable[Any]], text: str, document_id: str)
     return spans if len(first) == len(spans) else CharSpans(spans.array[np.sort(first)])
 
 
-def _name(splitter: Any) -> str:
+def _name_splitter(splitter: Any) -> str:
     if isinstance(splitter, str):
         return splitter
     if isinstance(splitter, partial):
-        return f"{_name(splitter.func)}{_json([splitter.args, splitter.keywords], _name)}"
+        given = _write_json([splitter.args, splitter.keywords], _name_splitter)
+        return f"{_name_splitter(splitter.func)}{given}"
     owner = getattr(splitter, "__self__", None)
     if owner is not None and not isinstance(owner, ModuleType):  # a function of C has its module
-        return f"{_name(owner)}.{splitter.__name__}"
+        return f"{_name_splitter(owner)}.{splitter.__name__}"
     if hasattr(splitter, "__qualname__"):
         return f"{splitter.__module__}:{splitter.__qualname__}"
     if not hasattr(splitter, "__dict__"):
-        return _shown(splitter)
-    values = {name: _json(value, _shown) for name, value in vars(splitter).items()}
+        return _show_value(splitter)
+    values = {name: _write_json(value, _show_value) for name, value in vars(splitter).items()}
     kind = type(splitter)
     return f"{kind.__module__}:{kind.__qualname__}{sorted(values.items())}"
 
 
-def _json(value: Any, default: Callable[[Any], str]) -> str:
+def _write_json(value: Any, default: Callable[[Any], str]) -> str:
     try:
         return json.dumps(value, sort_keys=True, default=default)
     except (TypeError, ValueError):  # keys that have no order, or a circle
-        return _shown(value)
+        return _show_value(value)
 
 
-def _shown(value: Any) -> str:
+def _show_value(value: Any) -> str:
     """What a value says of itself, without its place in memory and the random order of sets."""
     if isinstance(value, (set, frozenset)):
-        return f"set{sorted(map(_shown, value))}"
+        return f"set{sorted(map(_show_value, value))}"
     return _ADDRESS.sub("", repr(value))

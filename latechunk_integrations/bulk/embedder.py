@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from latechunk_integrations.bulk.chunking import Chunking, spans_of
-from latechunk_integrations.bulk.rows import Document, DocumentRows, Failure, digest
+from latechunk_integrations.bulk.rows import CorpusDocument, DocumentRows, Failure, digest
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import (
     LateChunkError,
@@ -57,7 +57,7 @@ class DocumentEmbedder:
         self.dimensions = engine.dimensions
         self.key = digest(engine.fingerprint, chunking.fingerprint)
 
-    def embed(self, documents: Sequence[Document | Failure]) -> list[Outcome]:
+    def embed(self, documents: Sequence[CorpusDocument | Failure]) -> list[Outcome]:
         """The rows of each document, or why there are none; in order.
 
         What has failed before stays as it is.
@@ -79,14 +79,14 @@ class DocumentEmbedder:
             self._embed_group(group, outcomes)
         return [outcomes[at] for at in range(len(documents))]
 
-    def run(self, batches: Iterable[Sequence[Document | Failure]]) -> Iterator[list[Outcome]]:
+    def run(self, batches: Iterable[Sequence[CorpusDocument | Failure]]) -> Iterator[list[Outcome]]:
         """`embed` for each batch, in order."""
         return map(self.embed, batches)
 
     def close(self) -> None:
         """Nothing to release."""
 
-    def _prepare(self, at: int, document: Document) -> _Task | Failure:
+    def _prepare(self, at: int, document: CorpusDocument) -> _Task | Failure:
         try:
             # First without chunks: what is no text is nothing for a splitter.
             Parent(document.text, header=document.header, id=document.id)
@@ -105,7 +105,7 @@ class DocumentEmbedder:
             try:
                 for result in self._engine.embed_iter([task.parent for task in left]):
                     task = left.popleft()
-                    outcomes[task.at] = self._rows(task, result)
+                    outcomes[task.at] = self._make_rows(task, result)
             except LateChunkError as error:  # noqa: PERF203  # the others go on
                 if _is_fatal(error):
                     raise
@@ -119,7 +119,7 @@ class DocumentEmbedder:
                 outcomes[task.at] = Failure.of(task.document.id, error, version)
                 left.remove(task)
 
-    def _rows(self, task: _Task, result: ChunkVectors) -> DocumentRows:
+    def _make_rows(self, task: _Task, result: ChunkVectors) -> DocumentRows:
         document, parent = task.document, task.parent
         version = document.version(self.key)
         if result.skipped:
@@ -139,5 +139,5 @@ class _Task(NamedTuple):
     """A document that can be embedded, and its place in the batch."""
 
     at: int
-    document: Document
+    document: CorpusDocument
     parent: Parent

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latechunk_integrations.bulk.checkpoint import format_letter, replace_file
 from latechunk_integrations.bulk.chunking import Chunking
-from latechunk_integrations.bulk.dead_letters import letter
-from latechunk_integrations.bulk.durable import replace_file
 from latechunk_integrations.bulk.embedder import DocumentEmbedder
-from latechunk_integrations.bulk.extras import needed
 from latechunk_integrations.bulk.rows import (
     Columns,
     DocumentRows,
@@ -22,6 +20,7 @@ from latechunk_integrations.bulk.rows import (
 from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.errors import InputError, InputTypeError
 from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.plugins import import_extra
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -79,7 +78,7 @@ def embed_dataset(  # noqa: PLR0913  # each is a choice of its own, all with def
         InputTypeError: ``dataset`` is no Ray Dataset.
         MissingExtraError: Ray is not installed.
     """
-    data = needed("ray.data", extra="ray")
+    data = import_extra("ray.data", extra="ray")
     if not isinstance(dataset, data.Dataset):
         raise InputTypeError(
             f"embed_dataset wants a ray.data.Dataset, not {type(dataset).__name__}; "
@@ -159,6 +158,6 @@ class _Embed:
                 "dead_letters=FOLDER such documents are listed there and the run goes on",
                 parent_id=first.document_id,
             )
-        letters = sorted(map(letter, failures))
+        letters = sorted(map(format_letter, failures))
         name = digest(*(line.decode() for line in letters))
         replace_file(self._letters / f"dead-letters-{name}.jsonl", b"".join(letters))

@@ -9,11 +9,11 @@ from typing import Any
 
 from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.embedder import DocumentEmbedder, Outcome
-from latechunk_integrations.bulk.extras import needed
-from latechunk_integrations.bulk.rows import Document, Failure
+from latechunk_integrations.bulk.rows import CorpusDocument, Failure
 from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.errors import LateChunkError, OptionError, WorkerError
 from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.plugins import import_extra
 
 __all__ = ["RayPool"]
 
@@ -54,7 +54,7 @@ class RayPool:
         num_gpus: float = 0,
         reproducible: bool = True,
     ) -> None:
-        self._ray = needed("ray", extra="ray")
+        self._ray = import_extra("ray", extra="ray")
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
             _start(self._ray, concurrency, num_cpus, num_gpus)
@@ -73,7 +73,7 @@ class RayPool:
             raise
         self.process_ids = [process_id for _, _, process_id in described]
 
-    def run(self, batches: Iterable[Sequence[Document | Failure]]) -> Iterator[list[Outcome]]:
+    def run(self, batches: Iterable[Sequence[CorpusDocument | Failure]]) -> Iterator[list[Outcome]]:
         """The outcomes of each batch, as they are finished.
 
         Raises:
@@ -128,16 +128,16 @@ class _Worker:
 
     def describe(self) -> tuple[str, int, int]:
         """Fingerprint, width of a vector, id of the process."""
-        embedder = self._loaded()
+        embedder = self._load_embedder()
         return embedder.key, embedder.dimensions, os.getpid()
 
-    def embed(self, documents: Sequence[Document | Failure], key: str) -> list[Outcome]:
+    def embed(self, documents: Sequence[CorpusDocument | Failure], key: str) -> list[Outcome]:
         """See `DocumentEmbedder.embed`; refused where the pool's key is another one."""
-        embedder = self._loaded()
+        embedder = self._load_embedder()
         _check_key(embedder.key, key)
         return embedder.embed(documents)
 
-    def _loaded(self) -> DocumentEmbedder:
+    def _load_embedder(self) -> DocumentEmbedder:
         if self._embedder is None:
             options, chunking, reproducible = self._asked
             engine = shared_engine(options)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latechunk_integrations.bulk.extras import needed
 from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows
 from latechunk_integrations.bulk.targets import Target
 from latechunk_integrations.errors import OptionError
+from latechunk_integrations.plugins import import_extra
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -43,11 +43,11 @@ def write_chunks(dataset: Dataset, target: str, *, concurrency: int | None = Non
             raise OptionError(f"{target!r} is a file, which tasks cannot share; name a server")
         if concurrency != 1:
             raise OptionError(f"{target!r} is a folder, for one task at a time: concurrency=1")
-    dataset.write_datasink(_datasink(where), concurrency=concurrency)
+    dataset.write_datasink(_make_datasink(where), concurrency=concurrency)
 
 
-def _datasink(where: Target) -> Any:
-    base = needed("ray.data", extra="ray").Datasink
+def _make_datasink(where: Target) -> Any:
+    base = import_extra("ray.data", extra="ray").Datasink
 
     class ChunkDatasink(base):  # type: ignore[misc, valid-type]  # Ray is imported only here
         """Opens the target in each task."""
@@ -56,7 +56,7 @@ def _datasink(where: Target) -> Any:
             """Write blocks; returns the number of rows."""
             n_rows = 0
             for block in blocks:
-                table = needed("ray.data.block", extra="ray").BlockAccessor.for_block(block)
+                table = import_extra("ray.data.block", extra="ray").BlockAccessor.for_block(block)
                 n_rows += _write(table.to_arrow(), where)
             return n_rows
 
@@ -66,7 +66,7 @@ def _datasink(where: Target) -> Any:
 def _write(table: Any, where: Target) -> int:
     if not table.num_rows:
         return 0
-    documents = _documents(table)
+    documents = _read_documents(table)
     writer = where.open(documents[0].vectors.shape[1], "")
     try:
         for document in documents:
@@ -77,7 +77,7 @@ def _write(table: Any, where: Target) -> int:
     return int(table.num_rows)
 
 
-def _documents(table: Any) -> list[DocumentRows]:
+def _read_documents(table: Any) -> list[DocumentRows]:
     """The documents that rows belong to, in any order; a block may hold a part of one."""
     columns = {name: table[name].to_pylist() for name in COLUMNS}
     places: dict[tuple[str, str], list[int]] = {}

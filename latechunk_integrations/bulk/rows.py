@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.bulk.extras import needed
 from latechunk_integrations.errors import InputError, InputTypeError
+from latechunk_integrations.plugins import import_extra
 from latechunk_integrations.schema import check_characters
 
 __all__ = [
     "COLUMNS",
     "Columns",
-    "Document",
+    "CorpusDocument",
     "DocumentRows",
     "Failure",
     "chunk_id",
@@ -65,7 +65,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Document:
+class CorpusDocument:
     """A document of the corpus.
 
     Args:
@@ -124,7 +124,7 @@ class DocumentRows:
 
     Args:
         document_id: The document's id.
-        version: See `Document.version`.
+        version: See `CorpusDocument.version`.
         parent: Fingerprint of text and header, `Parent.fingerprint`.
         spans: Code points of the text, half-open, int64, shape ``(n_chunks, 2)``.
         texts: The chunks.
@@ -172,7 +172,9 @@ def digest(*parts: str) -> str:
     return joined.hexdigest()[:32]
 
 
-def read_document(record: Mapping[str, Any], columns: Columns, place: str) -> Document | Failure:
+def read_document(
+    record: Mapping[str, Any], columns: Columns, place: str
+) -> CorpusDocument | Failure:
     """The document of a record, or why it is none.
 
     Args:
@@ -196,7 +198,7 @@ def read_document(record: Mapping[str, Any], columns: Columns, place: str) -> Do
                 raise InputTypeError(f"{place} has {type(value).__name__} in {name!r}, not a str")
     except InputError as error:
         return Failure.of(document_id, error)
-    return Document(document_id, str(text), str(header or ""))
+    return CorpusDocument(document_id, str(text), str(header or ""))
 
 
 def to_table(documents: Sequence[DocumentRows], dimensions: int) -> Any:
@@ -212,7 +214,7 @@ def to_table(documents: Sequence[DocumentRows], dimensions: int) -> Any:
     Raises:
         MissingExtraError: pyarrow is not installed.
     """
-    arrow = needed("pyarrow", extra="bulk")
+    arrow = import_extra("pyarrow", extra="bulk")
     flat = [d.vectors.ravel() for d in documents] or [np.zeros(0, np.float32)]
     vectors = arrow.FixedSizeListArray.from_arrays(
         arrow.array(np.concatenate(flat), arrow.float32()), dimensions

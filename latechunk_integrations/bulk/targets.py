@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from latechunk_integrations.bulk.writers.base import Writer
 from latechunk_integrations.bulk.writers.files import FileKind, FileWriter
+from latechunk_integrations.bulk.writers.writer import Writer
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.plugins import WRITERS
 
@@ -45,10 +45,10 @@ class Target:
             kind = f"{kind}:{name}"
         place, _, collection = rest.rpartition("#")
         if place and collection:
-            return cls(kind, _absolute(place), collection)
+            return cls(kind, _make_absolute(place), collection)
         for suffix in ("parquet", "jsonl"):
             if target.endswith(f".{suffix}") and not is_named:
-                return cls(suffix, _absolute(target))
+                return cls(suffix, _make_absolute(target))
         raise OptionError(
             f"the target {target!r} is none of milvus:FILE.db#COLLECTION, "
             "milvus:http://HOST:PORT#COLLECTION, qdrant:FOLDER#COLLECTION, "
@@ -79,7 +79,7 @@ class Target:
         return FileWriter(Path(self.place), cast("FileKind", self.kind), run_id, dimensions)
 
 
-def _absolute(place: str) -> str:
+def _make_absolute(place: str) -> str:
     if place.startswith(("http://", "https://")):
         return place
     return str(Path(place).expanduser().absolute())

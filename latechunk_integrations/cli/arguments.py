@@ -14,7 +14,7 @@ from latechunk_integrations.errors import OptionError
 
 if TYPE_CHECKING:  # loaded by the command that needs it: `latechunk --help` needs none
     from latechunk_integrations.engine import LateChunkEngine
-    from latechunk_integrations.evaluation.dataset import Document
+    from latechunk_integrations.evaluation.dataset import GoldenDocument
     from latechunk_integrations.schema import Parent
 
 __all__ = [
@@ -117,7 +117,10 @@ def load_engine(
 
 
 def split_documents(
-    engine: LateChunkEngine, documents: Sequence[Document], splitter: str, chunk_size: int | None
+    engine: LateChunkEngine,
+    documents: Sequence[GoldenDocument],
+    splitter: str,
+    chunk_size: int | None,
 ) -> tuple[list[Parent], list[str]]:
     """Documents with their chunks and titles, and notes on chunks that were not found."""
     from latechunk_integrations.evaluation.splitters import sizes_of, split_text  # noqa: PLC0415

@@ -61,11 +61,11 @@ def read_pairs(pairs: Sequence[str], flag: str, *, texts: Container[str] = ()) -
         if not (name.strip() and equals):
             raise OptionError(f"{flag} wants NAME=VALUE, not {pair!r}")
         as_it_is = name.strip() in texts and value.strip() != "null"
-        read[name.strip()] = value if as_it_is else _value(value)
+        read[name.strip()] = value if as_it_is else _read_value(value)
     return read
 
 
-def _value(text: str) -> Any:
+def _read_value(text: str) -> Any:
     import yaml  # noqa: PLC0415  # as in options.py
 
     try:

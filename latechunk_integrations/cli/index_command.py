@@ -10,7 +10,7 @@ import typer
 from latechunk_integrations.cli.flags import read_options, read_pairs
 
 if TYPE_CHECKING:
-    from latechunk_integrations.bulk.settings import IndexSummary
+    from latechunk_integrations.bulk.index_settings import IndexSummary
 
 __all__ = ["index_command"]
 
@@ -74,9 +74,9 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
     on.
     """
     from latechunk_integrations.bulk.chunking import Chunking  # noqa: PLC0415  # costs seconds
+    from latechunk_integrations.bulk.index_settings import IndexSettings  # noqa: PLC0415  # as above
+    from latechunk_integrations.bulk.indexing import index  # noqa: PLC0415  # as above
     from latechunk_integrations.bulk.rows import Columns  # noqa: PLC0415  # as above
-    from latechunk_integrations.bulk.run import index  # noqa: PLC0415  # as above
-    from latechunk_integrations.bulk.settings import IndexSettings  # noqa: PLC0415  # as above
 
     arguments = read_pairs(splitter_argument or (), "--splitter-argument")
     settings = IndexSettings(

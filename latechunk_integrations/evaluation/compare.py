@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import OptionError
-from latechunk_integrations.evaluation.cache import VectorCache
 from latechunk_integrations.evaluation.configurations import BASELINE, DEFAULT
 from latechunk_integrations.evaluation.dataset import GoldenSet
 from latechunk_integrations.evaluation.metrics import (
@@ -22,6 +21,7 @@ from latechunk_integrations.evaluation.metrics import (
     score_rankings,
     token_scores,
 )
+from latechunk_integrations.evaluation.pass_cache import VectorCache
 from latechunk_integrations.evaluation.passes import Passes
 from latechunk_integrations.evaluation.results import (
     Comparison,
@@ -98,7 +98,7 @@ def compare(  # a comparison has that many sides, and defaults for all
             scored = judge.score(queries, vectors)
             baseline = baseline or scored
             result = judge.result(configuration, scored, baseline, costs)
-            results.append(replace(result, splitter=_name(splitter), chunk_size=size))
+            results.append(replace(result, splitter=_name_splitter(splitter), chunk_size=size))
     return Comparison(
         dataset=golden.name,
         model=engine.options.model,
@@ -133,7 +133,7 @@ def _without_titles(
     return kept, [f"{note}; left out: {left_out}" if left_out else note]
 
 
-def _name(splitter: Splitter) -> str:
+def _name_splitter(splitter: Splitter) -> str:
     if isinstance(splitter, str):
         return splitter
     return str(getattr(splitter, "__qualname__", type(splitter).__qualname__))
@@ -193,21 +193,21 @@ class _Judge:
         home_ranks: list[int | None] = []
         hits: list[tuple[Hit, ...]] = []
         for begin in range(0, len(queries), _BLOCK_QUERIES):
-            block = _similarities(queries[begin : begin + _BLOCK_QUERIES], vectors)
+            block = _compute_similarities(queries[begin : begin + _BLOCK_QUERIES], vectors)
             for n, row in enumerate(block, begin):
                 at_home, relevant_at_home = self._home[n], self._home_relevant[n]
-                best.append(_best(row, self._depth))
-                home.append(at_home[_best(row[at_home], self._depth)])
+                best.append(_select_best(row, self._depth))
+                home.append(at_home[_select_best(row[at_home], self._depth)])
                 ranks.append(_rank(row, self._relevant[n]))
                 home_ranks.append(_rank(row[at_home], relevant_at_home - at_home[0]))
-                hits.append(self._hits(n, row, best[-1][:_TOP]))
+                hits.append(self._find_hits(n, row, best[-1][:_TOP]))
         return _Scored(
             corpus=score_rankings(best, self._relevant, self._measures),
             document=score_rankings(home, self._home_relevant, self._measures),
             ranks=ranks,
             document_ranks=home_ranks,
             top=hits,
-            tokens=self._tokens(hits),
+            tokens=self._measure_tokens(hits),
         )
 
     def result(
@@ -220,12 +220,14 @@ class _Judge:
             splitter="",
             chunk_size=None,
             n_chunks=len(self._table.document),
-            corpus=_means(scored.corpus),
-            document=_means(scored.document),
+            corpus=_average(scored.corpus),
+            document=_average(scored.document),
             tokens=scored.tokens,
-            corpus_difference={} if is_baseline else _compared(scored.corpus, baseline.corpus),
+            corpus_difference={}
+            if is_baseline
+            else _compare_results(scored.corpus, baseline.corpus),
             document_difference=(
-                {} if is_baseline else _compared(scored.document, baseline.document)
+                {} if is_baseline else _compare_results(scored.document, baseline.document)
             ),
             costs=costs,
             queries=tuple(
@@ -244,7 +246,7 @@ class _Judge:
             ),
         )
 
-    def _hits(
+    def _find_hits(
         self, n: int, similarities: NDArray[np.float32], rows: NDArray[np.int64]
     ) -> tuple[Hit, ...]:
         relevant = set(self._relevant[n].tolist())
@@ -259,7 +261,7 @@ class _Judge:
             for row in rows.tolist()
         )
 
-    def _tokens(self, hits: Sequence[tuple[Hit, ...]]) -> dict[str, float]:
+    def _measure_tokens(self, hits: Sequence[tuple[Hit, ...]]) -> dict[str, float]:
         scores = [
             token_scores([(h.doc_id, h.start, h.end) for h in top], gold, self._offsets)
             for top, gold in zip(hits, self._gold, strict=True)
@@ -268,7 +270,7 @@ class _Judge:
         return dict(zip(("precision", "recall", "iou"), means, strict=True))
 
 
-def _similarities(
+def _compute_similarities(
     queries: NDArray[np.float32], vectors: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Similarity of each query with each vector, shape ``(n_queries, n_vectors)``."""
@@ -280,7 +282,7 @@ def _similarities(
     return similarities
 
 
-def _best(similarities: NDArray[np.float32], n: int) -> NDArray[np.int64]:
+def _select_best(similarities: NDArray[np.float32], n: int) -> NDArray[np.int64]:
     """The ``n`` most similar rows, best first; of equal ones the earlier."""
     if n < len(similarities):
         # Everything as good as the n-th, so that ties at the edge go by position too.
@@ -301,11 +303,11 @@ def _rank(similarities: NDArray[np.float32], relevant: NDArray[np.int64]) -> int
     return 1 + int((similarities > value).sum()) + int((similarities[:best] == value).sum())
 
 
-def _means(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+def _average(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
     return {name: float(each.mean()) for name, each in values.items()}
 
 
-def _compared(
+def _compare_results(
     values: Mapping[str, NDArray[np.float64]], baseline: Mapping[str, NDArray[np.float64]]
 ) -> dict[str, Difference]:
     return {name: paired_difference(each, baseline[name]) for name, each in values.items()}

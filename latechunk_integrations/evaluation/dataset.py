@@ -19,7 +19,7 @@ from pathlib import Path
 
 from latechunk_integrations.core.spans import LocatedBy, locate
 from latechunk_integrations.errors import GoldenSetError
-from latechunk_integrations.evaluation.rows import (
+from latechunk_integrations.evaluation.quote_rows import (
     Row,
     check_span,
     json_rows,
@@ -28,7 +28,7 @@ from latechunk_integrations.evaluation.rows import (
 )
 from latechunk_integrations.schema import Span
 
-__all__ = ["Document", "GoldSpan", "GoldenSet", "Query", "read_documents"]
+__all__ = ["GoldSpan", "GoldenDocument", "GoldenSet", "Query", "read_documents"]
 
 # Signs that copying changes, each for one character, so that positions stay.
 _LOOKALIKES = {
@@ -43,7 +43,7 @@ _BEIR_SPLITS = ("test", "dev", "train")
 
 
 @dataclass(frozen=True)
-class Document:
+class GoldenDocument:
     """A text to be chunked.
 
     Args:
@@ -100,7 +100,7 @@ class GoldenSet:
     """
 
     name: str
-    documents: tuple[Document, ...]
+    documents: tuple[GoldenDocument, ...]
     queries: tuple[Query, ...]
     spans: tuple[GoldSpan, ...]
     chunks: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
@@ -108,8 +108,8 @@ class GoldenSet:
 
     def __post_init__(self) -> None:
         """Check what does not come from one line of a file."""
-        documents = _unique((d.doc_id for d in self.documents), "document", self.name)
-        _unique((q.query_id for q in self.queries), "query", self.name)
+        documents = _check_unique((d.doc_id for d in self.documents), "document", self.name)
+        _check_unique((q.query_id for q in self.queries), "query", self.name)
         lengths = {document.doc_id: len(document.text) for document in self.documents}
         for document in self.documents:
             _check_text(document.text, f"{self.name}: the text of document {document.doc_id!r}")
@@ -191,7 +191,7 @@ class GoldenSet:
 
     @classmethod
     def from_quotes(
-        cls, rows: str | Path, documents: str | Path | Sequence[Document] | None = None
+        cls, rows: str | Path, documents: str | Path | Sequence[GoldenDocument] | None = None
     ) -> GoldenSet:
         """Read rows of ``query``, ``document`` and ``quote`` from CSV or JSON lines.
 
@@ -211,7 +211,7 @@ class GoldenSet:
         return _load_quotes(Path(rows), documents)
 
 
-def read_documents(path: str | Path) -> tuple[Document, ...]:
+def read_documents(path: str | Path) -> tuple[GoldenDocument, ...]:
     """Read documents without queries.
 
     Args:
@@ -230,14 +230,14 @@ def read_documents(path: str | Path) -> tuple[Document, ...]:
     if not found.is_dir():
         text = read_text(found)
         _check_text(text, str(found))
-        return (Document(found.name, text, found.stem),)
+        return (GoldenDocument(found.name, text, found.stem),)
     return _text_files(found)
 
 
-def _document_rows(path: Path, key: str = "doc_id") -> tuple[Document, ...]:
+def _document_rows(path: Path, key: str = "doc_id") -> tuple[GoldenDocument, ...]:
     seen: dict[str, str] = {}
     return tuple(
-        Document(row.new(key, seen), row.text("text"), row.text("title", optional=True))
+        GoldenDocument(row.new(key, seen), row.text("text"), row.text("title", optional=True))
         for row in json_rows(path)
         # Corpora in the layout of BEIR have empty texts; queries about them are reported.
         if key == "doc_id" or row.text("text", optional=True).strip()
@@ -298,8 +298,8 @@ def _beir_qrels(folder: Path) -> Iterator[Row]:
     raise GoldenSetError(f"{folder}: no qrels/test.tsv, qrels/dev.tsv or qrels/train.tsv")
 
 
-def _load_quotes(path: Path, given: str | Path | Sequence[Document] | None) -> GoldenSet:
-    documents = _documents(path.parent if given is None else given)
+def _load_quotes(path: Path, given: str | Path | Sequence[GoldenDocument] | None) -> GoldenSet:
+    documents = _read_given(path.parent if given is None else given)
     by_id = {document.doc_id: document for document in documents}
     rows = table_rows(path) if path.suffix.lower() == ".csv" else json_rows(path)
     queries: dict[tuple[str, str], Query] = {}
@@ -330,13 +330,13 @@ def _load_quotes(path: Path, given: str | Path | Sequence[Document] | None) -> G
     )
 
 
-def _documents(given: str | Path | Sequence[Document]) -> Sequence[Document]:
+def _read_given(given: str | Path | Sequence[GoldenDocument]) -> Sequence[GoldenDocument]:
     if not isinstance(given, (str, Path)):
         return given
     return read_documents(given)
 
 
-def _text_files(path: Path) -> tuple[Document, ...]:
+def _text_files(path: Path) -> tuple[GoldenDocument, ...]:
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _TEXT_FILES)
     if not files:
         raise GoldenSetError(f"{path} holds no documents.jsonl and no {', '.join(_TEXT_FILES)}")
@@ -344,7 +344,7 @@ def _text_files(path: Path) -> tuple[Document, ...]:
     if not texts:
         raise GoldenSetError(f"every text file in {path} is empty")
     return tuple(
-        Document(file.relative_to(path).as_posix(), text, file.stem) for file, text in texts
+        GoldenDocument(file.relative_to(path).as_posix(), text, file.stem) for file, text in texts
     )
 
 
@@ -368,7 +368,7 @@ def _find_quote(text: str, quote: str) -> tuple[tuple[int, int] | None, str]:
     return (start, end), ""
 
 
-def _unique(ids: Iterable[str], what: str, name: str) -> set[str]:
+def _check_unique(ids: Iterable[str], what: str, name: str) -> set[str]:
     seen: set[str] = set()
     for given in ids:
         if given in seen:

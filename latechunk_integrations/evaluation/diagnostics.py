@@ -90,12 +90,12 @@ class Diagnosis:
     @property
     def early_similarity(self) -> float:
         """Mean of the documents' pairwise similarity, chunks embedded alone."""
-        return _mean([document.early_similarity for document in self.documents])
+        return _average([document.early_similarity for document in self.documents])
 
     @property
     def late_similarity(self) -> float:
         """Mean of the documents' pairwise similarity, late vectors."""
-        return _mean([document.late_similarity for document in self.documents])
+        return _average([document.late_similarity for document in self.documents])
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -150,7 +150,7 @@ def diagnose(
     late = late_engine(engine)
     pairs = zip(late.embed_iter(parents), early_engine(engine).embed_iter(parents), strict=True)
     bar = tqdm(pairs, total=len(parents), unit="document", disable=not show_progress)
-    documents = tuple(_documents(bar, threshold))
+    documents = tuple(_diagnose_documents(bar, threshold))
     cuts = {name: late.stats.get(name, 0) for name in _CUTS}
     diagnosis = Diagnosis(documents, cuts, threshold)
     for warning in diagnosis.warnings:
@@ -180,7 +180,7 @@ def mean_similarity(vectors: NDArray[np.float32]) -> float:
     return float((total @ total - (rows * rows).sum()) / (n * (n - 1)))
 
 
-def _documents(
+def _diagnose_documents(
     pairs: Iterator[tuple[ChunkVectors, ChunkVectors]], threshold: float
 ) -> Iterator[DocumentDiagnosis]:
     for late, early in pairs:
@@ -200,6 +200,6 @@ def _documents(
         )
 
 
-def _mean(values: Sequence[float]) -> float:
+def _average(values: Sequence[float]) -> float:
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")

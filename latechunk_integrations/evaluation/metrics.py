@@ -91,7 +91,7 @@ def deepest(measures: Sequence[str]) -> int:
     cutoffs = [measure.params.get("cutoff") for measure in parsed]
     if not all(cutoffs):  # of 0, too: trec_eval ends the process
         raise OptionError(f"every measure needs a cutoff, such as nDCG@10: {list(measures)}")
-    missing = [str(measure) for measure in parsed if not _computable(measure)]
+    missing = [str(measure) for measure in parsed if not _is_computable(measure)]
     if missing:
         raise OptionError(f"ir-measures, as it is installed, cannot compute {', '.join(missing)}")
     return int(max(cutoffs))
@@ -124,7 +124,7 @@ def score_rankings(
     qrels = {str(n): dict.fromkeys(map(str, rows.tolist()), 1) for n, rows in enumerate(relevant)}
     scores = {measure: np.zeros(len(rankings)) for measure in measures}
     judged = {query: judgements for query, judgements in qrels.items() if judgements}
-    for metric in _module().iter_calc(_parse(measures), judged, run):
+    for metric in _load_measures().iter_calc(_parse(measures), judged, run):
         scores[parsed[str(metric.measure)]][int(metric.query_id)] = metric.value
     return scores
 
@@ -175,7 +175,7 @@ def paired_difference(
     n = len(differences)
     if not differences.any() or n < 2:  # noqa: PLR2004  # one value has no spread
         return Difference(mean, mean, mean, 1.0)
-    draws, signs = _resampling(n, seed)
+    draws, signs = _draw_samples(n, seed)
     low, high = np.quantile(draws @ differences, [_TAIL, 1 - _TAIL])
     # As extreme as the observed mean, but for rounding; the observed one counts as a draw too.
     extreme = np.abs(signs @ differences) >= abs(mean) * (1 - 1e-9)
@@ -184,7 +184,7 @@ def paired_difference(
 
 
 @lru_cache(maxsize=1)
-def _resampling(n: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _draw_samples(n: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Rows that make a resampled mean of n differences: bootstrap draws, and random signs.
 
     The same rows serve every measure and configuration, so that a comparison with hundreds of
@@ -222,22 +222,22 @@ def _n_tokens(runs: Sequence[tuple[str, int, int]]) -> int:
 
 
 def _parse(measures: Sequence[str]) -> list[Any]:
-    module = _module()
+    module = _load_measures()
     try:
         return [module.parse_measure(measure) for measure in measures]
     except (NameError, ValueError, SyntaxError) as error:
         raise OptionError(f"ir-measures does not know one of {list(measures)}: {error}") from error
 
 
-def _computable(measure: Any) -> bool:
+def _is_computable(measure: Any) -> bool:
     """Whether a provider for the measure, with these parameters, is installed."""
     try:
-        return bool(_module().DefaultPipeline.supports(measure))
+        return bool(_load_measures().DefaultPipeline.supports(measure))
     except AssertionError:  # how it says that a measure has no such parameter
         return False
 
 
-def _module() -> Any:
+def _load_measures() -> Any:
     try:
         import ir_measures  # noqa: PLC0415  # optional
     except ImportError as error:

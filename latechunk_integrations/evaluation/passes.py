@@ -21,8 +21,8 @@ from tqdm.auto import tqdm
 from latechunk_integrations.core.blending import make_unit
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import OptionError
-from latechunk_integrations.evaluation.cache import CachedVectors, VectorCache, input_key
-from latechunk_integrations.evaluation.dataset import Document, GoldenSet
+from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet
+from latechunk_integrations.evaluation.pass_cache import CachedVectors, VectorCache, input_key
 from latechunk_integrations.evaluation.results import Configuration, Costs, HeaderUse
 from latechunk_integrations.evaluation.similarity import comparable
 from latechunk_integrations.options import LateChunkOptions
@@ -111,13 +111,13 @@ class Passes:
         used = []
         late = alone = header = None
         if weight > 0:
-            late = self._late(configuration, chunk_size)
+            late = self._embed_late(configuration, chunk_size)
             used.append(late)
         if weight < 1:
-            alone = self._standalone(configuration, chunk_size)
+            alone = self._embed_standalone(configuration, chunk_size)
             used.append(alone)
         if configuration.header_weight and configuration.header != "none":
-            header = self._headers(configuration, chunk_size)
+            header = self._embed_headers(configuration, chunk_size)
             used.append(header)
         costs = _sum_costs([vectors.costs for vectors in used])
         return blend(late, alone, header, weight, configuration.header_weight), costs
@@ -135,13 +135,13 @@ class Passes:
 
         return make_unit(self._cache.get(key, compute).vectors.copy())
 
-    def _late(self, configuration: Configuration, chunk_size: int | None) -> CachedVectors:
+    def _embed_late(self, configuration: Configuration, chunk_size: int | None) -> CachedVectors:
         options = configuration.options() | {"context_weight": 1.0, "header_weight": 0.0}
         key = ("late", configuration.header, *options.values())
         if key not in self._kept:
             sizes = list(self._spans.values())
             spans = [CharSpans(np.concatenate([s.array for s in each])) for each in zip(*sizes)]  # noqa: B905
-            parents = self._parents(spans, configuration.header)
+            parents = self._make_parents(spans, configuration.header)
             self._kept[key] = self._embed(parents, options, f"late, title {configuration.header}")
         return self._select(self._kept[key], chunk_size)
 
@@ -152,7 +152,9 @@ class Passes:
         rows = sizes == list(self._spans).index(chunk_size)
         return CachedVectors(all_sizes.vectors[rows], all_sizes.late[rows], all_sizes.costs)
 
-    def _standalone(self, configuration: Configuration, chunk_size: int | None) -> CachedVectors:
+    def _embed_standalone(
+        self, configuration: Configuration, chunk_size: int | None
+    ) -> CachedVectors:
         header = configuration.header
         options = self._alone_options(configuration, chunk_size)
         key = ("standalone", header, chunk_size, *options.values())
@@ -165,7 +167,7 @@ class Passes:
                     for start, end in each.array.tolist()
                 ]
             else:
-                parents = self._parents(spans, header)
+                parents = self._make_parents(spans, header)
             what = f"standalone, title {header}, {chunk_size}"
             self._kept[key] = self._embed(parents, options, what)
         return self._kept[key]
@@ -174,15 +176,15 @@ class Passes:
         self, configuration: Configuration, chunk_size: int | None
     ) -> dict[str, Any]:
         """The options that standalone vectors depend on: not those of windows, if one is enough."""
-        if self._longest(configuration.header, chunk_size) > self._engine.encoder.max_tokens:
+        if self._find_longest(configuration.header, chunk_size) > self._engine.encoder.max_tokens:
             return configuration.options() | _ALONE
         return _ALONE | {"pool_edges": configuration.pool_edges}
 
-    def _longest(self, header: HeaderUse, chunk_size: int | None) -> int:
+    def _find_longest(self, header: HeaderUse, chunk_size: int | None) -> int:
         """Tokens of the longest chunk with all that stands around it."""
         if (header, chunk_size) not in self._lengths:
             encoder, longest = self._engine.encoder, 0
-            for parent in self._parents(self._spans[chunk_size], header):
+            for parent in self._make_parents(self._spans[chunk_size], header):
                 texts = [parent.chunk_text(row) for row in range(len(parent.spans))]
                 tokens = encoder.tokenize(texts, encoder.document_prompt)
                 inner = max((len(each.prompt) + len(each.ids) for each in tokens), default=0)
@@ -191,7 +193,7 @@ class Passes:
             self._lengths[header, chunk_size] = longest
         return self._lengths[header, chunk_size]
 
-    def _headers(self, configuration: Configuration, chunk_size: int | None) -> CachedVectors:
+    def _embed_headers(self, configuration: Configuration, chunk_size: int | None) -> CachedVectors:
         """The vector of each document's title, a row for each of its chunks; zeros without one."""
         options = configuration.options() | _ALONE
         key = ("header", *options.values())
@@ -209,7 +211,7 @@ class Passes:
         rows = np.repeat(np.arange(len(documents)), counts)
         return CachedVectors(table[rows], np.zeros(len(rows), bool), found.costs)
 
-    def _parents(self, spans: Sequence[CharSpans], header: HeaderUse) -> list[Parent]:
+    def _make_parents(self, spans: Sequence[CharSpans], header: HeaderUse) -> list[Parent]:
         used = header != "none"
         return [
             Parent(d.text, each, header=d.title if used else "", id=d.doc_id)
@@ -244,7 +246,7 @@ class Passes:
 _ALONE: dict[str, Any] = {"context_weight": 0.0, "header_weight": 0.0}
 
 
-def prepended(document: Document, start: int, end: int) -> str:
+def prepended(document: GoldenDocument, start: int, end: int) -> str:
     """A chunk with its document's title in front, as most pipelines build it."""
     return f"{document.title}\n{document.text[start:end]}".lstrip("\n")
 

@@ -70,8 +70,8 @@ def recall_curves(
         MissingExtraError: matplotlib is not installed.
     """
     size = comparison.size(chunk_size)
-    results = _chosen(comparison, size, names)
-    with _figure(theme, height=3.4) as (figure, axes):
+    results = _choose_results(comparison, size, names)
+    with _open_figure(theme, height=3.4) as (figure, axes):
         for number, result in enumerate(results):
             scores = result.corpus if where == "corpus" else result.document
             points = sorted((int(k[2:]), v) for k, v in scores.items() if k.startswith("R@"))
@@ -118,12 +118,12 @@ def gains(
     ]
     shown = measure or main_measure(comparison.get(comparison.baseline, size))
     colours = _COLOURS[theme]
-    labels = [_wrapped(result.name, _NAME_CHARS, 3) for result in results]
+    labels = [_wrap(result.name, _NAME_CHARS, 3) for result in results]
     n_more = sum(label.count("\n") for label in labels)
-    with _figure(theme, height=1.2 + 0.34 * len(results) + 0.12 * n_more) as (figure, axes):
+    with _open_figure(theme, height=1.2 + 0.34 * len(results) + 0.12 * n_more) as (figure, axes):
         rows = np.arange(len(results))
         for shift, where, colour in ((-0.14, "corpus", "late"), (0.14, "document", "early")):
-            differences = [_difference(result, where, shown) for result in results]
+            differences = [_find_difference(result, where, shown) for result in results]
             means = np.array([100 * d.mean for d in differences])
             low = means - [100 * d.low for d in differences]
             high = np.array([100 * d.high for d in differences]) - means
@@ -154,11 +154,11 @@ def heat_map(similarities: Similarities, *, theme: Theme = "light") -> Figure:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    pyplot = _pyplot()
+    pyplot = _load_pyplot()
     low = float(min(similarities.early.min(), similarities.late.min()))
     high = float(max(similarities.early.max(), similarities.late.max()))
     height = 1.5 + 0.56 * len(similarities.queries)
-    with pyplot.rc_context(_style(theme)):
+    with pyplot.rc_context(_make_style(theme)):
         figure, axes = pyplot.subplots(
             2, 1, figsize=(_WIDTH, height), sharex=True, layout="constrained"
         )
@@ -178,7 +178,7 @@ def heat_map(similarities: Similarities, *, theme: Theme = "light") -> Figure:
             each.set_yticks(
                 range(len(similarities.queries)),
                 [
-                    _wrapped(query, _QUERY_CHARS, 2) or f"query {number}"
+                    _wrap(query, _QUERY_CHARS, 2) or f"query {number}"
                     for number, query in enumerate(similarities.queries, 1)
                 ],
                 fontsize=7,
@@ -204,7 +204,7 @@ def chunk_bars(inspection: Inspection, *, theme: Theme = "light") -> Figure:
     colours = _COLOURS[theme]
     numbers = np.arange(len(inspection.chunks))
     few = len(numbers) <= _MARKED_CHUNKS
-    with _figure(theme, height=2.6) as (figure, axes):
+    with _open_figure(theme, height=2.6) as (figure, axes):
         for name, marker, line in (("early", "o", "--"), ("late", "s", "-")):
             values = [getattr(chunk, name) for chunk in inspection.chunks]
             axes.plot(
@@ -235,9 +235,9 @@ def sentence_bars(similarities: Similarities, query: int = 0, *, theme: Theme = 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    labels = [_wrapped(chunk, _LABEL_CHARS, 3) for chunk in similarities.chunks]
+    labels = [_wrap(chunk, _LABEL_CHARS, 3) for chunk in similarities.chunks]
     colours = _COLOURS[theme]
-    with _figure(theme, height=1.3 + 0.62 * len(labels)) as (figure, axes):
+    with _open_figure(theme, height=1.3 + 0.62 * len(labels)) as (figure, axes):
         rows = np.arange(len(labels))
         for shift, name in ((-0.18, "early"), (0.18, "late")):
             values = getattr(similarities, name)[query]
@@ -247,7 +247,7 @@ def sentence_bars(similarities: Similarities, query: int = 0, *, theme: Theme = 
         axes.invert_yaxis()
         axes.margins(x=0.12)
         axes.set_xlabel("similarity with the query")
-        axes.set_title(_wrapped(f"“{similarities.queries[query]}”", _TITLE_CHARS, 3), fontsize=9)
+        axes.set_title(_wrap(f"“{similarities.queries[query]}”", _TITLE_CHARS, 3), fontsize=9)
         figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncol=2)
     return figure
 
@@ -275,7 +275,7 @@ def save_plots(comparison: Comparison, folder: str | Path) -> list[Path]:
             "gains": ("Gain over early chunking", gains(comparison, size)),
         }
         for name, (title, figure) in named.items():
-            heading = _wrapped(f"{comparison.dataset}: {title}{chunks}", _TITLE_CHARS, 2)
+            heading = _wrap(f"{comparison.dataset}: {title}{chunks}", _TITLE_CHARS, 2)
             figure.suptitle(heading, fontsize=9, parse_math=False)
             suffix = "" if size is None else f"-{size}"
             files.append(target / f"{name}{suffix}.png")
@@ -283,7 +283,7 @@ def save_plots(comparison: Comparison, folder: str | Path) -> list[Path]:
     return files
 
 
-def _chosen(
+def _choose_results(
     comparison: Comparison, size: int | None, names: Sequence[str]
 ) -> list[ConfigurationResult]:
     if names:
@@ -298,32 +298,32 @@ def _chosen(
     return [comparison.get(comparison.baseline, size), *kept]
 
 
-def _difference(result: ConfigurationResult, where: str, measure: str) -> Any:
+def _find_difference(result: ConfigurationResult, where: str, measure: str) -> Any:
     found = result.corpus_difference if where == "corpus" else result.document_difference
     return found[measure]
 
 
-def _wrapped(text: str, width: int, max_lines: int) -> str:
-    lines = textwrap.wrap(_drawable(text), width, max_lines=max_lines, placeholder=" …")
+def _wrap(text: str, width: int, max_lines: int) -> str:
+    lines = textwrap.wrap(_keep_drawable(text), width, max_lines=max_lines, placeholder=" …")
     return "\n".join(lines)
 
 
-def _drawable(text: str) -> str:
+def _keep_drawable(text: str) -> str:
     """A text without the characters that the font lacks, such as emoji."""
-    known = _characters()
+    known = _list_characters()
     return "".join(c for c in text if c.isspace() or ord(c) in known)
 
 
 @lru_cache(maxsize=1)
-def _characters() -> frozenset[int]:
-    _pyplot()
+def _list_characters() -> frozenset[int]:
+    _load_pyplot()
     from matplotlib import font_manager  # noqa: PLC0415  # optional
 
     font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
     return frozenset(font.get_charmap())
 
 
-def _style(theme: Theme) -> dict[str, Any]:
+def _make_style(theme: Theme) -> dict[str, Any]:
     colours = _COLOURS[theme]
     return {
         "font.size": 9,
@@ -343,9 +343,9 @@ def _style(theme: Theme) -> dict[str, Any]:
 
 
 @contextmanager
-def _figure(theme: Theme, *, height: float) -> Iterator[tuple[Figure, Any]]:
-    pyplot = _pyplot()
-    with pyplot.rc_context(_style(theme)):
+def _open_figure(theme: Theme, *, height: float) -> Iterator[tuple[Figure, Any]]:
+    pyplot = _load_pyplot()
+    with pyplot.rc_context(_make_style(theme)):
         figure, axes = pyplot.subplots(figsize=(_WIDTH, height), layout="constrained")
         axes.grid(visible=True, color=_COLOURS[theme]["faint"], linewidth=0.5, alpha=0.6)
         axes.set_axisbelow(True)
@@ -353,7 +353,7 @@ def _figure(theme: Theme, *, height: float) -> Iterator[tuple[Figure, Any]]:
         pyplot.close(figure)
 
 
-def _pyplot() -> Any:
+def _load_pyplot() -> Any:
     try:
         import matplotlib as mpl  # noqa: PLC0415  # optional
 

@@ -51,10 +51,12 @@ def render(template: str, **values: Any) -> str:
 
 def picture(draw: Callable[..., Figure], *args: Any, **kwargs: Any) -> dict[str, str]:
     """A figure in both palettes, as ``data:`` addresses of SVG images by theme."""
-    return {theme: _address(draw(*args, theme=theme, **kwargs)) for theme in ("light", "dark")}
+    return {
+        theme: _encode_figure(draw(*args, theme=theme, **kwargs)) for theme in ("light", "dark")
+    }
 
 
-def _address(figure: Figure) -> str:
+def _encode_figure(figure: Figure) -> str:
     from matplotlib import rc_context  # noqa: PLC0415  # optional, and there if a figure is
 
     buffer = io.BytesIO()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from latechunk_integrations.engine import LateChunkEngine
-from latechunk_integrations.evaluation.dataset import Document, GoldenSet
+from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet
 from latechunk_integrations.evaluation.inspection import Inspection
 from latechunk_integrations.evaluation.metrics import ChunkTable
 from latechunk_integrations.evaluation.plots import chunk_bars, gains, heat_map, recall_curves
@@ -94,11 +94,11 @@ def report_html(
     return render(
         "report.html.j2",
         comparison=comparison,
-        sizes=[_size(comparison, golden, size, measure) for size in comparison.chunk_sizes],
+        sizes=[_make_size(comparison, golden, size, measure) for size in comparison.chunk_sizes],
         ways={name: describe(comparison.get(name).configuration) for name in comparison.names},
         tuned=tuned,
         chosen="" if tuned is None else describe(tuned.chosen),
-        candidates=() if tuned is None else _candidates(tuned),
+        candidates=() if tuned is None else _list_candidates(tuned),
         similarities=similarities,
         heat_map=None if similarities is None else picture(heat_map, similarities),
     )
@@ -194,7 +194,7 @@ def _write(path: str | Path, html: str) -> Path:
     return target
 
 
-def _candidates(tuned: TuneResult) -> tuple[ConfigurationResult, ...]:
+def _list_candidates(tuned: TuneResult) -> tuple[ConfigurationResult, ...]:
     return tuple(sorted(tuned.choosing.results, key=lambda r: -r.corpus[tuned.measure]))
 
 
@@ -240,7 +240,7 @@ class _Shown:
     relevant: bool
 
 
-def _size(comparison: Comparison, golden: GoldenSet, size: int | None, measure: str) -> _Size:
+def _make_size(comparison: Comparison, golden: GoldenSet, size: int | None, measure: str) -> _Size:
     plain = comparison.get(comparison.baseline, size)
     late = best_late(comparison, size, measure)
     early = plain if late is plain else best_early(comparison, size, measure)
@@ -294,15 +294,15 @@ class _Texts:
         home = self._documents[early.doc_id]
         return _Fate(
             text=_cut(self._queries[early.query_id], _QUERY_CHARS),
-            title=_title(home),
-            gold=self._excerpt(early.query_id, home),
+            title=_choose_title(home),
+            gold=self._cut_excerpt(early.query_id, home),
             early=early,
             late=late,
-            early_top=tuple(self._shown(hit) for hit in early.top[:_SHOWN_HITS]),
-            late_top=tuple(self._shown(hit) for hit in late.top[:_SHOWN_HITS]),
+            early_top=tuple(self._show_hit(hit) for hit in early.top[:_SHOWN_HITS]),
+            late_top=tuple(self._show_hit(hit) for hit in late.top[:_SHOWN_HITS]),
         )
 
-    def _excerpt(self, query_id: str, document: Document) -> tuple[str, str, str]:
+    def _cut_excerpt(self, query_id: str, document: GoldenDocument) -> tuple[str, str, str]:
         """The first gold span of a query, with a little text before and behind it."""
         gold = next(span for span in self._gold[query_id] if span.doc_id == document.doc_id)
         text = document.text
@@ -313,13 +313,13 @@ class _Texts:
         after = _cut(text[gold.end :], _CONTEXT_CHARS) if whole else ""
         return ("… " if gold.start > _CONTEXT_CHARS else "") + before, shown, after
 
-    def _shown(self, hit: Hit) -> _Shown:
+    def _show_hit(self, hit: Hit) -> _Shown:
         document = self._documents[hit.doc_id]
         text = _cut(document.text[hit.start : hit.end], _CHUNK_CHARS)
-        return _Shown(_title(document), text, hit.score, hit.relevant)
+        return _Shown(_choose_title(document), text, hit.score, hit.relevant)
 
 
-def _title(document: Document) -> str:
+def _choose_title(document: GoldenDocument) -> str:
     return _cut(document.title.strip() or document.doc_id, _TITLE_CHARS)
 
 

@@ -55,7 +55,7 @@ def split_documents(
         if missing:
             raise OptionError(f"{golden.name} brings no chunks for {len(missing)} documents")
         return [CharSpans(golden.chunks[d.doc_id]) for d in golden.documents], []
-    split = _function(splitter, chunk_size, encoder)
+    split = _find_function(splitter, chunk_size, encoder)
     spans, notes = [], []
     for document in golden.documents:
         found, n_lost = _split(document.text, split, f"document {document.doc_id!r}")
@@ -85,10 +85,10 @@ def split_text(
     """
     if splitter == "native":
         raise OptionError("only a golden set brings chunks of its own; name another splitter")
-    return _split(text, _function(splitter, chunk_size, encoder), "the text")
+    return _split(text, _find_function(splitter, chunk_size, encoder), "the text")
 
 
-def _function(
+def _find_function(
     splitter: Splitter, chunk_size: int | None, encoder: TokenEncoder
 ) -> Callable[[str], Iterable[Any]]:
     if splitter == "sentences":

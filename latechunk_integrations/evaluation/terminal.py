@@ -49,13 +49,13 @@ def show_comparison(comparison: Comparison, console: Console | None = None) -> N
     """
     console = console or Console()
     for size in comparison.chunk_sizes:
-        console.print(Text(_heading(comparison, size), "bold"))
+        console.print(Text(_format_heading(comparison, size), "bold"))
         console.print(_comparison_table(comparison, size))
         said = verdict(comparison, size)
         text = Text.assemble((said.headline, "bold"), "\n", said.detail)
         console.print(Panel(text, border_style=_COLOURS[said.outcome]))
     console.print(_LEGEND, style="dim", highlight=False)
-    _notes(console, comparison.notes)
+    _print_notes(console, comparison.notes)
 
 
 def show_tuning(tuned: TuneResult, console: Console | None = None) -> None:
@@ -74,9 +74,9 @@ def show_tuning(tuned: TuneResult, console: Console | None = None) -> None:
     size = "the splitter's own" if tuned.chunk_size is None else f"{tuned.chunk_size} tokens"
     title = "as the header" if tuned.chosen.header == "attended" else "not used"
     for name, value in {"chunk size": size, "title": title, **tuned.chosen.options()}.items():
-        table.add_row(name, escape(_plain(value)))
+        table.add_row(name, escape(_format_value(value)))
     console.print(table)
-    _notes(console, tuned.notes)
+    _print_notes(console, tuned.notes)
 
 
 def show_inspection(inspection: Inspection, console: Console | None = None) -> None:
@@ -104,7 +104,7 @@ def show_inspection(inspection: Inspection, console: Console | None = None) -> N
         for side in ("early", "late"):
             best = ", ".join(map(str, inspection.best(side)))
             console.print(f"most similar chunks, {side}: {best}", highlight=False)
-    _notes(console, inspection.notes)
+    _print_notes(console, inspection.notes)
 
 
 def show_diagnosis(
@@ -132,22 +132,22 @@ def show_diagnosis(
             escape(each.parent_id),
             str(each.n_chunks),
             str(each.n_windows),
-            _cosine(each.early_similarity),
-            _cosine(each.late_similarity),
+            _format_cosine(each.early_similarity),
+            _format_cosine(each.late_similarity),
             "[red]nearly the same[/red]" if each.collapsed else "",
         )
     console.print(table)
     if len(ordered) > _SHOWN_DOCUMENTS:
         console.print(f"… and {len(ordered) - _SHOWN_DOCUMENTS} documents with less", style="dim")
     console.print(
-        f"mean over documents: early {_cosine(diagnosis.early_similarity)}, "
-        f"late {_cosine(diagnosis.late_similarity)}"
+        f"mean over documents: early {_format_cosine(diagnosis.early_similarity)}, "
+        f"late {_format_cosine(diagnosis.late_similarity)}"
     )
     shares = ", ".join(f"{share:.0%} {mode}" for mode, share in diagnosis.shares.items())
     console.print(f"chunks: {shares}")
     collapsed = sum(each.collapsed for each in diagnosis.documents)
     console.print(f"documents whose late vectors are nearly the same: {collapsed}")
-    _notes(console, notes)
+    _print_notes(console, notes)
 
 
 def show_files(*paths: Path | None, console: Console | None = None) -> None:
@@ -162,7 +162,7 @@ def show_files(*paths: Path | None, console: Console | None = None) -> None:
             (console or Console()).print(f"written: {escape(str(path))}", soft_wrap=True)
 
 
-def _heading(comparison: Comparison, size: int | None) -> str:
+def _format_heading(comparison: Comparison, size: int | None) -> str:
     n_chunks = comparison.get(comparison.baseline, size).n_chunks
     chunks = f"{n_chunks:,} chunks" + ("" if size is None else f" of at most {size} tokens")
     return (
@@ -184,13 +184,13 @@ def _comparison_table(comparison: Comparison, size: int | None) -> Table:
         table.add_row(
             escape(result.name),
             f"{100 * result.corpus[measure]:.1f}",
-            _change(result.corpus_difference.get(measure)),
+            _format_change(result.corpus_difference.get(measure)),
             f"{100 * result.document[measure]:.1f}",
-            _change(result.document_difference.get(measure)),
+            _format_change(result.document_difference.get(measure)),
             *(f"{100 * result.corpus[name]:.1f}" for name in shown),
             f"{100 * result.tokens['iou']:.1f}",
-            _times(result.costs.encoder_tokens, early.costs.encoder_tokens),
-            _times(result.costs.seconds, early.costs.seconds),
+            _format_ratio(result.costs.encoder_tokens, early.costs.encoder_tokens),
+            _format_ratio(result.costs.seconds, early.costs.seconds),
             style="bold" if result is best else "",
         )
     return table
@@ -218,14 +218,14 @@ def _print_chunk(console: Console, number: int, chunk: ChunkView, highest: float
     if chunk.windows:
         facts += f", windows {', '.join(map(str, chunk.windows))}"
     console.print(Text.assemble((f"chunk {number}", "bold"), (f"  {facts}", "dim")))
-    for line in _bars(chunk, highest):
+    for line in _draw_bars(chunk, highest):
         console.print(line, highlight=False)
     words = " ".join(chunk.text[: 2 * _SHOWN_CHARS].split())
     text = Text(words if len(words) <= _SHOWN_CHARS else words[:_SHOWN_CHARS] + "…")
     console.print(Padding(text, (0, 0, 1, 2)))
 
 
-def _bars(chunk: ChunkView, highest: float) -> Iterator[str]:
+def _draw_bars(chunk: ChunkView, highest: float) -> Iterator[str]:
     """Early and late similarity as bars of one scale."""
     for name, value, colour in (
         ("early", chunk.early, "bright_black"),
@@ -236,11 +236,11 @@ def _bars(chunk: ChunkView, highest: float) -> Iterator[str]:
             yield f"  {name} {value:5.2f} [{colour}]{cells}[/{colour}]"
 
 
-def _cosine(value: float) -> str:
+def _format_cosine(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.2f}"
 
 
-def _change(difference: Difference | None) -> str:
+def _format_change(difference: Difference | None) -> str:
     if difference is None:
         return ""
     text = f"{100 * difference.mean:+.1f}"
@@ -249,14 +249,14 @@ def _change(difference: Difference | None) -> str:
     return f"[green]{text}[/green]" if difference.mean > 0 else f"[red]{text}[/red]"
 
 
-def _times(value: float, baseline: float) -> str:
+def _format_ratio(value: float, baseline: float) -> str:
     return f"{value / baseline:.2f}×" if baseline else ""
 
 
-def _plain(value: object) -> str:
+def _format_value(value: object) -> str:
     return str(yaml.safe_dump(value)).removesuffix("...\n").strip()
 
 
-def _notes(console: Console, notes: Sequence[str]) -> None:
+def _print_notes(console: Console, notes: Sequence[str]) -> None:
     for note in notes:
         console.print(f"note: {escape(note)}", style="yellow", highlight=False)

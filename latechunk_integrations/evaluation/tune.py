@@ -72,11 +72,11 @@ class Choices:
                     # Behind a title, special tokens take it in: attended, not pooled, as it is.
                     pool_edges=header == "none",
                 )
-                for variant in self._windowed(plain) if weight else [plain]:
-                    made[replace(variant, name=_name(variant))] = None
+                for variant in self._add_windows(plain) if weight else [plain]:
+                    made[replace(variant, name=_name_configuration(variant))] = None
         return list(made)
 
-    def _windowed(self, plain: Configuration) -> Iterator[Configuration]:
+    def _add_windows(self, plain: Configuration) -> Iterator[Configuration]:
         for overlap, preamble in product(self.overlaps, self.preambles):
             yield replace(plain, overlap_tokens=overlap, preamble_tokens=preamble)
 
@@ -116,7 +116,7 @@ def tune(
         OptionError: A choice is impossible.
     """
     choices = choices or Choices()
-    choosing, held_out = _halves(golden, seed)
+    choosing, held_out = _split_halves(golden, seed)
     sizes = sizes_of(splitter, choices.chunk_sizes, _SIZES)
     titled = any(document.title.strip() for document in golden.documents)
     with tempfile.TemporaryDirectory() as scratch:
@@ -130,12 +130,12 @@ def tune(
                 chunk_sizes=sizes,
                 cache=cache or scratch,
                 show_progress=show_progress,
-                measures=_measures(measure),
+                measures=_list_measures(measure),
             )
 
         first = run(choosing, choices.configurations(titled=titled))
-        late = _winner(first, measure, late=True)
-        early = _winner(first, measure, late=False)
+        late = _find_winner(first, measure, late=True)
+        early = _find_winner(first, measure, late=False)
         second = run(held_out, [late.configuration, early.configuration])
     return _decide(engine, first, second, (late, early), measure)
 
@@ -178,16 +178,16 @@ def _decide(
         )
     if late.chunk_size != early.chunk_size or len(first.chunk_sizes) > 1:
         notes.append(
-            f"{measure} is higher for larger chunks of equal worth; {_retrieved(held)}: compare "
-            "chunk sizes by that too"
+            f"{measure} is higher for larger chunks of equal worth; {_describe_retrieved(held)}: "
+            "compare chunk sizes by that too"
         )
-    headline = _headline(behind=behind, unclear=unclear)
+    headline = _write_headline(behind=behind, unclear=unclear)
     options = engine.options.to_dict() | winner.configuration.options() | {"enabled": True}
     return TuneResult(
         chosen=winner.configuration,
         chunk_size=winner.chunk_size,
         early_is_better=winner is early,
-        verdict=f"{headline}\n{_figures(held, difference, measure)}",
+        verdict=f"{headline}\n{_write_figures(held, difference, measure)}",
         measure=measure,
         choosing=first,
         held_out=second,
@@ -196,7 +196,7 @@ def _decide(
     )
 
 
-def _headline(*, behind: bool, unclear: bool) -> str:
+def _write_headline(*, behind: bool, unclear: bool) -> str:
     if behind:
         return "Early chunking is the better choice for these queries."
     if unclear:
@@ -207,32 +207,34 @@ def _headline(*, behind: bool, unclear: bool) -> str:
     return "Late chunking is the better choice for these queries."
 
 
-def _figures(held: Sequence[ConfigurationResult], difference: Difference, measure: str) -> str:
+def _write_figures(
+    held: Sequence[ConfigurationResult], difference: Difference, measure: str
+) -> str:
     late, early = held
     cost = late.costs.encoder_tokens / max(1, early.costs.encoder_tokens)
     return (
         f"{measure} on the half that was not used for choosing: "
-        f"{100 * late.corpus[measure]:.1f} with {_described(late)}, "
-        f"{100 * early.corpus[measure]:.1f} with {_described(early)} "
+        f"{100 * late.corpus[measure]:.1f} with {_describe_result(late)}, "
+        f"{100 * early.corpus[measure]:.1f} with {_describe_result(early)} "
         f"(difference {100 * difference.mean:+.1f}, 95 % interval {100 * difference.low:+.1f} to "
         f"{100 * difference.high:+.1f}, p = {difference.p_value:.3f}), "
         f"for {cost:.1f} times as many encoder tokens."
     )
 
 
-def _retrieved(held: Sequence[ConfigurationResult]) -> str:
+def _describe_retrieved(held: Sequence[ConfigurationResult]) -> str:
     shares = " and ".join(
-        f"{100 * each.tokens['precision']:.1f} % with {_described(each)}" for each in held
+        f"{100 * each.tokens['precision']:.1f} % with {_describe_result(each)}" for each in held
     )
     return f"of the tokens in the best five chunks, the queries asked for {shares}"
 
 
-def _described(result: ConfigurationResult) -> str:
+def _describe_result(result: ConfigurationResult) -> str:
     size = "" if result.chunk_size is None else f" at {result.chunk_size} tokens"
     return f"'{result.name}'{size}"
 
 
-def _winner(comparison: Comparison, measure: str, *, late: bool) -> ConfigurationResult:
+def _find_winner(comparison: Comparison, measure: str, *, late: bool) -> ConfigurationResult:
     """The cheapest late or early result among those that cannot be told from the best one.
 
     That is: behind it by no more than one standard error of the paired difference. With few
@@ -253,7 +255,7 @@ def _as_good(result: ConfigurationResult, best: ConfigurationResult, measure: st
     return bool(behind.mean() <= behind.std(ddof=1) / np.sqrt(len(behind)))
 
 
-def _halves(golden: GoldenSet, seed: int) -> tuple[GoldenSet, GoldenSet]:
+def _split_halves(golden: GoldenSet, seed: int) -> tuple[GoldenSet, GoldenSet]:
     ids = [query.query_id for query in golden.queries]
     if len(ids) < _FEWEST_QUERIES:
         raise GoldenSetError(
@@ -265,11 +267,11 @@ def _halves(golden: GoldenSet, seed: int) -> tuple[GoldenSet, GoldenSet]:
     return golden.subset(ids[:middle]), golden.subset(ids[middle:])
 
 
-def _measures(measure: str) -> tuple[str, ...]:
+def _list_measures(measure: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((measure, "nDCG@10", "RR@10", "R@5", "R@10")))
 
 
-def _name(configuration: Configuration) -> str:
+def _name_configuration(configuration: Configuration) -> str:
     if configuration == Configuration(name=""):
         return BASELINE
     parts = ["early" if not configuration.context_weight else f"w{configuration.context_weight:g}"]

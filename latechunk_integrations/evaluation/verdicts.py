@@ -60,30 +60,32 @@ def best_result(
         size: The chunk size.
         measure: ``None``: `main_measure`.
     """
-    return _best(comparison, _at(comparison, size), measure)
+    return _find_best(comparison, _select_size(comparison, size), measure)
 
 
 def best_late(
     comparison: Comparison, size: int | None, measure: str | None = None
 ) -> ConfigurationResult:
     """The best configuration with a late side; the baseline where there is none."""
-    late = [each for each in _at(comparison, size) if each.configuration.context_weight]
-    return _best(comparison, late or [comparison.get(comparison.baseline, size)], measure)
+    late = [each for each in _select_size(comparison, size) if each.configuration.context_weight]
+    return _find_best(comparison, late or [comparison.get(comparison.baseline, size)], measure)
 
 
 def best_early(
     comparison: Comparison, size: int | None, measure: str | None = None
 ) -> ConfigurationResult:
     """The best configuration without a late side, such as one that attends to the title."""
-    early = [each for each in _at(comparison, size) if not each.configuration.context_weight]
-    return _best(comparison, early, measure)
+    early = [
+        each for each in _select_size(comparison, size) if not each.configuration.context_weight
+    ]
+    return _find_best(comparison, early, measure)
 
 
-def _at(comparison: Comparison, size: int | None) -> list[ConfigurationResult]:
+def _select_size(comparison: Comparison, size: int | None) -> list[ConfigurationResult]:
     return [comparison.get(name, size) for name in comparison.names]
 
 
-def _best(
+def _find_best(
     comparison: Comparison, results: Sequence[ConfigurationResult], measure: str | None
 ) -> ConfigurationResult:
     by = measure or main_measure(comparison.results[0])

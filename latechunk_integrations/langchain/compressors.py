@@ -14,8 +14,7 @@ from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
 from latechunk_integrations.retrieval.links import (
     LinkRankingOptions,
     Scorer,
-    rank_links,
-    read_link,
+    rank_documents,
 )
 from latechunk_integrations.retrieval.snippets import Snippet, SnippetOptions, select_snippets
 
@@ -76,8 +75,10 @@ class LinkRankingCompressor(BaseDocumentCompressor):
         callbacks: Callbacks = None,  # LangChain's signature
     ) -> Sequence[Document]:
         """The kept documents with ``link_score`` in their metadata."""
-        links = [read_link(d.page_content, d.metadata, self.url_key) for d in documents]
-        ranked = rank_links(query, links, scorer=self.scorer, options=self.options)
+        given = [(document.page_content, document.metadata) for document in documents]
+        ranked = rank_documents(
+            query, given, self.url_key, scorer=self.scorer, options=self.options
+        )
         return [
             documents[one.index].model_copy(
                 update={"metadata": {**documents[one.index].metadata, "link_score": one.score}}

@@ -18,8 +18,7 @@ from latechunk_integrations.marks import VECTOR_KEYS
 from latechunk_integrations.retrieval.links import (
     LinkRankingOptions,
     Scorer,
-    rank_links,
-    read_link,
+    rank_documents,
 )
 from latechunk_integrations.retrieval.snippets import Snippet, SnippetOptions, select_snippets
 
@@ -83,9 +82,10 @@ class LinkRankingPostprocessor(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        links = [read_link(s.node.get_content(), s.node.metadata, self.url_key) for s in nodes]
-        ranked = rank_links(
-            _question(query_bundle), links, scorer=self.scorer, options=self.options
+        given = [(scored.node.get_content(), scored.node.metadata) for scored in nodes]
+        question = _question(query_bundle)
+        ranked = rank_documents(
+            question, given, self.url_key, scorer=self.scorer, options=self.options
         )
         return [NodeWithScore(node=nodes[one.index].node, score=one.score) for one in ranked]
 

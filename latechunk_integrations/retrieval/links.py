@@ -7,7 +7,7 @@ import math
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
@@ -26,8 +26,8 @@ __all__ = [
     "embedding_scorer",
     "freshness",
     "normalize_url",
+    "rank_documents",
     "rank_links",
-    "read_link",
 ]
 
 logger = logging.getLogger(__name__)
@@ -153,14 +153,14 @@ def rank_links(
     merged = list(indices)
     present = now or datetime.now(timezone.utc)
     columns = {
-        "frequency": _frequencies(merged),
-        "host": _host_shares(merged),
-        "path": _path_shares(merged, chosen.path_decay),
+        "frequency": _score_frequencies(merged),
+        "host": _score_hosts(merged),
+        "path": _score_paths(merged, chosen.path_decay),
         "freshness": [freshness(link, present, chosen.half_life_days) for link in merged],
         "relevance": [0.0] * len(merged),
     }
     if chosen.relevance:  # a cross-encoder is not loaded for nothing
-        columns["relevance"] = _relevances(question, merged, scorer)
+        columns["relevance"] = _score_relevances(question, merged, scorer)
     weights = {name: getattr(chosen, name) for name in columns}
     total = sum(weights.values()) or 1.0
     ranked = []
@@ -169,7 +169,7 @@ def rank_links(
         score = sum(weights[name] * value for name, value in factors.items()) / total
         ranked.append(RankedLink(index, link, score, factors))
     ranked.sort(key=lambda one: (-one.score, one.link.url))
-    return list(_diverse(ranked, chosen))
+    return list(_diversify(ranked, chosen))
 
 
 def normalize_url(url: str) -> str | None:
@@ -196,23 +196,36 @@ def normalize_url(url: str) -> str | None:
     return urlunsplit((scheme, host + at, parts.path.rstrip("/"), query, ""))
 
 
-def read_link(text: str, metadata: Mapping[str, Any], url_key: str) -> Link:
-    """A link from a text and the metadata beside it.
+def rank_documents(
+    question: str,
+    documents: Iterable[tuple[str, Mapping[str, Any]]],
+    url_key: str,
+    *,
+    scorer: Scorer | None = None,
+    options: LinkRankingOptions | None = None,
+) -> list[RankedLink]:
+    """Rank a framework's documents that stand for links; see `rank_links`.
 
     Args:
-        text: What is known of the link.
-        metadata: Holds the URL under ``url_key`` and, where known, ``n_seen``,
-            ``last_modified`` (a datetime, ISO 8601 or the date of an HTTP header) and
-            ``date_confidence``. What cannot be read is ignored and logged.
+        question: What is looked for.
+        documents: Text and metadata of each. The metadata hold the URL under ``url_key`` and,
+            where known, ``n_seen``, ``last_modified`` (a datetime, ISO 8601 or the date of an
+            HTTP header) and ``date_confidence``. What cannot be read is ignored and logged.
         url_key: Where the URL stands.
+        scorer: Relevance of texts; ``None``: `cross_encoder_scorer` with its default model.
+        options: Weights and limits; ``None``: the defaults.
     """
-    return Link(
-        str(metadata.get(url_key, "")),
-        text,
-        _read(metadata, "n_seen", int, missing=1, unreadable=1),
-        _read(metadata, "last_modified", _date, missing=None, unreadable=None),
-        _read(metadata, "date_confidence", float, missing=1.0, unreadable=0.0),
-    )
+    links = [
+        Link(
+            str(metadata.get(url_key, "")),
+            text,
+            _read(metadata, "n_seen", int, missing=1, unreadable=1),
+            _read(metadata, "last_modified", _read_date, missing=None, unreadable=None),
+            _read(metadata, "date_confidence", float, missing=1.0, unreadable=0.0),
+        )
+        for text, metadata in documents
+    ]
+    return rank_links(question, links, scorer=scorer, options=options)
 
 
 def _read(
@@ -233,7 +246,7 @@ def _read(
         return unreadable
 
 
-def _date(value: Any) -> datetime | None:
+def _read_date(value: Any) -> datetime | None:
     if isinstance(value, datetime):
         return value
     if not isinstance(value, str):
@@ -322,7 +335,7 @@ def _merge(links: Sequence[Link], blocked: Sequence[str]) -> dict[Link, int]:
         url = normalize_url(link.url)
         if url is None:
             broken += 1
-        elif _is_blocked(_host(url), blocked):
+        elif _is_blocked(_get_host(url), blocked):
             continue
         elif url in merged:
             merged[url] = replace(merged[url], n_seen=merged[url].n_seen + link.n_seen)
@@ -338,26 +351,26 @@ def _is_blocked(host: str, blocked: Sequence[str]) -> bool:
     return any(host == one.lower() or host.endswith("." + one.lower()) for one in blocked)
 
 
-def _host(url: str) -> str:
+def _get_host(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
-def _frequencies(links: Sequence[Link]) -> list[float]:
+def _score_frequencies(links: Sequence[Link]) -> list[float]:
     """``log(1 + n) / log(1 + largest n)``."""
     most = max(link.n_seen for link in links)
     return [math.log1p(max(0, link.n_seen)) / math.log1p(max(1, most)) for link in links]
 
 
-def _host_shares(links: Sequence[Link]) -> list[float]:
+def _score_hosts(links: Sequence[Link]) -> list[float]:
     """Candidates of the host, divided by those of the most frequent host."""
-    counts = Counter(_host(link.url) for link in links)
+    counts = Counter(_get_host(link.url) for link in links)
     most = max(counts.values())
-    return [counts[_host(link.url)] / most for link in links]
+    return [counts[_get_host(link.url)] / most for link in links]
 
 
-def _path_shares(links: Sequence[Link], decay: float) -> list[float]:
+def _score_paths(links: Sequence[Link], decay: float) -> list[float]:
     """Mean share of candidates with the same beginning, segment d weighing ``decay ** d``."""
-    prefixes = [_prefixes(link.url) for link in links]
+    prefixes = [_list_prefixes(link.url) for link in links]
     counts = Counter(prefix for one in prefixes for prefix in one)
     shares = []
     for one in prefixes:
@@ -367,14 +380,14 @@ def _path_shares(links: Sequence[Link], decay: float) -> list[float]:
     return shares
 
 
-def _prefixes(url: str) -> list[str]:
+def _list_prefixes(url: str) -> list[str]:
     """The host, then the host with one path segment more each time."""
     parts = urlsplit(url)
     segments = [segment for segment in parts.path.split("/") if segment]
     return ["/".join([parts.netloc, *segments[:depth]]) for depth in range(len(segments) + 1)]
 
 
-def _relevances(question: str, links: Sequence[Link], scorer: Scorer | None) -> list[float]:
+def _score_relevances(question: str, links: Sequence[Link], scorer: Scorer | None) -> list[float]:
     """The scorer's values, stretched to 0 to 1 over the candidates."""
     texts = [link.text or link.url for link in links]
     values = list((scorer or cross_encoder_scorer())(question, texts))
@@ -388,11 +401,11 @@ def _relevances(question: str, links: Sequence[Link], scorer: Scorer | None) -> 
     return [(value - low) / (high - low) for value in values]
 
 
-def _diverse(ranked: Sequence[RankedLink], options: LinkRankingOptions) -> Iterator[RankedLink]:
+def _diversify(ranked: Sequence[RankedLink], options: LinkRankingOptions) -> Iterator[RankedLink]:
     kept: Counter[str] = Counter()
     n_kept = 0
     for one in ranked:
-        host = _host(one.link.url)
+        host = _get_host(one.link.url)
         if options.top_k_per_host is not None and kept[host] >= options.top_k_per_host:
             continue
         if options.top_k is not None and n_kept >= options.top_k:

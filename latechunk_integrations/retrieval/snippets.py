@@ -196,9 +196,9 @@ def _choose(
         n_chunks = options.length // options.chunk_size
         taken = _take_best([scores for _, scores in scored], n_chunks, options.n_snippets)
     return [
-        _snippet(cut, scores, first, end)
+        _make_snippet(cut, scores, first, end)
         for (cut, scores), rows in zip(scored, taken, strict=True)
-        for first, end in _runs(rows)
+        for first, end in _find_runs(rows)
     ]
 
 
@@ -224,13 +224,13 @@ def _window_means(scores: NDArray[np.float32], n_chunks: int) -> NDArray[np.floa
     return np.convolve(scores, np.full(width, 1 / width), mode="valid")
 
 
-def _runs(taken: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+def _find_runs(taken: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """Half-open runs of taken chunks; neighbours are merged."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], taken.astype(np.int8), [0]])))
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
-def _snippet(cut: _Cut, scores: NDArray[np.float32], first: int, end: int) -> Snippet:
+def _make_snippet(cut: _Cut, scores: NDArray[np.float32], first: int, end: int) -> Snippet:
     span = Span(int(cut.spans.starts[first]), int(cut.spans.ends[end - 1]))
     score = float(scores[first:end].mean())
     return Snippet(cut.index, span, cut.text[span.start : span.end], score)

@@ -11,7 +11,7 @@ import numpy as np
 from latechunk_integrations import LateChunkOptions
 from latechunk_integrations.bulk import IndexSettings
 from latechunk_integrations.bulk.chunking import Chunking
-from latechunk_integrations.bulk.rows import Document
+from latechunk_integrations.bulk.rows import CorpusDocument
 
 TARGETS = ("parquet", "jsonl", "milvus", "qdrant")
 CHUNK_CHARS = 40
@@ -28,12 +28,12 @@ def fixed_chunks(text: str) -> list[tuple[int, int]]:
 SPLITTER = f"{__name__}:fixed_chunks"
 
 
-def document(number: int, text: str | None = None) -> Document:
+def document(number: int, text: str | None = None) -> CorpusDocument:
     words = f"Part {number} is delivered within {number + 7} days, unless it says otherwise. "
-    return Document(f"doc-{number}", text or words * (1 + number % 3), f"Title {number % 4}")
+    return CorpusDocument(f"doc-{number}", text or words * (1 + number % 3), f"Title {number % 4}")
 
 
-def documents(n: int) -> list[Document]:
+def documents(n: int) -> list[CorpusDocument]:
     return [document(number) for number in range(n)]
 
 

@@ -9,7 +9,7 @@ from langchain_text_splitters import CharacterTextSplitter
 from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.embedder import DocumentEmbedder
-from latechunk_integrations.bulk.rows import Document, DocumentRows, Failure
+from latechunk_integrations.bulk.rows import CorpusDocument, DocumentRows, Failure
 from latechunk_integrations.errors import OptionError
 from tests.bulk import support
 
@@ -50,14 +50,16 @@ def test_what_fails_keeps_its_place_and_the_others_theirs(
     engine = LateChunkEngine.from_pretrained(
         str(tiny_model_path), dtype="float32", device="cpu", fallback="error"
     )
-    long = [Document(f"long-{n}", "far longer than one window can hold " * 9) for n in range(2)]
+    long = [
+        CorpusDocument(f"long-{n}", "far longer than one window can hold " * 9) for n in range(2)
+    ]
     before = Failure("unread", "UnicodeDecodeError", "was no text")
-    good = [Document("a", "Short."), Document("b", "Short too.")]
-    given: list[Document | Failure] = [
+    good = [CorpusDocument("a", "Short."), CorpusDocument("b", "Short too.")]
+    given: list[CorpusDocument | Failure] = [
         good[0],
         long[0],
         before,
-        Document("blank", " "),
+        CorpusDocument("blank", " "),
         long[1],
         good[1],
     ]
@@ -74,7 +76,7 @@ def test_chunks_that_share_a_span_are_one(tiny_engine: LateChunkEngine) -> None:
         return [(4, 9), (0, 4), (4, 9)]
 
     embedder = DocumentEmbedder(tiny_engine, Chunking(twice))
-    (rows,) = _rows(embedder.embed([Document("a", "some text")])).values()
+    (rows,) = _rows(embedder.embed([CorpusDocument("a", "some text")])).values()
     assert rows.spans.tolist() == [[4, 9], [0, 4]]
 
 

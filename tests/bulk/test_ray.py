@@ -17,7 +17,7 @@ from latechunk_integrations.bulk import embed_dataset, index, write_chunks
 from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.embedder import DocumentEmbedder
 from latechunk_integrations.bulk.ray_pool import RayPool, workers_that_fit
-from latechunk_integrations.bulk.rows import Document, DocumentRows, Failure
+from latechunk_integrations.bulk.rows import CorpusDocument, DocumentRows, Failure
 from latechunk_integrations.errors import (
     InputTypeError,
     MissingExtraError,
@@ -52,11 +52,11 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(
     tiny_model_path: Path, tiny_engine: LateChunkEngine
 ) -> None:
     """A worker dies while the batches come in; the outcomes are those of this process."""
-    corpus = [*support.documents(20), Document("blank", " ")]
+    corpus = [*support.documents(20), CorpusDocument("blank", " ")]
     chunking = Chunking(support.SPLITTER)
     pool = RayPool(support.options(tiny_model_path), chunking, concurrency=2)
 
-    def batches() -> Iterator[list[Document]]:
+    def batches() -> Iterator[list[CorpusDocument]]:
         for start in range(0, len(corpus), 2):
             if start == 8:  # batches are waiting at both workers by now
                 os.kill(pool.process_ids[0], signal.SIGKILL)

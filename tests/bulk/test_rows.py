@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from latechunk_integrations.bulk.rows import (
     COLUMNS,
     Columns,
-    Document,
+    CorpusDocument,
     DocumentRows,
     Failure,
     chunk_id,
@@ -42,10 +42,10 @@ def test_chunk_ids_never_change_between_releases() -> None:
 
 def test_a_version_depends_on_every_part_and_on_their_borders() -> None:
     documents = [
-        Document("a", "b", "c"),
-        Document("ab", "", "c"),
-        Document("a", "bc", ""),
-        Document("a", "b", "d"),
+        CorpusDocument("a", "b", "c"),
+        CorpusDocument("ab", "", "c"),
+        CorpusDocument("a", "bc", ""),
+        CorpusDocument("a", "b", "d"),
     ]
     versions = {document.version("key") for document in documents}
     assert len(versions | {documents[0].version("other key")}) == 5
@@ -54,12 +54,12 @@ def test_a_version_depends_on_every_part_and_on_their_borders() -> None:
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
-        ({"id": 7, "text": "x"}, Document("7", "x")),
-        ({"id": "a", "text": "x", "head": "T"}, Document("a", "x", "T")),
-        ({"id": "a", "text": "x", "head": None}, Document("a", "x")),
+        ({"id": 7, "text": "x"}, CorpusDocument("7", "x")),
+        ({"id": "a", "text": "x", "head": "T"}, CorpusDocument("a", "x", "T")),
+        ({"id": "a", "text": "x", "head": None}, CorpusDocument("a", "x")),
     ],
 )
-def test_a_record_becomes_a_document(record: dict[str, Any], expected: Document) -> None:
+def test_a_record_becomes_a_document(record: dict[str, Any], expected: CorpusDocument) -> None:
     assert read_document(record, Columns(header="head"), "here:1") == expected
 
 
@@ -86,7 +86,7 @@ def test_a_record_that_holds_no_document_fails_with_a_name(
 
 def test_an_id_that_no_target_can_store_is_refused() -> None:
     with pytest.raises(InvalidCharacterError, match="the id of a document"):
-        Document("a\ud800", "x")
+        CorpusDocument("a\ud800", "x")
 
 
 def test_a_table_holds_the_rows_bit_for_bit() -> None:

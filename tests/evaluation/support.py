@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
+from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet, GoldSpan, Query
 from latechunk_integrations.evaluation.results import (
     Comparison,
     Configuration,
@@ -36,7 +36,7 @@ def small_set() -> GoldenSet:
     """Two documents, one of them with a title, and four queries."""
     return GoldenSet(
         "small",
-        (Document("berlin", BERLIN, "Berlin"), Document("tokyo", TOKYO)),
+        (GoldenDocument("berlin", BERLIN, "Berlin"), GoldenDocument("tokyo", TOKYO)),
         tuple(Query(query_id, doc_id, text) for query_id, doc_id, text, _ in ROWS),
         tuple(_gold(query_id, doc_id, quote) for query_id, doc_id, _, quote in ROWS),
     )

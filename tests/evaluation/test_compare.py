@@ -15,7 +15,7 @@ from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.evaluation.compare import compare
 from latechunk_integrations.evaluation.configurations import BASELINE
-from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
+from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet, GoldSpan, Query
 from latechunk_integrations.evaluation.results import Comparison, Configuration
 from tests.evaluation.word_encoder import WordEncoder, lines, word_engine
 
@@ -40,7 +40,7 @@ def _set() -> GoldenSet:
     documents, queries, spans = [], [], []
     for subject in _SUBJECTS:
         text = f"This is about the {subject}.\n" + "\n".join(f"It {fact}." for fact in _FACTS)
-        documents.append(Document(subject, text, f"The {subject}"))
+        documents.append(GoldenDocument(subject, text, f"The {subject}"))
         for n, fact in enumerate(_FACTS):
             query = f"{subject}{n}"
             start = text.index(fact)
@@ -173,7 +173,10 @@ def test_one_forward_pass_serves_all_weights_and_a_cache_all_runs(tmp_path: Path
 def test_of_equal_chunks_the_earlier_one_ranks_first() -> None:
     text = "same words\nsame words\nsame words"
     golden = GoldenSet(
-        "ties", (Document("d", text),), (Query("q", "d", "same"),), (GoldSpan("q", "d", 11, 15),)
+        "ties",
+        (GoldenDocument("d", text),),
+        (Query("q", "d", "same"),),
+        (GoldSpan("q", "d", 11, 15),),
     )
     early = compare(word_engine(), golden, [], splitter=lines, chunk_sizes=[None]).get(BASELINE)
     assert (early.queries[0].rank, early.queries[0].scores["RR@10"]) == (2, 0.5)

@@ -9,7 +9,7 @@ import pytest
 
 from latechunk_integrations.errors import GoldenSetError
 from latechunk_integrations.evaluation.dataset import (
-    Document,
+    GoldenDocument,
     GoldenSet,
     GoldSpan,
     Query,
@@ -94,11 +94,11 @@ def test_a_wrong_line_is_named(tmp_path: Path, file: str, line: str, message: st
 
 
 def test_a_query_needs_a_gold_span_in_the_document_it_names() -> None:
-    documents = (Document("a", "one"), Document("b", "two"))
+    documents = (GoldenDocument("a", "one"), GoldenDocument("b", "two"))
     with pytest.raises(GoldenSetError, match="in their document"):
         GoldenSet("set", documents, (Query("q", "a", "?"),), (GoldSpan("q", "b", 0, 3),))
     with pytest.raises(GoldenSetError, match="stands twice"):
-        GoldenSet("set", (Document("a", "x"), Document("a", "y")), (), ())
+        GoldenSet("set", (GoldenDocument("a", "x"), GoldenDocument("a", "y")), (), ())
     with pytest.raises(GoldenSetError, match="0 of 0"):
         GoldenSet("set", documents, (), ())
 
@@ -159,7 +159,10 @@ def test_rows_may_be_json_lines_with_documents_elsewhere(tmp_path: Path) -> None
 def test_quotes_forgive_what_copying_changes_and_nothing_else(
     tmp_path: Path, *, text: str, quote: str, found: bool
 ) -> None:
-    documents = [Document("d", text + " And more text behind it."), Document("e", "plain words")]
+    documents = [
+        GoldenDocument("d", text + " And more text behind it."),
+        GoldenDocument("e", "plain words"),
+    ]
     rows = [
         {"query": "a", "document": "d", "quote": quote},
         {"query": "b", "document": "e", "quote": "plain words"},
@@ -175,7 +178,7 @@ def test_quotes_forgive_what_copying_changes_and_nothing_else(
 def test_a_question_about_several_documents_is_one_of_each_and_that_is_said(
     tmp_path: Path,
 ) -> None:
-    documents = [Document("a", "The fee is ten."), Document("b", "The fee is two.")]
+    documents = [GoldenDocument("a", "The fee is ten."), GoldenDocument("b", "The fee is two.")]
     rows = [
         {"query": "What fee?", "document": d, "quote": q} for d, q in (("a", "ten"), ("b", "two"))
     ]
@@ -191,7 +194,7 @@ def test_a_question_about_several_documents_is_one_of_each_and_that_is_said(
 def test_a_quote_that_stands_twice_is_taken_once_and_reported(tmp_path: Path) -> None:
     rows = [{"query": "a", "document": "d", "quote": "the same"}]
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
-    golden = GoldenSet.from_quotes(path, [Document("d", "It is the same, the same again.")])
+    golden = GoldenSet.from_quotes(path, [GoldenDocument("d", "It is the same, the same again.")])
     assert (golden.spans[0].start, golden.spans[0].end) == (6, 14)
     assert "stands several times" in golden.notes[0]
 
@@ -208,7 +211,7 @@ def test_a_quote_that_stands_twice_is_reported_whatever_its_line_breaks(
     tmp_path: Path, text: str, start: int, taken: str
 ) -> None:
     path = write_jsonl(tmp_path / "r.jsonl", [{"query": "a", "document": "d", "quote": "the same"}])
-    golden = GoldenSet.from_quotes(path, [Document("d", text)])
+    golden = GoldenSet.from_quotes(path, [GoldenDocument("d", text)])
     assert (golden.spans[0].start, golden.spans[0].end) == (start, start + len("the same"))
     assert golden.notes == (f"{path}, line 1: the quote 'the same' stands several times; {taken}",)
 
@@ -257,10 +260,12 @@ def test_documents_are_read_from_a_file_a_folder_and_a_golden_set(tmp_path: Path
     (tmp_path / "texts" / "a.txt").write_text("Text a.", encoding="utf-8")
     (tmp_path / "texts" / "empty.txt").write_text(" \n", encoding="utf-8")
     assert read_documents(tmp_path / "texts") == (
-        Document("a.txt", "Text a.", "a"),
-        Document("deep/b.md", "Text b.", "b"),
+        GoldenDocument("a.txt", "Text a.", "a"),
+        GoldenDocument("deep/b.md", "Text b.", "b"),
     )
-    assert read_documents(tmp_path / "texts" / "a.txt") == (Document("a.txt", "Text a.", "a"),)
+    assert read_documents(tmp_path / "texts" / "a.txt") == (
+        GoldenDocument("a.txt", "Text a.", "a"),
+    )
     (tmp_path / "set").mkdir()
     assert read_documents(write_set(tmp_path / "set")) == small_set().documents
     with pytest.raises(GoldenSetError, match="is empty"):

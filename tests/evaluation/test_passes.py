@@ -11,8 +11,8 @@ import pytest
 
 from latechunk_integrations import CharSpans, LateChunkEngine, Parent
 from latechunk_integrations.errors import OptionError
-from latechunk_integrations.evaluation.cache import VectorCache
-from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
+from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet, GoldSpan, Query
+from latechunk_integrations.evaluation.pass_cache import VectorCache
 from latechunk_integrations.evaluation.passes import Passes
 from latechunk_integrations.evaluation.results import Configuration
 from latechunk_integrations.options import Fallback
@@ -24,7 +24,7 @@ LONG = (
 SHORT = "Don't stop at the tower, see the façade too. It is a city."
 SETS = GoldenSet(
     "two",
-    (Document("long", LONG, "Supply and capital"), Document("short", SHORT)),
+    (GoldenDocument("long", LONG, "Supply and capital"), GoldenDocument("short", SHORT)),
     (Query("q", "long", "Who delivers?"), Query("r", "short", "What to see?")),
     (GoldSpan("q", "long", 4, 12), GoldSpan("r", "short", 5, 9)),
 )

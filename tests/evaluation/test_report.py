@@ -12,7 +12,7 @@ import pytest
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.evaluation.compare import compare
 from latechunk_integrations.evaluation.configurations import LATE
-from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
+from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet, GoldSpan, Query
 from latechunk_integrations.evaluation.inspection import inspect_parent
 from latechunk_integrations.evaluation.report import (
     inspection_html,
@@ -74,7 +74,7 @@ def _hostile() -> GoldenSet:
     query = "What's the <img src=x onerror=alert(1)> fee & {{ 7 * 7 }}? " + "x" * 2_000
     return GoldenSet(
         "a <b>set</b>",
-        (Document("d", text),),
+        (GoldenDocument("d", text),),
         (Query("q", "d", query),),
         (GoldSpan("q", "d", start, len(text)),),
     )

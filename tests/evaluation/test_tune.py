@@ -12,7 +12,7 @@ import yaml
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
 from latechunk_integrations.errors import GoldenSetError, OptionError
 from latechunk_integrations.evaluation.configurations import BASELINE
-from latechunk_integrations.evaluation.dataset import Document, GoldenSet, GoldSpan, Query
+from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet, GoldSpan, Query
 from latechunk_integrations.evaluation.results import TuneResult
 from latechunk_integrations.evaluation.tune import Choices, tune, write_options
 from tests.evaluation.word_encoder import lines, word_engine
@@ -23,7 +23,7 @@ _N_DOCUMENTS = 30
 
 def _set(name: str, texts: list[tuple[str, str]], queries: list[tuple[int, str, str]]) -> GoldenSet:
     """From (title, text) pairs and (number of the document, question, gold line)."""
-    documents = tuple(Document(f"d{n}", text, title) for n, (title, text) in enumerate(texts))
+    documents = tuple(GoldenDocument(f"d{n}", text, title) for n, (title, text) in enumerate(texts))
     spans = []
     for n, (at, _, gold) in enumerate(queries):
         start = texts[at][1].index(gold)

@@ -19,8 +19,8 @@ from latechunk_integrations.retrieval.links import (
     cross_encoder_scorer,
     embedding_scorer,
     normalize_url,
+    rank_documents,
     rank_links,
-    read_link,
 )
 from tests.tiny_models import wordpiece_tokenizer
 
@@ -125,19 +125,21 @@ def test_the_scorer_is_asked_once_and_not_at_all_without_a_weight() -> None:
 )
 def test_metadata_are_read_as_pages_give_them(date: object) -> None:
     metadata = {"href": "https://a.org", "n_seen": "4", "last_modified": date}
-    link = read_link("text", metadata, "href")
-    assert (link.url, link.text, link.n_seen) == ("https://a.org", "text", 4)
-    assert link.last_modified is not None
-    assert link.last_modified.replace(tzinfo=timezone.utc) == NOW
+    (ranked,) = rank_documents("q", [("text", metadata)], "href", scorer=by_length)
+    assert (ranked.link.url, ranked.link.text, ranked.link.n_seen) == ("https://a.org", "text", 4)
+    assert ranked.link.last_modified is not None
+    assert ranked.link.last_modified.replace(tzinfo=timezone.utc) == NOW
 
 
 def test_metadata_that_cannot_be_read_are_ignored_and_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     bad = {"url": "https://a.org", "n_seen": "?", "last_modified": "lately", "date_confidence": []}
-    assert read_link("", bad, "url") == Link("https://a.org", date_confidence=0.0)
+    empty = {"url": "https://b.org", "last_modified": "", "n_seen": None}
+    ranked = rank_documents("q", [("", bad), ("", empty)], "url", scorer=by_length)
+    links = [one.link for one in ranked]
+    assert links == [Link("https://a.org", date_confidence=0.0), Link("https://b.org")]
     assert "'lately'" in caplog.text
-    assert read_link("", {"last_modified": "", "n_seen": None}, "url") == Link("")
 
 
 def test_wrong_options_and_scorers_are_refused() -> None:

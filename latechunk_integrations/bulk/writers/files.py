@@ -8,10 +8,10 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from latechunk_integrations.bulk.durable import replace_file
-from latechunk_integrations.bulk.extras import needed
+from latechunk_integrations.bulk.checkpoint import replace_file
 from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows, to_table
 from latechunk_integrations.errors import CheckpointError, WriterError
+from latechunk_integrations.plugins import import_extra
 
 __all__ = ["FileKind", "FileWriter"]
 
@@ -38,7 +38,7 @@ class FileWriter:
         self._prefix = f"part-{run_id}-"
         self._dimensions = dimensions
         if kind == "parquet":
-            needed("pyarrow.parquet", extra="bulk")
+            import_extra("pyarrow.parquet", extra="bulk")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
@@ -78,42 +78,46 @@ class FileWriter:
             return ""
         name = f"{self._prefix}{number:08d}.{self._kind}"
         if self._kind == "parquet":
-            self._save(name, self._parquet(to_table(documents, self._dimensions)))
+            self._save(name, self._write_parquet(to_table(documents, self._dimensions)))
         else:
             rows = (row for document in documents for row in document.rows())
-            self._save(name, _lines({**row, "vector": row["vector"].tolist()} for row in rows))
+            self._save(
+                name, _write_lines({**row, "vector": row["vector"].tolist()} for row in rows)
+            )
         return name
 
     def purge(self, part: str, versions: Mapping[str, str]) -> None:
         """Write a part anew with only the rows of these versions; it may be left empty."""
         path = self._folder / part
         if self._kind == "parquet":
-            arrow = needed("pyarrow", extra="bulk")
-            table = needed("pyarrow.parquet", extra="bulk").read_table(path, partitioning=None)
+            arrow = import_extra("pyarrow", extra="bulk")
+            table = import_extra("pyarrow.parquet", extra="bulk").read_table(
+                path, partitioning=None
+            )
             pairs = zip(
                 *(table[name].to_pylist() for name in ("document_id", "version")), strict=True
             )
             kept = [versions.get(document) == version for document, version in pairs]
-            self._save(part, self._parquet(table.filter(arrow.array(kept, arrow.bool_()))))
+            self._save(part, self._write_parquet(table.filter(arrow.array(kept, arrow.bool_()))))
         else:
             with path.open("rb") as lines:
                 rows = [json.loads(line) for line in lines]
             kept_rows = (row for row in rows if versions.get(row["document_id"]) == row["version"])
-            self._save(part, _lines(kept_rows))
+            self._save(part, _write_lines(kept_rows))
 
     def count(self) -> int:
         """Rows of all parts."""
         paths = self._folder.glob(f"{self._prefix}*.{self._kind}")
         if self._kind == "parquet":
-            read = needed("pyarrow.parquet", extra="bulk").read_metadata
+            read = import_extra("pyarrow.parquet", extra="bulk").read_metadata
             return sum(read(path).num_rows for path in paths)
         return sum(path.read_bytes().count(b"\n") for path in paths)
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _parquet(self, table: Any) -> Callable[[Any], None]:
-        parquet = needed("pyarrow.parquet", extra="bulk")
+    def _write_parquet(self, table: Any) -> Callable[[Any], None]:
+        parquet = import_extra("pyarrow.parquet", extra="bulk")
         return lambda file: parquet.write_table(table.select(COLUMNS), file)
 
     def _save(self, name: str, fill: Callable[[Any], None]) -> None:
@@ -126,7 +130,7 @@ class FileWriter:
             ) from error
 
 
-def _lines(rows: Iterable[Mapping[str, Any]]) -> Callable[[Any], None]:
+def _write_lines(rows: Iterable[Mapping[str, Any]]) -> Callable[[Any], None]:
     def fill(file: Any) -> None:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")

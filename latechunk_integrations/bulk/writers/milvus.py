@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from latechunk_integrations.bulk.extras import needed
 from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows
-from latechunk_integrations.bulk.writers.base import StoreWriter, repeated
+from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
 from latechunk_integrations.errors import InputError, WriterError
+from latechunk_integrations.plugins import import_extra
 
 __all__ = ["MilvusWriter"]
 
@@ -41,12 +41,12 @@ class MilvusWriter(StoreWriter):
     """
 
     def __init__(self, uri: str, collection: str, dimensions: int) -> None:
-        self._milvus = needed("pymilvus", extra="milvus")
+        self._milvus = import_extra("pymilvus", extra="milvus")
         self._failure = self._milvus.MilvusException
         self._collection = collection
         self._dimensions = dimensions
         token = {} if uri.endswith(".db") else {"token": os.environ.get(_TOKEN_VARIABLE, "")}
-        self._client = self._repeated(
+        self._client = self._repeat(
             lambda: self._milvus.MilvusClient(uri=uri, **token, **_TIMEOUT), "opening"
         )
         if self._exists():
@@ -72,17 +72,17 @@ class MilvusWriter(StoreWriter):
         """Upsert the rows, then delete those of former versions."""
         rows = (row for document in documents for row in document.rows())
         while batch := list(islice(rows, _ROWS)):
-            self._repeated(
+            self._repeat(
                 lambda batch=batch: self._client.upsert(self._collection, batch, **_TIMEOUT),
                 "upsert into",
             )
         # What could not be written was never there.
         named = [document for document in documents if _is_nameable(document.document_id)]
         if named:
-            ids = _listed([document.document_id for document in named])
-            versions = _listed([document.version for document in named])
+            ids = _format_list([document.document_id for document in named])
+            versions = _format_list([document.version for document in named])
             former = f"document_id in {ids} and version not in {versions}"
-            self._repeated(
+            self._repeat(
                 lambda: self._client.delete(self._collection, filter=former, **_TIMEOUT),
                 "a deletion from",
             )
@@ -90,7 +90,7 @@ class MilvusWriter(StoreWriter):
 
     def count(self) -> int:
         """Rows of the collection."""
-        found = self._repeated(
+        found = self._repeat(
             lambda: self._client.query(
                 self._collection, filter="", output_fields=["count(*)"], **_TIMEOUT
             ),
@@ -103,7 +103,7 @@ class MilvusWriter(StoreWriter):
         self._client.close()
 
     def _exists(self) -> bool:
-        found = self._repeated(
+        found = self._repeat(
             lambda: self._client.has_collection(self._collection, **_TIMEOUT), "looking for"
         )
         return bool(found)
@@ -124,7 +124,7 @@ class MilvusWriter(StoreWriter):
         if is_server:  # former versions are found by it
             indexes.add_index("document_id", index_type="INVERTED")
         try:
-            self._repeated(
+            self._repeat(
                 lambda: self._client.create_collection(
                     self._collection,
                     schema=schema,
@@ -140,7 +140,7 @@ class MilvusWriter(StoreWriter):
             self._check_collection()  # another task was faster
 
     def _check_collection(self) -> None:
-        described = self._repeated(
+        described = self._repeat(
             lambda: self._client.describe_collection(self._collection, **_TIMEOUT), "describing"
         )
         fields = {field["name"]: field for field in described["fields"]}
@@ -156,11 +156,9 @@ class MilvusWriter(StoreWriter):
                 f"the collection {self._collection!r} holds vectors of {width} numbers, the model "
                 f"gives {self._dimensions}; name another collection"
             )
-        self._repeated(
-            lambda: self._client.load_collection(self._collection, **_TIMEOUT), "loading"
-        )
+        self._repeat(lambda: self._client.load_collection(self._collection, **_TIMEOUT), "loading")
 
-    def _repeated(self, call: Any, what: str) -> Any:
+    def _repeat(self, call: Any, what: str) -> Any:
         return repeated(
             call, f"{what} the collection {self._collection!r}", errors=(self._failure,)
         )
@@ -170,5 +168,5 @@ def _is_nameable(document_id: str) -> bool:
     return len(document_id.encode()) <= _ID_BYTES and not _UNNAMEABLE.search(document_id)
 
 
-def _listed(values: Sequence[str]) -> str:
+def _format_list(values: Sequence[str]) -> str:
     return json.dumps(values, ensure_ascii=False)

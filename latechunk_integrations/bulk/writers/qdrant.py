@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from latechunk_integrations.bulk.extras import needed
 from latechunk_integrations.bulk.rows import DocumentRows
-from latechunk_integrations.bulk.writers.base import StoreWriter, repeated
+from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
 from latechunk_integrations.errors import WriterError
+from latechunk_integrations.plugins import import_extra
 
 __all__ = ["QdrantWriter"]
 
@@ -39,9 +39,9 @@ class QdrantWriter(StoreWriter):
     """
 
     def __init__(self, place: str, collection: str, dimensions: int) -> None:
-        qdrant = needed("qdrant_client", extra="qdrant")
+        qdrant = import_extra("qdrant_client", extra="qdrant")
         self._models = qdrant.models
-        self._errors = needed("qdrant_client.http.exceptions", extra="qdrant")
+        self._errors = import_extra("qdrant_client.http.exceptions", extra="qdrant")
         self._collection = collection
         is_server = place.startswith(("http://", "https://"))
         try:
@@ -74,17 +74,17 @@ class QdrantWriter(StoreWriter):
                 vectors=[row.pop("vector").tolist() for row in batch],
                 payloads=batch,
             )
-            self._repeated(
+            self._repeat(
                 lambda points=points: self._client.upsert(self._collection, points, wait=True),
                 "an upsert into",
             )
         if documents:
             former = self._models.Filter(
-                must=[self._among("document_id", [d.document_id for d in documents])],
-                must_not=[self._among("version", [d.version for d in documents])],
+                must=[self._match_any("document_id", [d.document_id for d in documents])],
+                must_not=[self._match_any("version", [d.version for d in documents])],
             )
             selector = self._models.FilterSelector(filter=former)
-            self._repeated(
+            self._repeat(
                 lambda: self._client.delete(self._collection, selector, wait=True),
                 "a deletion from",
             )
@@ -92,17 +92,17 @@ class QdrantWriter(StoreWriter):
 
     def count(self) -> int:
         """Points of the collection."""
-        return int(self._repeated(lambda: self._client.count(self._collection), "counting").count)
+        return int(self._repeat(lambda: self._client.count(self._collection), "counting").count)
 
     def close(self) -> None:
         """Close the connection, or let go of the folder."""
         self._client.close()
 
-    def _among(self, key: str, values: list[str]) -> Any:
+    def _match_any(self, key: str, values: list[str]) -> Any:
         return self._models.FieldCondition(key=key, match=self._models.MatchAny(any=values))
 
     def _exists(self) -> bool:
-        found = self._repeated(
+        found = self._repeat(
             lambda: self._client.collection_exists(self._collection), "looking for"
         )
         return bool(found)
@@ -110,7 +110,7 @@ class QdrantWriter(StoreWriter):
     def _make_collection(self, dimensions: int, *, is_server: bool) -> None:
         vectors = self._models.VectorParams(size=dimensions, distance=self._models.Distance.DOT)
         try:
-            self._repeated(
+            self._repeat(
                 lambda: self._client.create_collection(self._collection, vectors_config=vectors),
                 "making",
             )
@@ -119,7 +119,7 @@ class QdrantWriter(StoreWriter):
                 raise
             self._check_collection(dimensions)  # another task was faster
         if is_server:  # former versions are found by it
-            self._repeated(
+            self._repeat(
                 lambda: self._client.create_payload_index(
                     self._collection, "document_id", self._models.PayloadSchemaType.KEYWORD
                 ),
@@ -127,7 +127,7 @@ class QdrantWriter(StoreWriter):
             )
 
     def _check_collection(self, dimensions: int) -> None:
-        described = self._repeated(
+        described = self._repeat(
             lambda: self._client.get_collection(self._collection), "describing"
         )
         vectors = described.config.params.vectors
@@ -138,7 +138,7 @@ class QdrantWriter(StoreWriter):
                 f"gives {dimensions}; name another collection"
             )
 
-    def _repeated(self, call: Any, what: str) -> Any:
+    def _repeat(self, call: Any, what: str) -> Any:
         return repeated(
             call,
             f"{what} the collection {self._collection!r}",

@@ -16,7 +16,7 @@ import pytest
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.bulk import IndexSummary, index
 from latechunk_integrations.bulk.checkpoint import Checkpoint
-from latechunk_integrations.bulk.rows import Document, chunk_id
+from latechunk_integrations.bulk.rows import CorpusDocument, chunk_id
 from latechunk_integrations.errors import CheckpointError, OptionError, WriterError
 from tests.bulk import support
 from tests.bulk.support import TARGETS, document, documents, read, target
@@ -67,7 +67,7 @@ def files(tmp_path: Path, tiny_model_path: Path) -> Indexing:
     return Indexing("parquet", tmp_path, tiny_model_path)
 
 
-def expected(engine: LateChunkEngine, corpus: list[Document]) -> support.Rows:
+def expected(engine: LateChunkEngine, corpus: list[CorpusDocument]) -> support.Rows:
     """Every chunk as the engine embeds it, document by document."""
     rows: support.Rows = {}
     for each in corpus:
@@ -152,7 +152,7 @@ def test_a_document_changed_back_after_a_kill_is_not_doubled(
     """Its present version stands in a former part too, which was not cleared yet."""
     first = documents(3)
 
-    def killed() -> Iterator[Document]:
+    def killed() -> Iterator[CorpusDocument]:
         yield document(0, "Another text, for a moment.")
         yield from first[1:]
         raise KilledError
@@ -173,7 +173,7 @@ def test_a_document_changed_back_after_its_change_was_written_but_not_noted_is_d
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "add", _die)
         with pytest.raises(KilledError):
-            indexing([corpus[0], Document("doc-1", text), corpus[2]])
+            indexing([corpus[0], CorpusDocument("doc-1", text), corpus[2]])
     indexing(corpus)
     assert without_hashes(indexing.rows()) == expected(tiny_engine, corpus)
 
@@ -195,8 +195,8 @@ def test_a_document_that_fails_is_listed_and_the_others_are_done(
     indexing: Indexing, tiny_engine: LateChunkEngine
 ) -> None:
     good = documents(5)
-    blank, surrogate = Document("blank", " \n"), Document("half", "a \ud800 half")
-    summary = indexing([*good[:2], blank, *good[2:], surrogate, Document("doc-1", "again")])
+    blank, surrogate = CorpusDocument("blank", " \n"), CorpusDocument("half", "a \ud800 half")
+    summary = indexing([*good[:2], blank, *good[2:], surrogate, CorpusDocument("doc-1", "again")])
     assert without_hashes(indexing.rows()) == expected(tiny_engine, good)
     assert summary.n_failed == 3
     assert indexing.letters() == {
@@ -207,7 +207,7 @@ def test_a_document_that_fails_is_listed_and_the_others_are_done(
     # Listed still, when nothing is left to do; gone, when the document is mended.
     assert indexing([*good, blank]).n_failed == 1
     assert indexing.letters() == {"blank": "EmptyTextError"}
-    mended = [*good, Document("blank", "Text at last.")]
+    mended = [*good, CorpusDocument("blank", "Text at last.")]
     assert indexing(mended).n_failed == 0
     assert indexing.letters() == {}
     assert without_hashes(indexing.rows()) == expected(tiny_engine, mended)
@@ -238,7 +238,7 @@ def test_chunks_of_a_document_that_no_longer_embeds_are_removed(
 ) -> None:
     corpus = documents(4)
     indexing(corpus)
-    indexing([corpus[0], Document(corpus[1].id, ""), *corpus[2:]])
+    indexing([corpus[0], CorpusDocument(corpus[1].id, ""), *corpus[2:]])
     assert without_hashes(indexing.rows()) == expected(tiny_engine, [corpus[0], *corpus[2:]])
 
 
@@ -256,9 +256,9 @@ def test_documents_that_left_the_source_stay_unless_they_are_pruned(
 
 def test_an_id_may_hold_any_printable_character(indexing: Indexing) -> None:
     names = ['O\'Hara "quoted"', "back\\slash", "ü/日本 🎉", "a,b;c#d", "tab\tnbsp\u00a0"]
-    indexing([Document(name, "A first text.") for name in names])
+    indexing([CorpusDocument(name, "A first text.") for name in names])
     second = "A second text that has more than forty letters."
-    indexing([Document(name, second) for name in names])
+    indexing([CorpusDocument(name, second) for name in names])
     found: dict[str, list[int]] = {name: [] for name in names}
     for row in indexing.rows().values():
         found[row["document_id"]].append(row["start"])
@@ -291,7 +291,7 @@ def test_killed_ten_times_every_chunk_stands_there_once(
     assert without_hashes(indexing.rows()) == expected(tiny_engine, corpus)
 
 
-def _changed(corpus: list[Document], rng: random.Random) -> list[Document]:
+def _changed(corpus: list[CorpusDocument], rng: random.Random) -> list[CorpusDocument]:
     """Documents come, go, change and change back."""
     by_id = {each.id: each for each in corpus}
     for number in rng.sample(range(18), 3):
@@ -304,7 +304,7 @@ def _changed(corpus: list[Document], rng: random.Random) -> list[Document]:
     return list(by_id.values())
 
 
-def _dying(corpus: list[Document], rng: random.Random) -> Iterator[Document]:
+def _dying(corpus: list[CorpusDocument], rng: random.Random) -> Iterator[CorpusDocument]:
     last = rng.randrange(2 * len(corpus))
     for number, each in enumerate(corpus):
         if number == last:
@@ -346,7 +346,11 @@ def test_a_splitter_that_chokes_on_one_document_does_not_end_the_run(files: Inde
 
     from latechunk_integrations.bulk.chunking import Chunking
 
-    corpus = [document(0), Document("boom", "boom"), Document("lost", "it stands elsewhere")]
+    corpus = [
+        document(0),
+        CorpusDocument("boom", "boom"),
+        CorpusDocument("lost", "it stands elsewhere"),
+    ]
     summary = files(corpus, chunking=Chunking(choking))
     assert (summary.n_documents, summary.n_failed) == (1, 2)
     assert files.letters() == {"boom": "ZeroDivisionError", "lost": "ChunkNotFoundError"}
@@ -359,7 +363,7 @@ def test_an_over_long_document_is_listed_or_counted(
 ) -> None:
     from dataclasses import replace
 
-    long = Document("long", "A text that is far longer than one window. " * 9)
+    long = CorpusDocument("long", "A text that is far longer than one window. " * 9)
     asked = replace(support.options(files.model), fallback=fallback)
     corpus = [document(0, "Short."), long, document(1, "Short as well.")]
     place = target("parquet", files.folder)
@@ -436,6 +440,6 @@ def test_a_target_that_is_none_is_refused_with_the_ones_there_are(
 
 def test_milvus_lists_what_its_strings_cannot_hold(tmp_path: Path, tiny_model_path: Path) -> None:
     indexing = Indexing("milvus", tmp_path, tiny_model_path)
-    odd = [Document("bell\a", "Text."), Document("x" * 1_025, "Text.")]
+    odd = [CorpusDocument("bell\a", "Text."), CorpusDocument("x" * 1_025, "Text.")]
     summary = indexing([document(0), *odd])
     assert (summary.n_documents, summary.n_failed) == (1, 2)

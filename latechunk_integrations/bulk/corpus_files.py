@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from latechunk_integrations.bulk.extras import needed
-from latechunk_integrations.bulk.rows import Columns, Document, Failure, read_document
+from latechunk_integrations.bulk.rows import Columns, CorpusDocument, Failure, read_document
 from latechunk_integrations.errors import InvalidCharacterError, OptionError
+from latechunk_integrations.plugins import import_extra
 
 __all__ = ["FileSource"]
 
@@ -35,11 +35,11 @@ class FileSource:
     def __init__(self, path: Path, columns: Columns) -> None:
         self._columns = columns
         self._root = path if path.is_dir() else path.parent
-        self._readers: dict[str, Callable[[Path, str], Iterator[Document | Failure]]] = {
-            ".txt": self._text,
-            ".md": self._text,
-            ".jsonl": self._lines,
-            ".parquet": self._parquet,
+        self._readers: dict[str, Callable[[Path, str], Iterator[CorpusDocument | Failure]]] = {
+            ".txt": self._read_text,
+            ".md": self._read_text,
+            ".jsonl": self._read_lines,
+            ".parquet": self._read_parquet,
         }
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
         self._files = [file for file in found if file.suffix in self._readers and file.is_file()]
@@ -50,7 +50,7 @@ class FileSource:
             if file.suffix == ".parquet":
                 self._check_columns(file)
 
-    def __iter__(self) -> Iterator[Document | Failure]:
+    def __iter__(self) -> Iterator[CorpusDocument | Failure]:
         for file in self._files:
             yield from self._readers[file.suffix](file, file.relative_to(self._root).as_posix())
 
@@ -59,18 +59,18 @@ class FileSource:
         if any(file.suffix == ".jsonl" for file in self._files):
             return None
         tables = [file for file in self._files if file.suffix == ".parquet"]
-        n_rows: int = sum(_parquet_file(file).metadata.num_rows for file in tables)
+        n_rows: int = sum(_open_parquet(file).metadata.num_rows for file in tables)
         return n_rows + len(self._files) - len(tables)
 
-    def _text(self, file: Path, name: str) -> Iterator[Document | Failure]:
+    def _read_text(self, file: Path, name: str) -> Iterator[CorpusDocument | Failure]:
         try:
-            document = Document(name, file.read_text(encoding="utf-8-sig"))
+            document = CorpusDocument(name, file.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError, InvalidCharacterError) as error:
             yield Failure.of(name, error)
         else:
             yield document
 
-    def _lines(self, file: Path, name: str) -> Iterator[Document | Failure]:
+    def _read_lines(self, file: Path, name: str) -> Iterator[CorpusDocument | Failure]:
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 place = f"{name}:{number}"
@@ -85,16 +85,16 @@ class FileSource:
                 else:
                     yield read_document(record, self._columns, place)
 
-    def _parquet(self, file: Path, name: str) -> Iterator[Document | Failure]:
+    def _read_parquet(self, file: Path, name: str) -> Iterator[CorpusDocument | Failure]:
         number = 0
-        batches = _parquet_file(file).iter_batches(_BATCH_ROWS, columns=self._columns.names)
+        batches = _open_parquet(file).iter_batches(_BATCH_ROWS, columns=self._columns.names)
         for batch in batches:
             for record in batch.to_pylist():
                 number += 1
                 yield read_document(record, self._columns, f"{name}:{number}")
 
     def _check_columns(self, file: Path) -> None:
-        present = _parquet_file(file).schema_arrow.names
+        present = _open_parquet(file).schema_arrow.names
         for option, name in (
             ("text", self._columns.text),
             ("id", self._columns.id),
@@ -106,5 +106,5 @@ class FileSource:
                 )
 
 
-def _parquet_file(path: Path) -> Any:
-    return needed("pyarrow.parquet", extra="bulk").ParquetFile(path)
+def _open_parquet(path: Path) -> Any:
+    return import_extra("pyarrow.parquet", extra="bulk").ParquetFile(path)

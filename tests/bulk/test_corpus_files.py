@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from latechunk_integrations.bulk.rows import Columns, Document, Failure
-from latechunk_integrations.bulk.sources import FileSource
+from latechunk_integrations.bulk.corpus_files import FileSource
+from latechunk_integrations.bulk.rows import Columns, CorpusDocument, Failure
 from latechunk_integrations.errors import OptionError
 
 
@@ -28,7 +28,7 @@ def test_a_folder_of_texts_is_read_by_name_at_any_depth(tmp_path: Path) -> None:
     (tmp_path / "ignored.pdf").write_bytes(b"%PDF")
     source = FileSource(tmp_path, Columns())
     first, second, third = source
-    assert (first, second) == (Document("a.txt", "one"), Document("b/two.md", "# Zwei"))
+    assert (first, second) == (CorpusDocument("a.txt", "one"), CorpusDocument("b/two.md", "# Zwei"))
     assert isinstance(third, Failure)
     assert (third.document_id, third.error) == ("c.txt", "UnicodeDecodeError")
     assert source.n_documents() == 3
@@ -56,7 +56,7 @@ def test_json_lines_are_read_one_by_one_and_bad_ones_named_by_their_line(tmp_pat
     lines = [json.dumps({"id": 1, "text": "eins\u2028zwei"}, ensure_ascii=False), "", "{", "[1]"]
     path.write_text("\n".join(lines), encoding="utf-8")
     first, second, third = FileSource(path, Columns())
-    assert first == Document("1", "eins\u2028zwei")
+    assert first == CorpusDocument("1", "eins\u2028zwei")
     assert isinstance(second, Failure)
     assert isinstance(third, Failure)
     assert [second.document_id, third.document_id] == ["c.jsonl:3", "c.jsonl:4"]
@@ -67,7 +67,7 @@ def test_parquet_rows_are_read_from_the_named_columns(tmp_path: Path) -> None:
     _parquet(tmp_path / "a.parquet", key=["x", None], body=["eins", "zwei"], title=["T", None])
     source = FileSource(tmp_path, Columns("body", "key", "title"))
     first, second = source
-    assert first == Document("x", "eins", "T")
+    assert first == CorpusDocument("x", "eins", "T")
     assert isinstance(second, Failure)
     assert second.document_id == "a.parquet:2"
     assert source.n_documents() == 2

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol, TypeVar
 
-from latechunk_integrations.bulk.extras import needed
 from latechunk_integrations.bulk.rows import DocumentRows
 from latechunk_integrations.errors import WriterError
+from latechunk_integrations.plugins import import_extra
 
 __all__ = ["StoreWriter", "Writer", "repeated"]
 
@@ -97,7 +97,7 @@ def repeated(
         WriterError: The store refused, or the last attempt failed too.
         MissingExtraError: tenacity is not installed.
     """
-    tenacity = needed("tenacity", extra="bulk")
+    tenacity = import_extra("tenacity", extra="bulk")
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(_ATTEMPTS),
         wait=tenacity.wait_random_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),

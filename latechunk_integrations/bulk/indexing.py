@@ -11,15 +11,14 @@ from typing import Any, Protocol
 
 from tqdm.auto import tqdm
 
-from latechunk_integrations.bulk.checkpoint import Checkpoint
-from latechunk_integrations.bulk.dead_letters import DeadLetters
+from latechunk_integrations.bulk.checkpoint import Checkpoint, DeadLetters
+from latechunk_integrations.bulk.corpus_files import FileSource
 from latechunk_integrations.bulk.embedder import DocumentEmbedder, Outcome
+from latechunk_integrations.bulk.index_settings import IndexSettings, IndexSummary
 from latechunk_integrations.bulk.ray_pool import RayPool
-from latechunk_integrations.bulk.rows import Document, DocumentRows, Failure
-from latechunk_integrations.bulk.settings import IndexSettings, IndexSummary
-from latechunk_integrations.bulk.sources import FileSource
+from latechunk_integrations.bulk.rows import CorpusDocument, DocumentRows, Failure
 from latechunk_integrations.bulk.targets import Target
-from latechunk_integrations.bulk.writers.base import Writer
+from latechunk_integrations.bulk.writers.writer import Writer
 from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.errors import CheckpointError, InputError, LateChunkError
 from latechunk_integrations.options import LateChunkOptions
@@ -37,13 +36,15 @@ class _Embedder(Protocol):
     key: str
     dimensions: int
 
-    def run(self, batches: Iterable[Sequence[Document | Failure]]) -> Iterator[list[Outcome]]: ...
+    def run(
+        self, batches: Iterable[Sequence[CorpusDocument | Failure]]
+    ) -> Iterator[list[Outcome]]: ...
 
     def close(self) -> None: ...
 
 
 def index(
-    source: str | Path | Iterable[Document | Failure],
+    source: str | Path | Iterable[CorpusDocument | Failure],
     target: str,
     options: LateChunkOptions,
     checkpoint: str | Path,
@@ -75,7 +76,7 @@ def index(
     documents: Any = source
     if isinstance(source, (str, Path)):
         documents = FileSource(Path(source), settings.columns)
-    with closing(_embedder(options, settings)) as embedder:
+    with closing(_make_embedder(options, settings)) as embedder:
         identity = {"model, options or splitter": embedder.key, "target": where.identity}
         with (
             Checkpoint(Path(checkpoint), identity, restart=settings.restart) as kept,
@@ -87,7 +88,7 @@ def index(
     return run.summary
 
 
-def _embedder(options: LateChunkOptions, settings: IndexSettings) -> _Embedder:
+def _make_embedder(options: LateChunkOptions, settings: IndexSettings) -> _Embedder:
     if not settings.ray:
         engine = shared_engine(options)
         return DocumentEmbedder(engine, settings.chunking, reproducible=settings.reproducible)
@@ -117,14 +118,14 @@ class _Run:
         self._duplicates: list[Failure] = []
         self.summary = IndexSummary(letters)
 
-    def go(self, documents: Iterable[Document | Failure]) -> None:
+    def go(self, documents: Iterable[CorpusDocument | Failure]) -> None:
         """Write what is not finished, then clear away what is not wanted any more."""
         self._writer.recover(self._checkpoint.parts)
         self._check_target()
         total = getattr(documents, "n_documents", lambda: None)()
         with tqdm(total=total, unit=" documents", disable=not self._settings.show_progress) as bar:
-            pending = self._pending(documents, bar)
-            for outcomes in self._embedder.run(self._batches(pending)):
+            pending = self._select_pending(documents, bar)
+            for outcomes in self._embedder.run(self._make_batches(pending)):
                 self._finish(outcomes)
                 bar.update(len(outcomes))
         if self._settings.prune:
@@ -142,9 +143,9 @@ class _Run:
                 f"{self._checkpoint.n_chunks}; restart to do every document again"
             )
 
-    def _pending(
-        self, documents: Iterable[Document | Failure], bar: Any
-    ) -> Iterator[Document | Failure]:
+    def _select_pending(
+        self, documents: Iterable[CorpusDocument | Failure], bar: Any
+    ) -> Iterator[CorpusDocument | Failure]:
         """Documents that are not finished in this version."""
         for document in documents:
             if isinstance(document, Failure):
@@ -162,10 +163,10 @@ class _Run:
             self.summary.n_unchanged += name not in self._checkpoint.failed
             bar.update(1)
 
-    def _batches(
-        self, documents: Iterable[Document | Failure]
-    ) -> Iterator[list[Document | Failure]]:
-        batch: list[Document | Failure] = []
+    def _make_batches(
+        self, documents: Iterable[CorpusDocument | Failure]
+    ) -> Iterator[list[CorpusDocument | Failure]]:
+        batch: list[CorpusDocument | Failure] = []
         n_chars = 0
         for document in documents:
             batch.append(document)
@@ -186,7 +187,7 @@ class _Run:
 
     def _finish(self, outcomes: Sequence[Outcome]) -> None:
         """Write a batch, then note it: what is noted is there."""
-        checked = [self._checked(outcome) for outcome in outcomes]
+        checked = [self._check(outcome) for outcome in outcomes]
         rows = [each for each in checked if isinstance(each, DocumentRows)]
         failures = [each for each in checked if isinstance(each, Failure)]
         # What a failed document had in the target belongs to a former version of it.
@@ -201,7 +202,7 @@ class _Run:
         self.summary.n_skipped += sum(document.skipped for document in rows)
         self.summary.n_chunks += sum(map(len, rows))
 
-    def _checked(self, outcome: Outcome) -> Outcome:
+    def _check(self, outcome: Outcome) -> Outcome:
         if isinstance(outcome, DocumentRows):
             try:
                 self._writer.check(outcome)

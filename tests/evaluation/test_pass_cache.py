@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from latechunk_integrations import LateChunkEngine, Parent, Span
-from latechunk_integrations.evaluation.cache import CachedVectors, VectorCache, input_key
+from latechunk_integrations.evaluation.pass_cache import CachedVectors, VectorCache, input_key
 from latechunk_integrations.evaluation.results import Costs
 
 MADE = CachedVectors(
