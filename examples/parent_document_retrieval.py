@@ -43,7 +43,7 @@ def main() -> None:
         search_kwargs={"k": 3},
     )
     retriever.add_documents([Document(text, metadata={"source": CONTRACT.name})])
-    n_children = embeddings.stats["text"]
+    n_children = embeddings.stats["late"]
     n_parents = embeddings.engine.stats["parents"]
     print(f"{n_children} late children; the contract went through the model {n_parents} time")
     for section in retriever.invoke(QUESTION)[:1]:

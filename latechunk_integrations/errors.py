@@ -38,13 +38,12 @@ The tree::
     │   ├── RequestRefusedError          the server does not take the request as it is
     │   └── ServerAnswerError            an answer with a wrong count, width, number or form
     │       └── BrokenAnswerError        an answer that breaks off, after all retries
-    └── LedgerError
+    └── OriginError
         ├── UnknownChunkError            a text whose parent is not known (strict only)
-        ├── AmbiguousChunkError          a text that several parents explain (strict only)
-        ├── IncompleteParentError        nodes of a source are missing from a call (strict only)
-        ├── MismatchedPairError          a splitter and embeddings that do not share an engine
-        ├── TextKeyedCacheError          a cache that knows a chunk by its text alone
-        └── UnsupportedStoreError        a vector store that takes no vectors
+        │   ├── AlteredChunkError        a text that was changed after splitting (strict only)
+        │   └── ParentNotHeldError       a parent that is named and not held here (strict only)
+        ├── IncompleteParentError        what makes up a parent is missing from a call
+        └── TextKeyedCacheError          a cache that knows a chunk by its text alone
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ from typing import Any
 
 __all__ = [
     "AlignmentError",
-    "AmbiguousChunkError",
+    "AlteredChunkError",
     "AuthenticationError",
     "BrokenAnswerError",
     "BulkError",
@@ -72,8 +71,6 @@ __all__ = [
     "InputTypeError",
     "InvalidCharacterError",
     "LateChunkError",
-    "LedgerError",
-    "MismatchedPairError",
     "MismatchedQueriesError",
     "MissingExtraError",
     "ModelError",
@@ -81,6 +78,8 @@ __all__ = [
     "NotFiniteError",
     "OffsetsError",
     "OptionError",
+    "OriginError",
+    "ParentNotHeldError",
     "ParentTooLongError",
     "RateLimitError",
     "RemoteCodeError",
@@ -92,7 +91,6 @@ __all__ = [
     "TextKeyedCacheError",
     "UnknownChunkError",
     "UnpicklableEncoderError",
-    "UnsupportedStoreError",
     "WindowBudgetError",
     "WindowError",
     "WorkerError",
@@ -345,32 +343,28 @@ class BrokenAnswerError(ServerAnswerError):
     """An answer that breaks off or is no JSON, after all retries."""
 
 
-class LedgerError(LateChunkError):
-    """The LangChain side cannot tell which parent a text belongs to."""
+class OriginError(LateChunkError):
+    """It cannot be told which parent a chunk belongs to."""
 
 
-class UnknownChunkError(LedgerError):
+class UnknownChunkError(OriginError):
     """A text whose parent is not known, under ``strict=True``."""
 
 
-class AmbiguousChunkError(LedgerError):
-    """A text that stands at several places, and its neighbours do not decide; under strict."""
+class AlteredChunkError(UnknownChunkError):
+    """A text that does not stand at the place that its metadata name, under ``strict=True``."""
 
 
-class IncompleteParentError(LedgerError):
-    """Some nodes of a source were not given, so that the others cannot see all of it."""
+class ParentNotHeldError(UnknownChunkError):
+    """A chunk names a parent that nothing here holds, under ``strict=True``."""
 
 
-class MismatchedPairError(LedgerError):
-    """Chunks of a splitter reach embeddings of another model or with other options."""
+class IncompleteParentError(OriginError):
+    """A part of a parent was not given, so that the others cannot see all of it."""
 
 
-class TextKeyedCacheError(LedgerError):
+class TextKeyedCacheError(OriginError):
     """A cache knows a chunk by its text alone, while its vector depends on its parent."""
-
-
-class UnsupportedStoreError(LedgerError):
-    """A vector store offers no way to write vectors that were computed elsewhere."""
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def test_engine_llama_index_and_langchain_agree(tiny_engine: LateChunkEngine) ->
         np.testing.assert_allclose(np.array(node.get_embedding()), by_engine[place], atol=1e-6)
 
     embeddings = LateChunkEmbeddings(engine=tiny_engine)
-    splitter = LateChunkTextSplitter(embeddings=embeddings, splitter=inner)
+    splitter = LateChunkTextSplitter(embeddings=embeddings, splitter=inner, header=None)
     chunks = splitter.split_documents(
         [LangChainDocument(page_content=texts[n], metadata={"source": n}) for n in names]
     )

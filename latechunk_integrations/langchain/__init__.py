@@ -12,16 +12,22 @@ except ImportError as error:
 
     raise MissingExtraError(error.name or "langchain_core", extra="langchain") from error
 
+from latechunk_integrations.langchain.attach import attach
 from latechunk_integrations.langchain.chunk_text import ChunkText
 from latechunk_integrations.langchain.compressors import LinkRankingCompressor, SnippetCompressor
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings, PlainEmbeddings
 from latechunk_integrations.langchain.pair import LateChunkPair, late_chunking
+from latechunk_integrations.langchain.parent_store import BoundedStore
 from latechunk_integrations.langchain.retrievers import SnippetRetriever
-from latechunk_integrations.langchain.store_proxy import LateChunkVectorStore
+from latechunk_integrations.langchain.store_proxy import (
+    LateChunkVectorStore,
+    aadd_late_chunks,
+    add_late_chunks,
+)
 from latechunk_integrations.langchain.text_splitter import LateChunkTextSplitter
-from latechunk_integrations.langchain.vectors import aadd_late_chunks, add_late_chunks
 
 __all__ = [
+    "BoundedStore",
     "ChunkText",
     "LateChunkEmbeddings",
     "LateChunkPair",
@@ -33,5 +39,6 @@ __all__ = [
     "SnippetRetriever",
     "aadd_late_chunks",
     "add_late_chunks",
+    "attach",
     "late_chunking",
 ]

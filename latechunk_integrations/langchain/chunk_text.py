@@ -2,71 +2,115 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
+from typing import Any, Literal, TypeAlias
 
 from latechunk_integrations.schema import Parent, Span
 
-__all__ = ["ChunkText"]
+__all__ = ["ChunkText", "Reason", "StandaloneText", "find_alive", "remember"]
 
-_PARENTS: weakref.WeakValueDictionary[tuple[str, int], Parent] = weakref.WeakValueDictionary()
-_PARENTS_LOCK = threading.Lock()
+Reason: TypeAlias = Literal["unknown", "altered", "parent_not_held"]
+"""Why a text has no parent: nothing names one, it was changed, the parent is not held here."""
+
+# Parents that anything in this process still uses. Keyed by fingerprint, which covers text,
+# spans and headers, so that whoever finds one finds the right one.
+_ALIVE: weakref.WeakValueDictionary[str, Parent] = weakref.WeakValueDictionary()
+
+
+def remember(parent: Parent) -> Parent:
+    """The parent of this fingerprint that is in use already, else this one."""
+    return _ALIVE.setdefault(parent.fingerprint, parent)
+
+
+def find_alive(fingerprint: str) -> Parent | None:
+    """The parent of this fingerprint, where anything in this process still uses it."""
+    return _ALIVE.get(fingerprint)
 
 
 class ChunkText(str):
     """A chunk's text with its origin.
 
     Vector stores hand texts to ``embed_documents`` without metadata; this one brings its
-    parent along. Anything that rebuilds the text leaves a plain str.
+    parent along. Anything that rebuilds the text leaves a plain str, which
+    `LateChunkEmbeddings.attach` turns into this one again.
 
-    Pickled, it carries its parent; chunks of one parent that are pickled one by one share a
-    parent again where they are read.
+    Pickled, it names its parent and does not carry it: whoever reads it finds the parent in the
+    parent store of the embeddings.
 
     Args:
         text: What the splitter made of the span; most often the span itself.
-        parent: The parent with all of its chunks' spans.
+        parent: The parent with all of its chunks' spans, or its fingerprint.
         row: Which of them this is.
-        pair: Names the pair that cut it; see `LateChunkEmbeddings.pair_key`.
+        marks: Metadata that are told how the chunk was embedded.
     """
 
-    __slots__ = ("pair", "parent", "row")
+    __slots__ = ("_parent", "fingerprint", "marks", "row")
 
-    parent: Parent
+    _parent: Parent | None
+    fingerprint: str
     row: int
-    pair: str
+    marks: dict[Any, Any] | None
 
-    def __new__(cls, text: str, parent: Parent, row: int, pair: str = "") -> ChunkText:  # noqa: PYI034  # Self: 3.11
+    def __new__(  # noqa: PYI034  # Self: 3.11
+        cls, text: str, parent: Parent | str, row: int, marks: dict[Any, Any] | None = None
+    ) -> ChunkText:
         """Build the str, then attach where it comes from."""
         chunk = super().__new__(cls, text)
-        chunk.parent = parent
+        if isinstance(parent, str):
+            chunk._parent, chunk.fingerprint = None, parent
+        else:
+            chunk._parent, chunk.fingerprint = parent, parent.fingerprint
         chunk.row = row
-        chunk.pair = pair
+        chunk.marks = marks
         return chunk
 
     @property
-    def span(self) -> Span:
-        """The chunk's range in its parent's text."""
-        start, end = self.parent.spans.array[self.row].tolist()
+    def parent(self) -> Parent | None:
+        """The parent, where this text or anything else in this process holds it."""
+        return self._parent or find_alive(self.fingerprint)
+
+    @property
+    def span(self) -> Span | None:
+        """The chunk's range in its parent's text, where the parent is at hand."""
+        parent = self.parent
+        if parent is None:
+            return None
+        start, end = parent.spans.array[self.row].tolist()
         return Span(start, end)
 
     @property
     def is_verbatim(self) -> bool:
         """Whether the text is exactly what stands at its span."""
-        return self.parent.chunk_text(self.row) == self
+        parent = self.parent
+        return parent is not None and parent.chunk_text(self.row) == self
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (str(self), self.parent, self.row, self.pair)
+        if self._parent is not None:
+            remember(self._parent)
+        return ChunkText, (str(self), self.fingerprint, self.row)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ChunkText:
+        """The copy shares the parent; it belongs to other metadata, if to any."""
+        return ChunkText(self, self._parent or self.fingerprint, self.row)
 
 
-def _restore(text: str, parent: Parent, row: int, pair: str) -> ChunkText:
-    return ChunkText(text, _interned(parent), row, pair)
+class StandaloneText(str):
+    """A chunk's text whose metadata name a parent that it cannot be given.
 
+    Args:
+        text: The text.
+        reason: Why not.
+    """
 
-def _interned(parent: Parent) -> Parent:
-    """The first equal parent that was read in this process and is still in use."""
-    key = (parent.fingerprint, hash(parent.spans))
-    with _PARENTS_LOCK:
-        known = _PARENTS.get(key)
-        if known is None or known != parent:
-            _PARENTS[key] = known = parent
-        return known
+    __slots__ = ("reason",)
+
+    reason: Reason
+
+    def __new__(cls, text: str, reason: Reason) -> StandaloneText:  # noqa: PYI034  # Self: 3.11
+        """Build the str, then attach the reason."""
+        chunk = super().__new__(cls, text)
+        chunk.reason = reason
+        return chunk
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return str, (str(self),)

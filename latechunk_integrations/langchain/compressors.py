@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field
 
-from latechunk_integrations.langchain.binding import END_KEY, MODE_KEY, START_KEY
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
+from latechunk_integrations.marks import VECTOR_KEYS
 from latechunk_integrations.retrieval.links import (
     LinkRankingOptions,
     Scorer,
@@ -44,12 +43,6 @@ class SnippetCompressor(BaseDocumentCompressor):
         texts = [document.page_content for document in documents]
         snippets = select_snippets(self.embeddings.engine, query, texts, options=self.options)
         return [snippet_document(documents[one.index], one) for one in snippets]
-
-    async def acompress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks = None
-    ) -> Sequence[Document]:
-        """The same in a thread."""
-        return await asyncio.to_thread(self.compress_documents, documents, query, callbacks)
 
 
 class LinkRankingCompressor(BaseDocumentCompressor):
@@ -86,24 +79,16 @@ class LinkRankingCompressor(BaseDocumentCompressor):
             for one in ranked
         ]
 
-    async def acompress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks = None
-    ) -> Sequence[Document]:
-        """The same in a thread."""
-        return await asyncio.to_thread(self.compress_documents, documents, query, callbacks)
-
 
 def snippet_document(source: Document, snippet: Snippet) -> Document:
     """A snippet as a document with the metadata of the one that it is cut from.
 
     ``snippet_score`` is added. ``start_index`` counts in the text that the source's own
-    ``start_index`` counts in, else in the source; -1, LangChain's "not found", stays. So does
-    ``end_index``, where the source has one.
+    ``start_index`` counts in, else in the source; -1, LangChain's "not found", stays. What names
+    the source as a chunk of a parent goes: a snippet is none.
     """
-    metadata = {**source.metadata, "snippet_score": snippet.score}
-    shift = metadata.get(START_KEY, 0)
-    metadata[START_KEY] = shift + snippet.span.start if shift >= 0 else -1
-    if END_KEY in metadata:
-        metadata[END_KEY] = shift + snippet.span.end if shift >= 0 else -1
-    metadata.pop(MODE_KEY, None)  # it tells how the source's vector came about
+    metadata = {key: value for key, value in source.metadata.items() if key not in VECTOR_KEYS}
+    shift = metadata.get("start_index", 0)
+    metadata["snippet_score"] = snippet.score
+    metadata["start_index"] = shift + snippet.span.start if shift >= 0 else -1
     return Document(page_content=snippet.text, metadata=metadata)

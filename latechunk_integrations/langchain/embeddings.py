@@ -2,347 +2,306 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import fields
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
+from langchain_core.stores import BaseStore
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic.json_schema import SkipJsonSchema
 
-from latechunk_integrations.engine import LateChunkEngine, shared_engine
+from latechunk_integrations.adapter_fields import EngineFields, engine_options, field_options
+from latechunk_integrations.engine import LateChunkEngine
+from latechunk_integrations.engine_handle import EngineHandle
 from latechunk_integrations.errors import (
-    AmbiguousChunkError,
+    AlteredChunkError,
     InputTypeError,
-    MismatchedPairError,
     OptionError,
+    ParentNotHeldError,
     UnknownChunkError,
 )
-from latechunk_integrations.langchain.binding import BOUND, Binding, Origin
-from latechunk_integrations.langchain.cache import refuse_text_cache
-from latechunk_integrations.langchain.chunk_text import ChunkText
-from latechunk_integrations.langchain.delivery import deliver
-from latechunk_integrations.langchain.ledger import Ledger, Place
-from latechunk_integrations.langchain.split_documents import Parents, places_of
-from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
-from latechunk_integrations.schema import Mode, Parent
+from latechunk_integrations.langchain.attach import Parents, attach
+from latechunk_integrations.langchain.chunk_text import (
+    ChunkText,
+    Reason,
+    StandaloneText,
+    remember,
+)
+from latechunk_integrations.langchain.parent_store import MEMORY_BYTES, ParentStore
+from latechunk_integrations.marks import ENGINE_KEY, MODE_KEY
+from latechunk_integrations.schema import ChunkVectors, Parent
 from latechunk_integrations.stats import EngineStats
 
 __all__ = ["LateChunkEmbeddings", "PlainEmbeddings"]
 
-_OPTION_NAMES = {field.name for field in fields(LateChunkOptions)} - {"model"}
-_LEDGER_BYTES = 256 * 1024 * 1024
-_COUNTERS = ("text", "bound", "ledger", "standalone", "ambiguous", "probe", "evicted")
+_OWN_FIELDS = ("parent_store", "memory_bytes")
+# What HuggingFaceEmbeddings takes.
+_FOREIGN_FIELDS = {
+    "model_kwargs": "write device=, revision=, trust_remote_code= directly",
+    "encode_kwargs": "write normalize=, batch_tokens=, document_prompt= directly",
+    "query_encode_kwargs": "write query_prompt= directly",
+    "cache_folder": "set HF_HOME",
+}
+_COUNTERS = ("late", "probe", "unknown", "altered", "parent_not_held")
 # QdrantVectorStore embeds this text to learn the width of a vector.
 _PROBES = frozenset({"dummy_text"})
-# Options that choose how the work is done, or what is said about it, but not the vectors.
-_NEUTRAL = ("device", "batch_tokens", "strict", "trust_remote_code", *TRANSPORT_OPTIONS)
+
+_STANDALONE: dict[Reason, tuple[type[UnknownChunkError], str]] = {
+    "unknown": (
+        UnknownChunkError,
+        (
+            "name no parent: they were never split, or were rebuilt on their way. Give the "
+            "splitter's own documents to add_documents, or wrap the store: LateChunkVectorStore. "
+            "InMemoryVectorStore.from_documents rebuilds its texts: add to an empty one, or build "
+            "it with LateChunkVectorStore.from_documents"
+        ),
+    ),
+    "altered": (
+        AlteredChunkError,
+        (
+            "do not stand at the place that their metadata name: text or metadata were changed "
+            "after splitting. Change a document before it is split"
+        ),
+    ),
+    "parent_not_held": (
+        ParentNotHeldError,
+        (
+            "name a parent that is not held here. Give the embeddings of this process and of the "
+            "one that splits the same parent_store, such as a LocalFileStore, or give attach() the "
+            "parents; in one process raise memory_bytes"
+        ),
+    ),
+}
 
 
-class _Resolution(NamedTuple):
-    """The layer that knew a text, and where the text was cut from."""
-
-    layer: Literal["text", "bound", "ledger", "standalone", "probe"]
-    place: Place | None = None
-    ambiguous: bool = False
-    lost: bool = False
-
-
-class LateChunkEmbeddings(BaseModel, Embeddings):
-    """Embeds chunks with the context of the document that they were cut from.
-
-    Chunks come from a `LateChunkTextSplitter` that was given these embeddings. Where a text
-    was cut from is asked in this order, and counted in `stats`: the text itself, the call's
-    bound documents (`bind`), the ledger of what was split lately. A text of unknown origin is
-    embedded standalone, or refused under ``strict=True``.
-
-    Thread-safe. Pickled, it leaves the model and the ledger behind.
+class _Found(NamedTuple):
+    """What one call is made of.
 
     Args:
-        model_name: A hub name or a local path.
+        chunks: Row in the call and text of each chunk whose parent is known.
+        parents: The parents, by fingerprint.
+        alone: Rows to be embedded standalone, with the reason.
+    """
+
+    chunks: list[tuple[int, ChunkText]]
+    parents: dict[str, Parent]
+    alone: dict[int, Reason | Literal["probe"]]
+
+
+class LateChunkEmbeddings(EngineFields, Embeddings):
+    """Embeds chunks with the context of the document that they were cut from.
+
+    Chunks come from a `LateChunkTextSplitter` that was given these embeddings. A text knows its
+    parent itself (`ChunkText`), or is given it by `attach`, which reads the metadata. A text
+    that does not is embedded standalone, counted by reason in `stats`, or refused under
+    ``strict=True``: it is never given the parent of an equal text.
+
+    Thread-safe. A copy shares what these embeddings keep. A pickle leaves the model and what is
+    kept in memory behind, and loads the same model again.
+
+    Args:
+        model_name: A hub name or a local path; ``model`` is the same option.
         engine: A loaded engine instead of a model name.
-        ledger_bytes: Bound on the texts and vectors kept until they are delivered.
-        **options: Fields of `LateChunkOptions`.
+        parent_store: Where parents and their vectors are kept for other processes: any store of
+            bytes, such as a ``LocalFileStore`` or a ``RedisStore``; None: in this process.
+        memory_bytes: Bound on the parents and vectors that are kept in memory.
+        **options: Fields of `LateChunkOptions` (see `EngineFields`).
 
     Raises:
         OptionError: An option is unknown, impossible, or given beside an engine.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, frozen=True)
 
-    model_name: str
-    options: dict[str, Any] = Field(default_factory=dict)
-    ledger_bytes: int = _LEDGER_BYTES
-    _engine: LateChunkEngine | None = PrivateAttr(default=None)
-    # Apart from `options`, which are serialised.
-    _api_key: SecretStr | None = PrivateAttr(default=None)
-    _ledger: Ledger = PrivateAttr()
+    model_name: str = Field(default="", description="A hub name or a local path.")
+    parent_store: SkipJsonSchema[BaseStore[str, bytes] | None] = Field(
+        default=None, exclude=True, repr=False, description="Keeps parents for other processes."
+    )
+    memory_bytes: int = Field(
+        default=MEMORY_BYTES, ge=0, description="Bound on the parents and vectors in memory."
+    )
+    _handle: EngineHandle = PrivateAttr()
+    _parents: ParentStore = PrivateAttr()
     _stats: EngineStats = PrivateAttr(default_factory=EngineStats)
-    _pair_key: str = PrivateAttr()
     _embedding: threading.RLock = PrivateAttr(default_factory=threading.RLock)
 
     def __init__(
         self,
-        model_name: str = "",
+        model_name: str | Path = "",
         *,
         engine: LateChunkEngine | None = None,
-        options: dict[str, Any] | None = None,
-        ledger_bytes: int = _LEDGER_BYTES,
-        **flat: Any,
+        parent_store: BaseStore[str, bytes] | None = None,
+        memory_bytes: int = MEMORY_BYTES,
+        **options: Any,
     ) -> None:
-        checked = _checked_options(model_name, engine, {**(options or {}), **flat})
+        given = {"model_name": model_name, **options}
+        checked = engine_options(given, engine=engine, own=_OWN_FIELDS, foreign=_FOREIGN_FIELDS)
+        if checked.fallback == "skip":
+            raise OptionError(
+                "fallback='skip' leaves chunks without vectors, and a vector store wants one for "
+                "every text; take 'window', 'standard' or 'error'"
+            )
         super().__init__(
-            model_name=checked.model, options=checked.to_dict(), ledger_bytes=ledger_bytes
+            model_name=checked.model,  # type: ignore[call-arg]  # a field of this class
+            parent_store=parent_store,
+            memory_bytes=memory_bytes,
+            **field_options(checked),
         )
-        self._engine = engine
-        self._api_key = checked.api_key
-        self._ledger = Ledger(self.ledger_bytes, self._stats)
-        named = {name: value for name, value in self.options.items() if name not in _NEUTRAL}
-        self._pair_key = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+        self._handle = EngineHandle(checked) if engine is None else EngineHandle.of(engine)
+        self._parents = ParentStore(parent_store, memory_bytes)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.options, self.ledger_bytes)
+        return _rebuild, (type(self), self._handle, self.parent_store, self.memory_bytes)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> LateChunkEmbeddings:
-        """The copy shares model and ledger, without which it would know no chunk."""
+        """The copy shares model and parents."""
         return self.__copy__()
 
     @property
     def engine(self) -> LateChunkEngine:
         """The engine; loaded on first use, once for a process and its options."""
-        if self._engine is None:
-            with self._embedding:  # threads that come at once must not load it several times
-                options = {**self.options, "api_key": self._api_key}
-                self._engine = shared_engine(LateChunkOptions.from_mapping(options))
-        return self._engine
-
-    @property
-    def pair_key(self) -> str:
-        """Names model and options in chunks, so that those of another pair are noticed."""
-        return self._pair_key
-
-    @property
-    def strict(self) -> bool:
-        """Whether what cannot be done late is an error."""
-        return bool(self.options["strict"])
+        return self._handle.engine
 
     @property
     def stats(self) -> dict[str, int]:
-        """Texts by how their parent was known, and what went wrong.
+        """Texts by how they were embedded, and why.
 
-        ``text``, ``bound``, ``ledger``, ``standalone``: the layer that answered; ``probe``: a
-        store asked for the width of a vector; ``ambiguous``: several places explain a text and
-        the first was taken; ``evicted``: parents that left the ledger undelivered.
+        ``late``: with their parent. Standalone: ``unknown``, nothing names a parent;
+        ``altered``, the text was changed after splitting; ``parent_not_held``, the parent that
+        the metadata name is in no store here; ``probe``, a store asked for a vector's width.
         """
         return {**dict.fromkeys(_COUNTERS, 0), **self._stats.to_dict()}
 
     @property
     def plain(self) -> PlainEmbeddings:
-        """The same model without late chunking, for splitters that embed sentences."""
+        """The same model without late chunking, for what embeds sentences or finished texts."""
         return PlainEmbeddings(self)
 
-    def record(self, parent: Parent, texts: Sequence[str]) -> None:
-        """Note a parent that a splitter has just cut, and what it made of each span."""
-        self._ledger.record(parent, texts)
+    def hold(self, parents: Sequence[Parent]) -> None:
+        """Keep parents that were just split, so that `attach` finds them."""
+        self._parents.hold([remember(parent) for parent in parents])
 
-    def prepare(self, parent: Parent) -> tuple[Mode, ...]:
-        """Embed a recorded parent now; its vectors are kept until they are delivered."""
-        with self._embedding:
-            result = self.engine.embed([parent])[0]
-        chunks = [Place(parent, row).bounds for row in range(len(parent.spans))]
-        self._ledger.keep(parent, chunks, result.vectors, ())
-        return result.modes
-
-    @contextmanager
-    def bind(self, chunks: Iterable[Document]) -> Iterator[None]:
-        """Tell which documents the texts of the calls inside are, in order.
-
-        Exact also where documents were rebuilt from text and metadata. Reaches threads that
-        copy the context, as ``asyncio.to_thread`` and LangChain's executors do.
+    def attach(self, documents: Iterable[Document], parents: Parents = None) -> list[Document]:
+        """Copies of chunks that know their parent again; see `attach`.
 
         Args:
-            chunks: The documents that a store is about to be given.
+            documents: Chunks, as they were or rebuilt from text and metadata.
+            parents: Their parents, or a store of them; None: those kept by these embeddings.
         """
-        token = BOUND.set(Binding(chunks, self._ledger))
-        try:
-            yield
-        finally:
-            BOUND.reset(token)
+        return attach(documents, self._parents if parents is None else parents)
+
+    def embed_parents(self, parents: Sequence[Parent]) -> list[ChunkVectors]:
+        """The vectors of whole parents, in order; those that are kept are not computed again."""
+        engine = self.engine
+        with self._embedding:  # a parent that several threads want is embedded once
+            found = self._parents.find_vectors(engine.fingerprint, parents)
+            missing = [row for row, vectors in enumerate(found) if vectors is None]
+            results = engine.embed_iter([parents[row] for row in missing])
+            for row, vectors in zip(missing, results, strict=True):
+                found[row] = vectors
+                self._parents.keep_vectors(engine.fingerprint, parents[row], vectors)
+        return [vectors for vectors in found if vectors is not None]
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Chunk vectors, in order.
 
         Raises:
-            UnknownChunkError: ``strict`` and a text has no known parent.
-            AmbiguousChunkError: ``strict`` and a text has several.
-            MismatchedPairError: A text was cut for another model or other options.
-            TextKeyedCacheError: A cache keyed by text asks.
+            UnknownChunkError: ``strict`` and a text names no parent.
+            AlteredChunkError: ``strict`` and a text was changed after splitting.
+            ParentNotHeldError: ``strict`` and a text names a parent that is not held here.
         """
-        refuse_text_cache(self)
-        return self._embed_documents(texts)
-
-    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """The same as `embed_documents` in a thread, so that the event loop goes on."""
-        refuse_text_cache(self)
-        return await asyncio.to_thread(self._embed_documents, texts)
+        if isinstance(texts, str):  # type: ignore[unreachable]  # users pass what they like
+            raise InputTypeError("embed_documents wants a list of texts, not one str")
+        found = self._find(texts)
+        self._report(len(texts), found)
+        out = np.zeros((len(texts), self.engine.dimensions), np.float32)
+        alone = list(found.alone)
+        if alone:
+            out[alone] = self.engine.embed_texts([str(texts[row]) for row in alone])
+        self._deliver(found, out)
+        rows: list[list[float]] = out.tolist()
+        return rows
 
     def embed_query(self, text: str) -> list[float]:
-        """The query's vector: plain, with the model's query prompt."""
+        """The query's vector: plain, with the model's query prompt.
+
+        A chunk that knows its parent gets its late vector here too: some stores and retrievers
+        embed their documents one by one with this method.
+        """
+        if isinstance(text, (ChunkText, StandaloneText)):
+            return self.embed_documents([text])[0]
         vector: list[float] = self.engine.embed_query(text).tolist()
         return vector
-
-    async def aembed_query(self, text: str) -> list[float]:
-        """The same as `embed_query` in a thread."""
-        return await asyncio.to_thread(self.embed_query, text)
-
-    def embed_split_documents(
-        self,
-        chunks: Iterable[Document],
-        parents: Parents = None,
-        *,
-        header_from: Iterable[str] = (),
-    ) -> list[list[float]]:
-        """Vectors of chunks that were split elsewhere, without any ledger.
-
-        Args:
-            chunks: Documents with the metadata that `LateChunkTextSplitter` gives.
-            parents: What they were cut from: the documents given to the splitter, or its
-                `LateChunkTextSplitter.parents`. None: the chunks' texts know it themselves.
-            header_from: The splitter's, when parents are documents.
-
-        Returns:
-            A vector for each chunk, in order.
-
-        Raises:
-            UnknownChunkError: ``strict`` and a chunk's parent is not among the parents.
-        """
-        documents = list(chunks)
-        for document in documents:
-            if isinstance(document.page_content, ChunkText):
-                self._check_pair(document.page_content)
-        places = places_of(documents, parents, tuple(header_from))
-        resolved = [
-            _Resolution("bound", place) if place else _Resolution("standalone", lost=True)
-            for place in places
-        ]
-        return self._vectors([document.page_content for document in documents], resolved)
 
     def cache_key(self, text: str) -> str:
         """A key under which a cache may keep a text's vector: for `CacheBackedEmbeddings`.
 
         It names everything that the vector depends on. Give queries a store of their own.
-
-        Raises:
-            UnknownChunkError: A plain text that stands in a parent: rebuilt documents have
-                lost what the key is made of.
         """
         engine = self.engine.fingerprint
         if isinstance(text, ChunkText):
-            self._check_pair(text)
-            start, end = text.span
-            return f"late-{engine}-{text.parent.fingerprint}-{start}-{end}"
-        if text in self._ledger or BOUND.get() is not None:
-            raise UnknownChunkError(
-                f"a cache needs the splitter's own documents; this text was rebuilt: {text!r:.60}"
-            )
-        return f"text-{engine}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+            return f"late-{engine}-{text.fingerprint}-{text.row}"
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"text-{engine}-{digest}"
 
-    def _embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-        if isinstance(texts, str):
-            raise InputTypeError("embed_documents wants a list of texts, not one str")
-        return self._vectors(texts, self._resolve(texts))
+    def _find(self, texts: Sequence[str]) -> _Found:
+        """Which texts know their parent, and why the others do not."""
+        named = {text.fingerprint: text for text in texts if isinstance(text, ChunkText)}
+        alive = {name: parent for name, text in named.items() if (parent := text.parent)}
+        parents = alive | self._parents.find(name for name in named if name not in alive)
+        chunks: list[tuple[int, ChunkText]] = []
+        alone: dict[int, Reason | Literal["probe"]] = {}
+        for row, text in enumerate(texts):
+            if isinstance(text, StandaloneText):
+                alone[row] = text.reason
+            elif not isinstance(text, ChunkText):
+                alone[row] = "probe" if text in _PROBES else "unknown"
+            elif text.fingerprint in parents:
+                chunks.append((row, text))
+            else:
+                alone[row] = "parent_not_held"
+        return _Found(chunks, parents, alone)
 
-    def _vectors(self, texts: Sequence[str], resolved: Sequence[_Resolution]) -> list[list[float]]:
-        self._report(texts, resolved)
-        out = np.zeros((len(texts), self.engine.dimensions), np.float32)
-        alone = [row for row, found in enumerate(resolved) if found.place is None]
-        late = [(row, found.place) for row, found in enumerate(resolved) if found.place]
-        # One at a time: a parent that several threads want is embedded once.
-        with self._embedding:
-            if alone:
-                out[alone] = self.engine.embed_texts([str(texts[row]) for row in alone])
-            deliver(self.engine, self._ledger, late, out)
-        rows: list[list[float]] = out.tolist()
-        return rows
+    def _deliver(self, found: _Found, out: NDArray[np.float32]) -> None:
+        """Write the late vectors into their rows, and how they came about into the marks."""
+        wanted = {text.fingerprint: found.parents[text.fingerprint] for _, text in found.chunks}
+        results = dict(zip(wanted, self.embed_parents(list(wanted.values())), strict=True))
+        engine = self.engine.fingerprint
+        for row, text in found.chunks:
+            result = results[text.fingerprint]
+            out[row] = result.vectors[text.row]
+            _stamp(text.marks, engine, result.modes[text.row])
 
-    def _resolve(self, texts: Sequence[str]) -> list[_Resolution]:
-        """The layers, in order; each is asked for what the one before did not know."""
-        resolved: list[_Resolution | None] = [self._by_text(text) for text in texts]
-        for layer in (self._by_binding, self._by_ledger):
-            rows = [row for row, found in enumerate(resolved) if found is None]
-            for row, found in zip(rows, layer([texts[row] for row in rows]), strict=True):
-                resolved[row] = found
-        return [
-            found or _Resolution("probe" if text in _PROBES else "standalone")
-            for text, found in zip(texts, resolved, strict=True)
-        ]
-
-    def _by_text(self, text: str) -> _Resolution | None:
-        if not isinstance(text, ChunkText):
-            return None
-        self._check_pair(text)
-        return _Resolution("text", Place(text.parent, text.row))
-
-    def _by_binding(self, texts: Sequence[str]) -> list[_Resolution | None]:
-        binding = BOUND.get()
-        if binding is None or binding.ledger is not self._ledger:
-            return [None] * len(texts)
-        said = binding.resolve(texts)
-        return [
-            _Resolution("bound", bound.place, bound.ambiguous)
-            if bound.place
-            else _Resolution("standalone", lost=True)
-            if bound.origin is Origin.LOST
-            else None
-            for bound in said
-        ]
-
-    def _by_ledger(self, texts: Sequence[str]) -> list[_Resolution | None]:
-        return [
-            _Resolution("ledger", held.place, held.ambiguous) if held.place else None
-            for held in self._ledger.resolve(texts)
-        ]
-
-    def _check_pair(self, text: ChunkText) -> None:
-        if text.pair != self.pair_key:
-            raise MismatchedPairError(
-                "these chunks were cut for embeddings of another model or with other options; "
-                f"make the pair with late_chunking(), here for {self.model_name!r}",
-                parent_id=text.parent.id,
-                span=(text.span.start, text.span.end),
-            )
-
-    def _report(self, texts: Sequence[str], resolved: Sequence[_Resolution]) -> None:
-        for layer in ("text", "bound", "ledger", "probe"):
-            if n_texts := sum(found.layer == layer for found in resolved):
-                self._stats.count(layer, n_texts)
-        unsure = [row for row, found in enumerate(resolved) if found.ambiguous]
-        if unsure:
-            reason = (
-                f"{len(unsure)} of {len(texts)} texts stand at several places, such as "
-                f"{str(texts[unsure[0]])!r:.60}, and the first was taken; add the splitter's own "
-                "documents, or wrap the store in LateChunkVectorStore"
-            )
+    def _report(self, n_texts: int, found: _Found) -> None:
+        if found.chunks:
+            self._stats.count("late", len(found.chunks))
+        reasons = list(found.alone.values())
+        if n_probes := reasons.count("probe"):
+            self._stats.count("probe", n_probes)
+        for reason, (error, advice) in _STANDALONE.items():
+            if not (n_rows := reasons.count(reason)):
+                continue
+            message = f"{n_rows} of {n_texts} texts {advice}"
             if self.strict:
-                raise AmbiguousChunkError(reason)
-            self._stats.report("ambiguous", reason, len(unsure))
-        unknown = [row for row, found in enumerate(resolved) if found.layer == "standalone"]
-        if unknown:
-            n_lost = sum(found.lost for found in resolved)
-            reason = (
-                f"{len(unknown)} of {len(texts)} texts have no known parent"
-                + (f" ({n_lost} name one that is not held any more)" if n_lost else "")
-                + "; split them with a LateChunkTextSplitter that has these embeddings"
-            )
-            if self.strict:
-                raise UnknownChunkError(reason)
-            self._stats.report("standalone", f"{reason}: embedded standalone", len(unknown))
+                raise error(message)
+            self._stats.report(reason, f"embedded standalone: {message}", n_rows)
+
+
+def _stamp(marks: dict[Any, Any] | None, engine: str, mode: str) -> None:
+    """Let metadata say how their chunk was embedded.
+
+    Metadata that say so of another engine already are those of a chunk that lies in two stores,
+    which may share them: then they say nothing, rather than what is wrong in one of both.
+    """
+    if marks is not None:
+        other = marks.get(ENGINE_KEY) not in (None, "", engine)
+        marks[ENGINE_KEY], marks[MODE_KEY] = ("", "") if other else (engine, mode)
 
 
 class PlainEmbeddings(Embeddings):
@@ -357,34 +316,24 @@ class PlainEmbeddings(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Passage vectors, in order."""
-        rows: list[list[float]] = self._embeddings.engine.embed_texts(texts).tolist()
+        plain = [str(text) for text in texts]
+        rows: list[list[float]] = self._embeddings.engine.embed_texts(plain).tolist()
         return rows
 
     def embed_query(self, text: str) -> list[float]:
         """The query's vector, with the model's query prompt."""
-        return self._embeddings.embed_query(text)
-
-
-def _checked_options(
-    model_name: str, engine: LateChunkEngine | None, given: dict[str, Any]
-) -> LateChunkOptions:
-    if engine is None:
-        options = LateChunkOptions.from_mapping({**given, "model": model_name})
-    elif given:
-        raise OptionError(f"{', '.join(given)}: an engine brings its own options; build it so")
-    else:
-        options = engine.options
-    if options.fallback == "skip":
-        raise OptionError(
-            "fallback='skip' leaves chunks without vectors, and a vector store wants one for "
-            "every text; take 'window', 'standard' or 'error'"
-        )
-    return options
+        vector: list[float] = self._embeddings.engine.embed_query(str(text)).tolist()
+        return vector
 
 
 def _rebuild(
-    kind: type[LateChunkEmbeddings], options: dict[str, Any], ledger_bytes: int
+    kind: type[LateChunkEmbeddings],
+    handle: EngineHandle,
+    parent_store: BaseStore[str, bytes] | None,
+    memory_bytes: int,
 ) -> LateChunkEmbeddings:
-    model = {"model_name": options["model"]}
-    others = {name: value for name, value in options.items() if name in _OPTION_NAMES}
-    return kind(**model, ledger_bytes=ledger_bytes, **others)
+    options = field_options(handle.options)
+    model = handle.options.model
+    made = kind(model, parent_store=parent_store, memory_bytes=memory_bytes, **options)
+    made._handle = handle  # noqa: SLF001  # of our own class
+    return made

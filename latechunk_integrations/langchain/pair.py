@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
-from latechunk_integrations.langchain.text_splitter import LateChunkTextSplitter, Splitter
+from latechunk_integrations.langchain.sections import HeaderChoice, Splitter
+from latechunk_integrations.langchain.text_splitter import LateChunkTextSplitter, ParentBy
 
 __all__ = ["LateChunkPair", "late_chunking"]
 
@@ -20,12 +21,12 @@ class LateChunkPair(NamedTuple):
 
 
 def late_chunking(
-    model: str | LateChunkEngine,
+    model: str | Path | LateChunkEngine,
     splitter: Splitter | None = None,
     *,
     section_splitter: Splitter | None = None,
-    header_from: Iterable[str] = (),
-    add_end_index: bool = False,
+    header: HeaderChoice = "auto",
+    parent_by: ParentBy = None,
     add_mode: bool = False,
     **options: Any,
 ) -> LateChunkPair:
@@ -35,20 +36,22 @@ def late_chunking(
         model: A hub name, a local path or a loaded engine.
         splitter: See `LateChunkTextSplitter`.
         section_splitter: See `LateChunkTextSplitter`.
-        header_from: See `LateChunkTextSplitter`.
-        add_end_index: See `LateChunkTextSplitter`.
+        header: See `LateChunkTextSplitter`.
+        parent_by: See `LateChunkTextSplitter`.
         add_mode: See `LateChunkTextSplitter`.
         **options: Of `LateChunkEmbeddings`, and so of `LateChunkOptions`.
     """
-    named = {"engine": model} if isinstance(model, LateChunkEngine) else {"model_name": model}
-    embeddings = LateChunkEmbeddings(**named, **options)
+    if isinstance(model, LateChunkEngine):
+        embeddings = LateChunkEmbeddings(engine=model, **options)
+    else:
+        embeddings = LateChunkEmbeddings(model, **options)
     return LateChunkPair(
         LateChunkTextSplitter(
             embeddings=embeddings,
             splitter=splitter,
             section_splitter=section_splitter,
-            header_from=header_from,
-            add_end_index=add_end_index,
+            header=header,
+            parent_by=parent_by,
             add_mode=add_mode,
         ),
         embeddings,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForRetrieverRun,
@@ -31,11 +30,14 @@ class SnippetRetriever(BaseRetriever):
         embeddings: Whose engine scores the chunks.
         documents: What is searched; not to be changed after the first question.
         options: Lengths and number of snippets.
+        k: Number of snippets, exactly, where the documents have as many; also a keyword of
+            ``invoke``. None: that of the options, less where chosen neighbours are merged.
     """
 
     embeddings: LateChunkEmbeddings
     documents: Sequence[Document]
     options: SnippetOptions = Field(default_factory=SnippetOptions)
+    k: int | None = None
 
     @cached_property
     def _index(self) -> SnippetIndex:
@@ -43,17 +45,17 @@ class SnippetRetriever(BaseRetriever):
         return SnippetIndex(self.embeddings.engine, texts, self.options)
 
     def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **_: Any
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
         del run_manager
-        return self._search(query)
+        return self._search(query, k)
 
     async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **_: Any
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
         del run_manager
-        return await asyncio.to_thread(self._search, query)
+        return await asyncio.to_thread(self._search, query, k)
 
-    def _search(self, query: str) -> list[Document]:
-        snippets = self._index.select(query)
+    def _search(self, query: str, k: int | None) -> list[Document]:
+        snippets = self._index.select(query, k or self.k)
         return [snippet_document(self.documents[one.index], one) for one in snippets]

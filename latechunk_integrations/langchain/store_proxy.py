@@ -1,67 +1,78 @@
-"""`LateChunkVectorStore`: any vector store, with the chunks of each call bound to it."""
+"""`LateChunkVectorStore`: any vector store, given chunks that know their parent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
-from latechunk_integrations.errors import InputTypeError
+from latechunk_integrations.errors import InputTypeError, TextKeyedCacheError
+from latechunk_integrations.langchain.attach import Parents, with_text
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
+from latechunk_integrations.marks import PARENT_KEY
 
-__all__ = ["LateChunkVectorStore"]
+__all__ = ["LateChunkVectorStore", "aadd_late_chunks", "add_late_chunks"]
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+_BATCH_CHUNKS = 1_000
+
+
+def _forward(method: _Method) -> _Method:
+    """The wrapped store's method of this name, given documents whose texts know their parent."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    def forwarded(self: LateChunkVectorStore, *args: Any, **kwargs: Any) -> Any:
+        return self._attaching(getattr(self.store, name))(*args, **kwargs)
+
+    @functools.wraps(method)
+    async def awaited(self: LateChunkVectorStore, *args: Any, **kwargs: Any) -> Any:
+        return await self._attaching(getattr(self.store, name))(*args, **kwargs)
+
+    made: Any = awaited if inspect.iscoroutinefunction(method) else forwarded
+    vars(made).pop("__isabstractmethod__", None)
+    return made  # type: ignore[no-any-return]  # of the method's signature
 
 
 class LateChunkVectorStore(VectorStore):
-    """A vector store whose embeddings are told which documents they embed.
+    """A vector store whose chunks are given their parents back, then stored as it stores them.
 
-    Makes late chunking exact where documents are rebuilt on their way, as the indexing API
-    does: ``index(chunks, record_manager, LateChunkVectorStore(store), ...)``. Everything else
-    is the wrapped store's.
+    Makes late chunking exact where documents are rebuilt on their way, as the indexing API, a
+    queue or a checkpoint does: ``index(chunks, records, LateChunkVectorStore(store), ...)``.
+    Metadata tell parent and place, the embeddings' parent store has the parent. Every method of
+    the wrapped store is there, and is given documents likewise. What is stored says how it was
+    embedded: ``late_engine``, ``late_mode``.
 
     Args:
         store: Any vector store.
-        embeddings: Its embeddings, where the store does not give them away.
+        embeddings: What embeds, where the store does not give that away.
 
     Raises:
         InputTypeError: The store embeds with something else than `LateChunkEmbeddings`.
+        TextKeyedCacheError: A cache that knows a chunk by its text alone stands between.
     """
 
     def __init__(self, store: VectorStore, embeddings: LateChunkEmbeddings | None = None) -> None:
-        embeddings = store.embeddings if embeddings is None else embeddings  # type: ignore[assignment]  # checked below
-        if not isinstance(embeddings, LateChunkEmbeddings):
-            raise InputTypeError(
-                f"{type(store).__name__} embeds with {type(embeddings).__name__}; "
-                "late chunking needs a store that was given LateChunkEmbeddings"
-            )
         self.store = store
-        self._bind = embeddings.bind
+        self._attach = _late(embeddings or _embeddings_of(store), store).attach
 
     def __getattr__(self, name: str) -> Any:
         """What only the wrapped store has."""
         if name == "store":  # not there yet, while unpickled: without this, an endless loop
             raise AttributeError(name)
-        return getattr(self.store, name)
+        value = getattr(self.store, name)
+        return self._attaching(value) if inspect.ismethod(value) else value
 
     @property
     def embeddings(self) -> Embeddings | None:
         """The wrapped store's embeddings."""
         return self.store.embeddings
-
-    def add_documents(self, documents: list[Document], **kwargs: Any) -> list[str]:
-        """Add documents; their metadata tell parent and span."""
-        documents = list(documents)
-        with self._bind(documents):
-            return self.store.add_documents(documents, **kwargs)
-
-    async def aadd_documents(self, documents: list[Document], **kwargs: Any) -> list[str]:
-        """Add documents; their metadata tell parent and span."""
-        documents = list(documents)
-        with self._bind(documents):
-            return await self.store.aadd_documents(documents, **kwargs)
 
     def add_texts(
         self,
@@ -71,10 +82,8 @@ class LateChunkVectorStore(VectorStore):
         ids: list[str] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts; they or their metadata tell parent and span."""
-        texts = list(texts)
-        with self._bind(_documents(texts, metadatas)):
-            return self.store.add_texts(texts, metadatas, ids=ids, **kwargs)
+        """Add texts; they or their metadata tell parent and place."""
+        return self.add_documents(_documents(texts, metadatas, ids), **kwargs)
 
     async def aadd_texts(
         self,
@@ -84,120 +93,37 @@ class LateChunkVectorStore(VectorStore):
         ids: list[str] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts; they or their metadata tell parent and span."""
-        texts = list(texts)
-        with self._bind(_documents(texts, metadatas)):
-            return await self.store.aadd_texts(texts, metadatas, ids=ids, **kwargs)
+        """Add texts; they or their metadata tell parent and place."""
+        return await self.aadd_documents(_documents(texts, metadatas, ids), **kwargs)
 
-    def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool | None:
-        """Delete by id."""
-        return self.store.delete(ids, **kwargs)
-
-    async def adelete(self, ids: list[str] | None = None, **kwargs: Any) -> bool | None:
-        """Delete by id."""
-        return await self.store.adelete(ids, **kwargs)
-
-    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Documents by id."""
-        return self.store.get_by_ids(ids)
-
-    async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Documents by id."""
-        return await self.store.aget_by_ids(ids)
-
-    def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
-        """Documents by a search of the named type."""
-        return self.store.search(query, search_type, **kwargs)
-
-    async def asearch(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
-        """Documents by a search of the named type."""
-        return await self.store.asearch(query, search_type, **kwargs)
-
-    def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
-        """The documents most similar to a query."""
-        return self.store.similarity_search(query, k=k, **kwargs)
-
-    async def asimilarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
-        """The documents most similar to a query."""
-        return await self.store.asimilarity_search(query, k=k, **kwargs)
-
-    def similarity_search_with_score(
-        self, *args: Any, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        """The documents most similar to a query, with the store's own score."""
-        return self.store.similarity_search_with_score(*args, **kwargs)
-
-    async def asimilarity_search_with_score(
-        self, *args: Any, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        """The documents most similar to a query, with the store's own score."""
-        return await self.store.asimilarity_search_with_score(*args, **kwargs)
-
-    def similarity_search_with_relevance_scores(
-        self, query: str, k: int = 4, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        """The documents most similar to a query, with a score from 0 to 1."""
-        return self.store.similarity_search_with_relevance_scores(query, k=k, **kwargs)
-
-    async def asimilarity_search_with_relevance_scores(
-        self, query: str, k: int = 4, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        """The documents most similar to a query, with a score from 0 to 1."""
-        return await self.store.asimilarity_search_with_relevance_scores(query, k=k, **kwargs)
-
-    def similarity_search_by_vector(
-        self, embedding: list[float], k: int = 4, **kwargs: Any
-    ) -> list[Document]:
-        """The documents most similar to a vector."""
-        return self.store.similarity_search_by_vector(embedding, k=k, **kwargs)
-
-    async def asimilarity_search_by_vector(
-        self, embedding: list[float], k: int = 4, **kwargs: Any
-    ) -> list[Document]:
-        """The documents most similar to a vector."""
-        return await self.store.asimilarity_search_by_vector(embedding, k=k, **kwargs)
-
-    def max_marginal_relevance_search(
-        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
-    ) -> list[Document]:
-        """Documents similar to a query and unlike each other."""
-        return self.store.max_marginal_relevance_search(
-            query, k=k, fetch_k=fetch_k, lambda_mult=lambda_mult, **kwargs
-        )
-
-    async def amax_marginal_relevance_search(
-        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
-    ) -> list[Document]:
-        """Documents similar to a query and unlike each other."""
-        return await self.store.amax_marginal_relevance_search(
-            query, k=k, fetch_k=fetch_k, lambda_mult=lambda_mult, **kwargs
-        )
-
-    def max_marginal_relevance_search_by_vector(
-        self,
-        embedding: list[float],
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        **kwargs: Any,
-    ) -> list[Document]:
-        """Documents similar to a vector and unlike each other."""
-        return self.store.max_marginal_relevance_search_by_vector(
-            embedding, k=k, fetch_k=fetch_k, lambda_mult=lambda_mult, **kwargs
-        )
-
-    async def amax_marginal_relevance_search_by_vector(
-        self,
-        embedding: list[float],
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        **kwargs: Any,
-    ) -> list[Document]:
-        """Documents similar to a vector and unlike each other."""
-        return await self.store.amax_marginal_relevance_search_by_vector(
-            embedding, k=k, fetch_k=fetch_k, lambda_mult=lambda_mult, **kwargs
-        )
+    add_documents = _forward(VectorStore.add_documents)
+    aadd_documents = _forward(VectorStore.aadd_documents)
+    delete = _forward(VectorStore.delete)
+    adelete = _forward(VectorStore.adelete)
+    get_by_ids = _forward(VectorStore.get_by_ids)
+    aget_by_ids = _forward(VectorStore.aget_by_ids)
+    search = _forward(VectorStore.search)
+    asearch = _forward(VectorStore.asearch)
+    similarity_search = _forward(VectorStore.similarity_search)
+    asimilarity_search = _forward(VectorStore.asimilarity_search)
+    similarity_search_with_score = _forward(VectorStore.similarity_search_with_score)
+    asimilarity_search_with_score = _forward(VectorStore.asimilarity_search_with_score)
+    similarity_search_with_relevance_scores = _forward(
+        VectorStore.similarity_search_with_relevance_scores
+    )
+    asimilarity_search_with_relevance_scores = _forward(
+        VectorStore.asimilarity_search_with_relevance_scores
+    )
+    similarity_search_by_vector = _forward(VectorStore.similarity_search_by_vector)
+    asimilarity_search_by_vector = _forward(VectorStore.asimilarity_search_by_vector)
+    max_marginal_relevance_search = _forward(VectorStore.max_marginal_relevance_search)
+    amax_marginal_relevance_search = _forward(VectorStore.amax_marginal_relevance_search)
+    max_marginal_relevance_search_by_vector = _forward(
+        VectorStore.max_marginal_relevance_search_by_vector
+    )
+    amax_marginal_relevance_search_by_vector = _forward(
+        VectorStore.amax_marginal_relevance_search_by_vector
+    )
 
     @classmethod
     def from_documents(
@@ -212,13 +138,17 @@ class LateChunkVectorStore(VectorStore):
 
         Args:
             documents: Chunks.
-            embedding: `LateChunkEmbeddings`.
+            embedding: `LateChunkEmbeddings`, or a cache over them with their ``cache_key``.
             store_class: What is built and wrapped.
             **kwargs: Of ``store_class.from_documents``.
         """
-        late, kind, documents = _checked(embedding), _built(store_class), list(documents)
-        with late.bind(documents):
-            return cls(kind.from_documents(documents, late, **kwargs), late)
+        late, kind, chunks = _built(documents, embedding, store_class)
+        if not _rebuilds(kind):
+            return cls(kind.from_documents(chunks, embedding, **kwargs), late)
+        ids = {"ids": kwargs.pop("ids")} if kwargs.get("ids") else {}
+        store = kind.from_texts([], embedding, **kwargs)
+        store.add_documents(chunks, **ids)
+        return cls(store, late)
 
     @classmethod
     async def afrom_documents(
@@ -230,9 +160,13 @@ class LateChunkVectorStore(VectorStore):
         **kwargs: Any,
     ) -> LateChunkVectorStore:
         """The same as `from_documents`, awaited."""
-        late, kind, documents = _checked(embedding), _built(store_class), list(documents)
-        with late.bind(documents):
-            return cls(await kind.afrom_documents(documents, late, **kwargs), late)
+        late, kind, chunks = _built(documents, embedding, store_class)
+        if not _rebuilds(kind):
+            return cls(await kind.afrom_documents(chunks, embedding, **kwargs), late)
+        ids = {"ids": kwargs.pop("ids")} if kwargs.get("ids") else {}
+        store = await kind.afrom_texts([], embedding, **kwargs)
+        await store.aadd_documents(chunks, **ids)
+        return cls(store, late)
 
     @classmethod
     def from_texts(
@@ -242,13 +176,10 @@ class LateChunkVectorStore(VectorStore):
         metadatas: list[dict[Any, Any]] | None = None,
         *,
         ids: list[str] | None = None,
-        store_class: type[VectorStore] | None = None,
         **kwargs: Any,
     ) -> LateChunkVectorStore:
         """A store of these texts, wrapped; see `from_documents`."""
-        late, kind, texts = _checked(embedding), _built(store_class), list(texts)
-        with late.bind(_documents(texts, metadatas)):
-            return cls(kind.from_texts(texts, late, metadatas, ids=ids, **kwargs), late)
+        return cls.from_documents(_documents(texts, metadatas, ids), embedding, **kwargs)
 
     @classmethod
     async def afrom_texts(
@@ -258,37 +189,157 @@ class LateChunkVectorStore(VectorStore):
         metadatas: list[dict[Any, Any]] | None = None,
         *,
         ids: list[str] | None = None,
-        store_class: type[VectorStore] | None = None,
         **kwargs: Any,
     ) -> LateChunkVectorStore:
         """The same as `from_texts`, awaited."""
-        late, kind, texts = _checked(embedding), _built(store_class), list(texts)
-        with late.bind(_documents(texts, metadatas)):
-            return cls(await kind.afrom_texts(texts, late, metadatas, ids=ids, **kwargs), late)
+        return await cls.afrom_documents(_documents(texts, metadatas, ids), embedding, **kwargs)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return self.store._select_relevance_score_fn()  # noqa: SLF001  # it is part of the interface
 
+    def _attaching(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """The method, given documents whose texts know their parent, in whichever argument."""
 
-def _checked(embeddings: Embeddings) -> LateChunkEmbeddings:
+        @functools.wraps(method)
+        def attaching(*args: Any, **kwargs: Any) -> Any:
+            given = {name: self._attached(value) for name, value in kwargs.items()}
+            return method(*map(self._attached, args), **given)
+
+        return attaching
+
+    def _attached(self, value: Any) -> Any:
+        if isinstance(value, Document):
+            return self._attach([value])[0]
+        if isinstance(value, Iterator):
+            value = list(value)
+        is_list = isinstance(value, (list, tuple))
+        if is_list and value and all(isinstance(one, Document) for one in value):
+            return self._attach(value)
+        return value
+
+
+def add_late_chunks(
+    vector_store: VectorStore,
+    chunks: Iterable[Document],
+    *,
+    embeddings: LateChunkEmbeddings | None = None,
+    parents: Parents = None,
+    ids: Sequence[str] | None = None,
+) -> list[str]:
+    """Give chunks their parents back and add them to a store, by its own ``add_documents``.
+
+    Works in any store and process: metadata tell parent and place. Chunks are taken, embedded
+    and written in batches that do not cut a parent, so an iterator may be longer than memory.
+
+    Args:
+        vector_store: Any vector store.
+        chunks: Documents of a `LateChunkTextSplitter`, as they were or rebuilt.
+        embeddings: What embeds, where the store does not give that away.
+        parents: See `attach`; None: those that the embeddings keep.
+        ids: An id for each chunk; None: the documents' own, else the store makes them.
+
+    Returns:
+        The ids.
+
+    Raises:
+        UnknownChunkError: ``strict`` and a chunk's parent is not known.
+        InputTypeError: There are not as many ids as chunks.
+    """
+    if isinstance(vector_store, LateChunkVectorStore):
+        vector_store = vector_store.store
+    late = _late(embeddings or _embeddings_of(vector_store), vector_store)
+    known = list(parents) if isinstance(parents, Iterator) else parents
+    written: list[str] = []
+    given = None if ids is None else iter(ids)
+    for batch in _batches(chunks):
+        own = {} if given is None else {"ids": [one for one, _ in zip(given, batch, strict=False)]}
+        if own and len(own["ids"]) < len(batch):
+            raise InputTypeError("there are fewer ids than chunks")
+        written.extend(map(str, vector_store.add_documents(late.attach(batch, known), **own)))
+    return written
+
+
+async def aadd_late_chunks(
+    vector_store: VectorStore, chunks: Iterable[Document], **kwargs: Any
+) -> list[str]:
+    """The same as `add_late_chunks` in a thread, so that the event loop goes on."""
+    return await asyncio.to_thread(add_late_chunks, vector_store, chunks, **kwargs)
+
+
+def _batches(chunks: Iterable[Document]) -> Iterator[list[Document]]:
+    batch: list[Document] = []
+    for chunk in chunks:
+        full = len(batch) >= _BATCH_CHUNKS
+        if full and chunk.metadata.get(PARENT_KEY) != batch[-1].metadata.get(PARENT_KEY):
+            yield batch
+            batch = []
+        batch.append(chunk)
+    if batch:
+        yield batch
+
+
+def _late(embeddings: Embeddings | None, store: VectorStore | None = None) -> LateChunkEmbeddings:
     if not isinstance(embeddings, LateChunkEmbeddings):
+        whose = "embedding" if store is None else f"{type(store).__name__} embeds with"
         raise InputTypeError(
-            f"embedding must be LateChunkEmbeddings, not {type(embeddings).__name__}"
+            f"{whose} {type(embeddings).__name__}; late chunking needs LateChunkEmbeddings: give "
+            "them to the store, and pass embeddings= where it does not give them away"
         )
     return embeddings
 
 
-def _built(store_class: type[VectorStore] | None) -> type[VectorStore]:
+def _embeddings_of(store: VectorStore) -> Embeddings | None:
+    """What a store embeds with; some do not give it away, but hold it."""
+    if store.embeddings is not None:
+        return _unwrapped(store.embeddings)
+    held = (_unwrapped(one) for one in vars(store).values() if isinstance(one, Embeddings))
+    return next(held, None)
+
+
+def _unwrapped(embeddings: Embeddings | None) -> Embeddings | None:
+    """What a cache wraps, by its shape: subclasses and other caches have the same."""
+    inner = getattr(embeddings, "underlying_embeddings", None)
+    if not isinstance(inner, LateChunkEmbeddings):
+        return embeddings
+    documents = getattr(embeddings, "document_embedding_store", None)
+    if getattr(getattr(documents, "key_encoder", None), "__self__", None) is not inner:
+        raise TextKeyedCacheError(
+            f"{type(embeddings).__name__} would give a chunk the vector of an equal text in "
+            "another parent; pass key_encoder=embeddings.cache_key to from_bytes_store, or leave "
+            "the cache out: a parent_store keeps vectors too"
+        )
+    if getattr(embeddings, "query_embedding_store", None) is documents:
+        raise TextKeyedCacheError(
+            "queries and documents would share vectors; give query_embedding_cache a store of "
+            "its own, or leave it out"
+        )
+    return inner
+
+
+def _built(
+    documents: list[Document], embedding: Embeddings, store_class: type[VectorStore] | None
+) -> tuple[LateChunkEmbeddings, type[VectorStore], list[Document]]:
     if store_class is None:
         raise InputTypeError("name the store to build and wrap: store_class=Milvus")
-    return store_class
+    late = _late(_unwrapped(embedding))
+    return late, store_class, late.attach(documents)
 
 
-def _documents(texts: Sequence[str], metadatas: Sequence[dict[Any, Any]] | None) -> list[Document]:
-    """Documents to bind; a text that knows its parent keeps that knowledge."""
-    documents = []
-    for text, metadata in zip(texts, metadatas or [{}] * len(texts), strict=True):
-        document = Document(page_content=text, metadata=metadata)
-        document.page_content = text  # after construction: pydantic makes a plain str of it
-        documents.append(document)
-    return documents
+def _rebuilds(kind: type[VectorStore]) -> bool:
+    """Whether a store makes new documents of texts, as the base class does: these know nothing."""
+    return kind.add_texts is VectorStore.add_texts
+
+
+def _documents(
+    texts: Iterable[str],
+    metadatas: Sequence[dict[Any, Any]] | None,
+    ids: Sequence[str] | None,
+) -> list[Document]:
+    """Documents of texts; one that knows its parent keeps that knowledge."""
+    texts = list(texts)
+    own_ids: Sequence[str | None] = ids or [None] * len(texts)
+    columns = zip(texts, metadatas or [{}] * len(texts), own_ids, strict=True)
+    return [
+        with_text(Document(page_content=text, metadata=metadata, id=one), text)
+        for text, metadata, one in columns
+    ]

@@ -3,56 +3,70 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, TypeAlias
 
 from langchain_core.documents import Document
-from langchain_text_splitters import (
-    CharacterTextSplitter,
-    RecursiveCharacterTextSplitter,
-    TextSplitter,
-)
+from langchain_text_splitters import RecursiveCharacterTextSplitter, TextSplitter
 
-from latechunk_integrations.core.spans import locate
-from latechunk_integrations.errors import ChunkNotFoundError, InputTypeError
-from latechunk_integrations.langchain.binding import END_KEY, MODE_KEY, PARENT_KEY, START_KEY
+from latechunk_integrations import marks
+from latechunk_integrations.errors import (
+    ChunkNotFoundError,
+    IncompleteParentError,
+    InputTypeError,
+)
+from latechunk_integrations.langchain.attach import with_text
 from latechunk_integrations.langchain.chunk_text import ChunkText
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
-from latechunk_integrations.langchain.split_documents import header_of
+from latechunk_integrations.langchain.sections import (
+    Cut,
+    HeaderChoice,
+    Piece,
+    Source,
+    Splitter,
+    cut_chunks,
+    cut_sections,
+    join_sections,
+)
 from latechunk_integrations.schema import Parent
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["LateChunkTextSplitter", "Splitter"]
+__all__ = ["LateChunkTextSplitter", "ParentBy"]
 
+ParentBy: TypeAlias = "str | Callable[[Document], Hashable] | None"
+"""Which source documents are one parent: those equal under a metadata key, or a function."""
 
-class _SplitsText(Protocol):
-    def split_text(self, text: str) -> Any: ...
-
-
-Splitter: TypeAlias = "_SplitsText | Callable[[str], Sequence[str | Document]]"
-"""Anything with ``split_text``, or a function; it gives texts, or documents as sections."""
+_INDEX_KEY = "start_index"
+"""LangChain's own: the position in the source document."""
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 class LateChunkTextSplitter(TextSplitter):
     """Splits with any splitter and tells the embeddings where each chunk stands.
 
-    The parent of a chunk is the whole document. Where a splitter gives documents, as those for
-    Markdown and HTML headers do, each of them is a section: a parent of its own, whose headings
-    are attended and not pooled. Cutting a chunk of another `LateChunkTextSplitter` keeps the
-    parent of that chunk.
+    The parent of a chunk is the whole document. With ``parent_by`` several documents are one
+    parent, such as the pages of a file; each keeps its own metadata. Where a splitter gives
+    documents, as those for Markdown and HTML headers do, each of them is a section, whose
+    headings are its chunks' header; without ``parent_by`` a section is a parent of its own.
+    Cutting a chunk of another `LateChunkTextSplitter` keeps the parent of that chunk.
 
-    Chunks have in their metadata ``start_index``, the position in their parent, and
-    ``late_parent``, the parent's fingerprint.
+    Chunks have in their metadata ``start_index``, the position in their source document, and
+    what names their parent and their place in it: ``late_parent``, ``late_start``, ``late_end``.
+    ``late_engine`` and ``late_mode`` are empty until the chunk was embedded.
 
     Args:
         embeddings: What will embed the chunks.
         splitter: A LangChain text splitter, or a function from a text to its chunks;
             default: ``RecursiveCharacterTextSplitter()``.
         section_splitter: Cuts documents into sections first; `splitter` then cuts each section.
-        header_from: Metadata that the chunks attend to without pooling it.
-        add_end_index: Put ``end_index`` into the metadata too.
-        add_mode: Put ``late_mode`` into the metadata too. Parents are then embedded when they
-            are split, and their vectors kept until a store asks for them.
+        header: What a chunk attends to beside its text. ``"auto"``: title and heading path,
+            found in metadata and text; a metadata key: its value as the title, and the heading
+            path; a function of the document; None: nothing.
+        parent_by: Which documents are one parent: a metadata key such as ``"source"``, or a
+            function. A document without the key is a parent of its own.
+        add_mode: Embed parents when they are split, so that ``late_engine`` and ``late_mode``
+            are known at once. The vectors are kept until a store asks for them.
     """
 
     def __init__(
@@ -61,8 +75,8 @@ class LateChunkTextSplitter(TextSplitter):
         embeddings: LateChunkEmbeddings,
         splitter: Splitter | None = None,
         section_splitter: Splitter | None = None,
-        header_from: Iterable[str] = (),
-        add_end_index: bool = False,
+        header: HeaderChoice = "auto",
+        parent_by: ParentBy = None,
         add_mode: bool = False,
     ) -> None:
         super().__init__()
@@ -70,15 +84,17 @@ class LateChunkTextSplitter(TextSplitter):
             raise InputTypeError(
                 f"embeddings must be LateChunkEmbeddings, not {type(embeddings).__name__}"
             )
-        if isinstance(header_from, str):
-            raise InputTypeError(f"header_from must be a list of keys: [{header_from!r}]")
+        for name, choice in (("header", header), ("parent_by", parent_by)):
+            if not (choice is None or isinstance(choice, str) or callable(choice)):
+                raise InputTypeError(f"{name} must be a metadata key or a function: {choice!r}")
         self._embeddings = embeddings
         self._splitter = RecursiveCharacterTextSplitter() if splitter is None else splitter
         self._section_splitter = section_splitter
-        self._header_from = tuple(header_from)
-        self._add_end_index = add_end_index
+        self._header = header
+        self._parent_by = parent_by
         self._add_mode = add_mode
         self._stats = EngineStats()
+        self._last_nested: tuple[Parent, Parent | None, list[list[Piece]]] | None = None
 
     @property
     def stats(self) -> dict[str, int]:
@@ -99,101 +115,135 @@ class LateChunkTextSplitter(TextSplitter):
         """
         if isinstance(texts, str):  # type: ignore[unreachable]  # users pass what they like
             raise InputTypeError("create_documents wants a list of texts, not one str")
-        all_metadata = metadatas or [{}] * len(texts)
-        return [
-            chunk
-            for text, metadata in zip(texts, all_metadata, strict=True)
-            for chunk in self._split_one(text, metadata)
-        ]
+        given = metadatas or [{}] * len(texts)
+        return self._split([Source(*one) for one in zip(texts, given, strict=True)])
+
+    def split_documents(self, documents: Iterable[Document]) -> list[Document]:
+        """The chunks of all documents, in their order; see `create_documents`."""
+        return self._split([_source(document) for document in documents])
 
     def lazy_split_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """The chunks of each document as it comes, for a corpus that does not fit into memory."""
-        for document in documents:
-            yield from self._split_one(document.page_content, document.metadata)
+        """The chunks of each parent as it comes, for a corpus that does not fit into memory.
+
+        Raises:
+            IncompleteParentError: Documents of one parent do not follow each other.
+        """
+        for _, group in self._runs(map(_source, documents)):
+            yield from self._split(group)
 
     def parents(self, documents: Iterable[Document]) -> Iterator[Parent]:
-        """The parents of these documents' chunks, for `embed_split_documents` elsewhere."""
-        for document in documents:
-            for parent, *_ in self._split_parents(document.page_content, document.metadata):
+        """The parents of these documents' chunks, for `attach` elsewhere."""
+        for joined, group in self._runs(map(_source, documents)):
+            for parent, _ in self._cut(group, joined=joined):
                 if parent is not None:
                     yield parent
 
-    def _split_one(self, text: str, metadata: dict[Any, Any]) -> Iterator[Document]:
-        for parent, pieces, rows, own_metadata in self._split_parents(text, metadata):
-            modes: Sequence[str] = ()
-            if parent is not None:
-                placed = [piece for piece, row in zip(pieces, rows, strict=True) if row is not None]
-                self._embeddings.record(parent, placed)
-                modes = self._embeddings.prepare(parent) if self._add_mode else ()
-            for piece, row in zip(pieces, rows, strict=True):
-                chunk = Document(page_content=piece, metadata=copy.deepcopy(own_metadata))
-                if parent is not None and row is not None:
-                    self._mark(chunk, parent, row)
-                    if modes:
-                        chunk.metadata[MODE_KEY] = modes[row]
-                yield chunk
+    def _split(self, sources: Sequence[Source]) -> list[Document]:
+        groups: dict[Hashable, list[Source]] = {}
+        for number, source in enumerate(sources):
+            key = self._key(source)
+            groups.setdefault((key, number if key is None else -1), []).append(source)
+        chunks: dict[int, list[Document]] = {id(source): [] for source in sources}
+        for group in groups.values():
+            joined = self._key(group[0]) is not None
+            for parent, pieces in self._cut(group, joined=joined):
+                for piece, chunk in zip(pieces, self._chunks(parent, pieces), strict=True):
+                    chunks[id(piece.source)].append(chunk)
+        for source in sources:
+            if source.id is not None and len(chunks[id(source)]) == 1:
+                chunks[id(source)][0].id = source.id  # a document that is a chunk already
+        return [chunk for source in sources for chunk in chunks[id(source)]]
 
-    def _mark(self, chunk: Document, parent: Parent, row: int) -> None:
-        """Let the text know its parent, and the metadata name it."""
-        text = ChunkText(chunk.page_content, parent, row, self._embeddings.pair_key)
-        chunk.page_content = text  # after construction: pydantic makes a plain str of it
-        start, end = text.span
-        chunk.metadata[START_KEY] = start
-        chunk.metadata[PARENT_KEY] = parent.fingerprint
-        if self._add_end_index:
-            chunk.metadata[END_KEY] = end
-
-    def _split_parents(
-        self, text: str, metadata: dict[Any, Any]
-    ) -> Iterator[tuple[Parent | None, Sequence[str], Sequence[int | None], dict[Any, Any]]]:
-        """Each parent, its pieces, the row of each piece in it, and their metadata."""
-        name = str(metadata.get("source", ""))
-        for section, headings, pieces in self._sections(text):
-            path = " > ".join(str(heading) for heading in headings.values())
-            header = header_of(metadata, self._header_from, path)
-            parent, rows = self._parent(section, pieces, header, name)
-            yield parent, pieces, rows, {**metadata, **headings}
-
-    def _sections(self, text: str) -> Iterator[tuple[str, dict[Any, Any], list[str]]]:
-        """Each section with text: the text, its headings by level, the pieces it is cut into."""
-        cut = self._section_splitter
-        # Uncut, the text itself goes on: it may be a chunk that knows its parent.
-        for section in [text] if cut is None else _split(cut, str(text)):
-            headings = section.metadata if isinstance(section, Document) else {}
-            content = section.page_content if isinstance(section, Document) else section
-            if not content.strip():
+    def _runs(self, sources: Iterable[Source]) -> Iterator[tuple[bool, list[Source]]]:
+        """Documents of one parent that follow each other, and whether they are joined."""
+        seen: set[Hashable] = set()
+        for key, group in groupby(sources, self._key):
+            if key is None:
+                yield from ((False, [source]) for source in group)
                 continue
-            pieces = _split(self._splitter, str(content))
-            texts = [piece for piece in pieces if isinstance(piece, str) and piece.strip()]
-            if texts:
-                yield content, headings, texts
-            for piece in pieces:
-                if isinstance(piece, Document) and piece.page_content.strip():
-                    both = {**headings, **piece.metadata}
-                    yield piece.page_content, both, [piece.page_content]
+            if key in seen:
+                raise IncompleteParentError(
+                    f"documents of {key!r} do not follow each other, so that their parent cannot "
+                    "be known before the last of them: sort them, or take split_documents"
+                )
+            seen.add(key)
+            yield True, list(group)
 
-    def _parent(
-        self, text: str, pieces: Sequence[str], header: str, name: str
-    ) -> tuple[Parent | None, list[int | None]]:
-        """The parent of the pieces, and each piece's row in it."""
-        located = locate(text, pieces, overlap=_overlap(self._splitter)).spans
-        found = [index for index in range(len(pieces)) if located[index, 0] >= 0]
-        rows: list[int | None] = [None] * len(pieces)
-        for row, index in enumerate(found):
-            rows[index] = row
-        if len(found) < len(pieces):
-            self._report_missing(len(pieces) - len(found), len(pieces), name)
-        if not found:
-            return None, rows
-        if isinstance(text, ChunkText) and text.is_verbatim:
-            root = text.parent
-            spans = located[found] + text.span.start
-            return Parent(root.text, spans, root.header, root.id), rows
-        return Parent(str(text), located[found], header, name), rows
+    def _key(self, source: Source) -> Hashable:
+        """What documents of one parent share; None: this one is a parent of its own."""
+        if self._parent_by is None or self._is_nested(source):
+            return None
+        if isinstance(self._parent_by, str):
+            key = source.metadata.get(self._parent_by)
+        else:
+            key = self._parent_by(Document(str(source.text), metadata=source.metadata))
+        if not isinstance(key, Hashable):
+            raise InputTypeError(f"parent_by must give something hashable, not {key!r}")
+        return key
 
-    def _report_missing(self, n_missing: int, n_pieces: int, name: str) -> None:
+    def _is_nested(self, source: Source) -> bool:
+        text = source.text
+        return self._section_splitter is None and isinstance(text, ChunkText) and text.is_verbatim
+
+    def _cut(self, sources: Sequence[Source], *, joined: bool) -> Iterator[Cut]:
+        if self._is_nested(sources[0]):
+            yield self._cut_nested(sources[0])
+            return
+        sections = [
+            section
+            for source in sources
+            for section in cut_sections(source, self._splitter, self._section_splitter)
+        ]
+        key = self._key(sources[0]) if joined else ""
+        name = str(sources[0].metadata.get("source") or key)
+        for group in [sections] if joined else [[section] for section in sections]:
+            if group:
+                parent, pieces = join_sections(group, self._header, name)
+                self._report_missing(pieces, name)
+                yield parent, pieces
+
+    def _cut_nested(self, source: Source) -> Cut:
+        """Of a chunk's chunks the parent is that of all chunks, which are cut likewise."""
+        text: Any = source.text  # a ChunkText: see _is_nested
+        root: Parent = text.parent
+        last = self._last_nested
+        if last is None or last[0].fingerprint != root.fingerprint:
+            self._last_nested = last = root, *cut_chunks(root, self._splitter)
+        _, parent, cut = last
+        shift = source.metadata.get(_INDEX_KEY, root.spans.starts[text.row])
+        pieces = [
+            piece._replace(source=source, start=int(piece.start + shift)) for piece in cut[text.row]
+        ]
+        self._report_missing(pieces, root.id)
+        return parent, pieces
+
+    def _chunks(self, parent: Parent | None, pieces: Sequence[Piece]) -> Iterator[Document]:
+        bounds = [] if parent is None else parent.spans.array.tolist()
+        stamps = ("", ("",) * len(bounds))
+        if parent is not None:
+            self._embeddings.hold([parent])
+            if self._add_mode:
+                (result,) = self._embeddings.embed_parents([parent])
+                stamps = self._embeddings.engine.fingerprint, result.modes
+        for piece in pieces:
+            metadata = _copied(piece.source.metadata) | piece.headings
+            text = piece.text
+            if parent is None or piece.row is None:
+                yield Document(page_content=text, metadata=metadata)
+                continue
+            metadata[_INDEX_KEY] = piece.start
+            metadata[marks.PARENT_KEY] = parent.fingerprint
+            metadata[marks.START_KEY], metadata[marks.END_KEY] = bounds[piece.row]
+            metadata[marks.ENGINE_KEY], metadata[marks.MODE_KEY] = stamps[0], stamps[1][piece.row]
+            chunk = Document(page_content=text, metadata=metadata)
+            yield with_text(chunk, ChunkText(text, parent, piece.row, chunk.metadata))
+
+    def _report_missing(self, pieces: Sequence[Piece], name: str) -> None:
+        n_missing = sum(piece.row is None for piece in pieces)
+        if not n_missing:
+            return
         reason = (
-            f"{n_missing} of {n_pieces} chunks do not stand in their document {name!r}: the "
+            f"{n_missing} of {len(pieces)} chunks do not stand in their document {name!r}: the "
             "splitter rewrote them"
         )
         if self._embeddings.strict:
@@ -201,16 +251,13 @@ class LateChunkTextSplitter(TextSplitter):
         self._stats.report("missing", f"{reason}; they will be embedded standalone", n_missing)
 
 
-def _split(splitter: Splitter, text: str) -> Sequence[str | Document]:
-    pieces = splitter(text) if callable(splitter) else splitter.split_text(text)
-    if isinstance(pieces, str):
-        raise InputTypeError("a splitter must give a list of texts, not one str")
-    return list(pieces)
+def _source(document: Document) -> Source:
+    return Source(document.page_content, document.metadata, document.id)
 
 
-def _overlap(splitter: Splitter) -> int | None:
-    """What neighbouring chunks share, where the splitter counts it in characters."""
-    if not isinstance(splitter, (CharacterTextSplitter, RecursiveCharacterTextSplitter)):
-        return None
-    counts_chars = splitter._length_function is len  # noqa: SLF001  # LangChain has no public way
-    return splitter._chunk_overlap if counts_chars else None  # noqa: SLF001  # as above
+def _copied(metadata: dict[Any, Any]) -> dict[Any, Any]:
+    """A deep copy without the marks of an earlier split."""
+    own = {key: value for key, value in metadata.items() if key not in marks.VECTOR_KEYS}
+    if all(type(value) in _SCALARS for value in own.values()):
+        return own
+    return copy.deepcopy(own)

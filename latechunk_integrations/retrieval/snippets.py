@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -136,12 +136,31 @@ class SnippetIndex:
         self._options = options or SnippetOptions()
         self._embedded = list(_embed_all(engine, _cut_all(engine, texts, self._options)))
 
-    def select(self, question: str) -> list[Snippet]:
-        """What `select_snippets` returns; only the question is embedded."""
+    def select(self, question: str, n_snippets: int | None = None) -> list[Snippet]:
+        """What `select_snippets` returns; only the question is embedded.
+
+        Args:
+            question: What is looked for.
+            n_snippets: How many snippets, exactly, where the texts have as many: the best ones.
+                None: the number of the options, less where chosen neighbours are merged.
+
+        Raises:
+            OptionError: The number is less than 1.
+        """
         if not self._embedded:
             return []
         query = self._engine.embed_query(question)
-        return _choose([(cut, rows @ query) for cut, rows in self._embedded], self._options)
+        scored = [(cut, rows @ query) for cut, rows in self._embedded]
+        if n_snippets is None:
+            return _choose(scored, self._options)
+        # Merging takes from the number, so that more may have to be chosen than are wanted.
+        n_chunks = sum(len(scores) for _, scores in scored)
+        asked, chosen = n_snippets, list[Snippet]()
+        while len(chosen) < n_snippets and asked < 2 * max(n_chunks, n_snippets):
+            now = _choose(scored, replace(self._options, n_snippets=asked))
+            chosen, asked = max(chosen, now, key=len), 2 * asked
+        best = sorted(chosen, key=lambda one: one.score, reverse=True)[:n_snippets]
+        return [one for one in chosen if one in best]
 
 
 def _cut_all(engine: LateChunkEngine, texts: Sequence[str], options: SnippetOptions) -> list[_Cut]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
@@ -21,10 +23,17 @@ class StoreKind:
     kind: type[VectorStore]
     arguments: dict[str, Any]
     read: Callable[[Any], Vectors]
+    more: dict[str, Any] = field(default_factory=dict)
+    """What the class itself wants, beside what ``from_documents`` does."""
 
     def empty(self, embeddings: Embeddings, width: int) -> VectorStore:
         """A store without documents."""
-        return _EMPTY[self.kind.__name__](embeddings, width, self.arguments)
+        made = _EMPTY.get(self.kind.__name__)
+        if made is None:
+            kind: Any = self.kind
+            store: VectorStore = kind(embedding=embeddings, **{**self.arguments, **self.more})
+            return store
+        return made(embeddings, width, self.arguments)
 
 
 def in_memory(_: Path) -> StoreKind:
@@ -61,13 +70,87 @@ def milvus(folder: Path) -> StoreKind:
     return StoreKind(Milvus, arguments, _read_milvus)
 
 
+def qdrant_hybrid(_: Path) -> StoreKind:
+    from langchain_qdrant import QdrantVectorStore, RetrievalMode
+
+    arguments = {
+        "location": ":memory:",
+        "collection_name": "chunks",
+        "sparse_embedding": _word_counts(),
+        "retrieval_mode": RetrievalMode.HYBRID,
+    }
+    return StoreKind(QdrantVectorStore, arguments, _read_qdrant)
+
+
+def lancedb(folder: Path) -> StoreKind:
+    from langchain_community.vectorstores import LanceDB
+
+    arguments = {"uri": str(folder / "lance"), "table_name": "chunks", "mode": "append"}
+    return StoreKind(LanceDB, arguments, _read_lancedb)
+
+
+def duckdb(_: Path) -> StoreKind:
+    import duckdb as library
+    from langchain_community.vectorstores import DuckDB
+
+    return StoreKind(DuckDB, {"connection": library.connect(":memory:")}, _read_duckdb)
+
+
+def sklearn(_: Path) -> StoreKind:
+    from langchain_community.vectorstores import SKLearnVectorStore
+
+    return StoreKind(SKLearnVectorStore, {}, _read_sklearn)
+
+
+def sqlite_vec(folder: Path) -> StoreKind:
+    from langchain_community import vectorstores
+
+    class SQLiteVec(vectorstores.SQLiteVec):
+        """Python's own SQLite is often built without extensions."""
+
+        @staticmethod
+        def create_connection(db_file: str) -> Any:
+            import pysqlite3
+            import sqlite_vec as extension
+
+            connection = pysqlite3.connect(db_file, check_same_thread=False)
+            connection.row_factory = pysqlite3.Row
+            connection.enable_load_extension(True)
+            extension.load(connection)
+            return connection
+
+    arguments = {"table": "chunks", "db_file": str(folder / "chunks.db")}
+    return StoreKind(SQLiteVec, arguments, _read_sqlite_vec, {"connection": None})
+
+
 KINDS = {
     "in_memory": in_memory,
     "faiss": faiss,
     "chroma": chroma,
     "qdrant": qdrant,
     "milvus": milvus,
+    "qdrant_hybrid": qdrant_hybrid,
+    "lancedb": lancedb,
+    "duckdb": duckdb,
+    "sklearn": sklearn,
+    "sqlite_vec": sqlite_vec,
 }
+
+
+def _word_counts() -> Any:
+    """Sparse vectors without a model: a dimension for each length of a word."""
+    from langchain_qdrant import SparseEmbeddings, SparseVector
+
+    class WordCounts(SparseEmbeddings):
+        def embed_documents(self, texts: list[str]) -> list[SparseVector]:
+            return [self.embed_query(text) for text in texts]
+
+        def embed_query(self, text: str) -> SparseVector:
+            lengths = [len(word) for word in text.split()]
+            sizes = sorted(set(lengths))
+            return SparseVector(indices=sizes, values=[float(lengths.count(n)) for n in sizes])
+
+    return WordCounts()
 
 
 def _empty_faiss(embeddings: Embeddings, width: int, _: dict[str, Any]) -> VectorStore:
@@ -81,12 +164,15 @@ def _empty_faiss(embeddings: Embeddings, width: int, _: dict[str, Any]) -> Vecto
 def _empty_qdrant(embeddings: Embeddings, width: int, arguments: dict[str, Any]) -> VectorStore:
     from langchain_qdrant import QdrantVectorStore
     from qdrant_client import QdrantClient
-    from qdrant_client.models import Distance, VectorParams
+    from qdrant_client.models import Distance, SparseVectorParams, VectorParams
 
     client = QdrantClient(":memory:")
     name = arguments["collection_name"]
-    client.create_collection(name, VectorParams(size=width, distance=Distance.COSINE))
-    return QdrantVectorStore(client, name, embeddings)
+    sparse = {"langchain-sparse": SparseVectorParams()} if "sparse_embedding" in arguments else None
+    dense = VectorParams(size=width, distance=Distance.COSINE)
+    client.create_collection(name, dense, sparse_vectors_config=sparse)
+    others = {key: arguments[key] for key in arguments if key.startswith(("sparse", "retrieval"))}
+    return QdrantVectorStore(client, name, embeddings, **others)
 
 
 def _empty_chroma(embeddings: Embeddings, _: int, arguments: dict[str, Any]) -> VectorStore:
@@ -132,9 +218,38 @@ def _read_qdrant(store: Any) -> Vectors:
     points, _ = store.client.scroll(
         store.collection_name, limit=10_000, with_vectors=True, with_payload=True
     )
-    return rows_as_vectors([(point.payload["metadata"], point.vector) for point in points])
+    vectors = [point.vector for point in points]
+    dense = [vector[""] if isinstance(vector, dict) else vector for vector in vectors]
+    payloads = [point.payload["metadata"] for point in points]
+    return rows_as_vectors(list(zip(payloads, dense, strict=True)))
 
 
 def _read_milvus(store: Any) -> Vectors:
     rows = store.client.query(store.collection_name, filter="", limit=10_000, output_fields=["*"])
     return rows_as_vectors([(row, row["vector"]) for row in rows])
+
+
+def _read_lancedb(store: Any) -> Vectors:
+    rows = store.get_table().to_arrow().to_pylist()
+    return rows_as_vectors([(row["metadata"], row["vector"]) for row in rows])
+
+
+def _read_duckdb(store: Any) -> Vectors:
+    rows = store._connection.execute(  # noqa: SLF001  # the wrapper reads by similarity alone
+        "select metadata, embedding from embeddings"
+    ).fetchall()
+    return rows_as_vectors([(json.loads(metadata), vector) for metadata, vector in rows])
+
+
+def _read_sklearn(store: Any) -> Vectors:
+    rows = zip(store._metadatas, store._embeddings, strict=True)  # noqa: SLF001  # as above
+    return rows_as_vectors(list(rows))
+
+
+def _read_sqlite_vec(store: Any) -> Vectors:
+    rows = store._connection.execute(  # noqa: SLF001  # as above
+        "select metadata, text_embedding from chunks"
+    ).fetchall()
+    return rows_as_vectors(
+        [(json.loads(row["metadata"]), np.frombuffer(row["text_embedding"], "<f4")) for row in rows]
+    )

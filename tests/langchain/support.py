@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -11,6 +12,7 @@ from langchain_core.documents import Document
 from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations.langchain import LateChunkPair, late_chunking
 
 Key: TypeAlias = tuple[str, int]
 Vectors: TypeAlias = dict[Key, NDArray[np.float32]]
@@ -53,6 +55,11 @@ def line_spans(text: str) -> list[tuple[int, int]]:
     return spans
 
 
+def pair_of_lines(engine: LateChunkEngine, **options: Any) -> LateChunkPair:
+    """A pair whose chunks are lines, without headers unless asked."""
+    return late_chunking(engine, lines, **{"header": None, **options})
+
+
 def true_vectors(
     engine: LateChunkEngine, documents: Sequence[Document], header_key: str | None = None
 ) -> Vectors:
@@ -69,6 +76,11 @@ def true_vectors(
 
 def key_of(metadata: dict[str, Any]) -> Key:
     return metadata["source"], metadata["start_index"]
+
+
+def as_rows(chunks: Sequence[Document], vectors: Sequence[Any]) -> Vectors:
+    """Vectors by source and start."""
+    return rows_as_vectors([(c.metadata, v) for c, v in zip(chunks, vectors, strict=True)])
 
 
 def rebuilt(chunks: Sequence[Document]) -> list[Document]:
@@ -90,3 +102,10 @@ def rows_as_vectors(rows: Sequence[tuple[dict[str, Any], Any]]) -> Vectors:
     vectors = {key_of(metadata): np.asarray(vector, np.float32) for metadata, vector in rows}
     assert len(vectors) == len(rows), "a chunk is stored twice"
     return vectors
+
+
+def embed_elsewhere(content: bytes) -> tuple[list[list[float]], dict[str, int]]:
+    """What another process makes of pickled embeddings and documents: vectors, and its counts."""
+    embeddings, documents = pickle.loads(content)
+    texts = [document.page_content for document in embeddings.attach(documents)]
+    return embeddings.embed_documents(texts), embeddings.stats

@@ -37,6 +37,7 @@ def _pair(
         dimensions=32,
         max_tokens=500,
         strict=True,
+        header=None,
     )
 
 
@@ -48,7 +49,8 @@ def test_a_store_gets_late_vectors_and_asks_for_a_query_alone(
     splitter, embeddings = _pair(api_server, api)
     chunks = splitter.split_documents(DOCUMENTS)
     kept = KINDS[kind](tmp_path)
-    store = kept.kind.from_documents(chunks, embeddings, **kept.arguments)
+    store = kept.empty(embeddings, 32)
+    store.add_documents(chunks)
     n_asked = len(api_server.asked)
     found = store.similarity_search(str(chunks[4].page_content), k=3)
     assert len(found) == 3
@@ -90,7 +92,7 @@ def test_no_key_is_written(
         repr(embeddings),
         embeddings.model_dump_json(),
         repr(pickle.dumps(embeddings)),
-        embeddings.pair_key,
+        embeddings.engine.fingerprint,
         caplog.text,
     ]
     assert not any(KEY in text for text in written)
@@ -111,6 +113,7 @@ def test_a_file_names_the_service_and_the_environment_the_key(
     splitter = LateChunkTextSplitter(
         embeddings=embeddings,
         splitter=RecursiveCharacterTextSplitter(chunk_size=30, chunk_overlap=0),
+        header=None,
     )
     chunks = splitter.split_documents(DOCUMENTS[:1])
     vectors = embeddings.embed_documents([one.page_content for one in chunks])

@@ -14,9 +14,9 @@ from langchain_core.indexing import InMemoryRecordManager, aindex, index
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.langchain import LateChunkPair, LateChunkVectorStore, late_chunking
+from latechunk_integrations.langchain import LateChunkPair, LateChunkVectorStore
 from tests.langchain.stores import KINDS, StoreKind
-from tests.langchain.support import assert_same, corpus, lines, true_vectors
+from tests.langchain.support import assert_same, corpus, lines, pair_of_lines, true_vectors
 
 pytestmark = pytest.mark.store
 
@@ -30,7 +30,7 @@ def records() -> InMemoryRecordManager:
 
 @pytest.fixture
 def pair(tiny_engine: LateChunkEngine) -> LateChunkPair:
-    return late_chunking(tiny_engine, lines)
+    return pair_of_lines(tiny_engine)
 
 
 @pytest.fixture
@@ -98,7 +98,13 @@ def test_a_changed_document_is_embedded_anew_with_all_its_chunks(
         assert len(inner.store) == len(second) + n_changed - 1
     else:
         assert_same(kind.read(inner), true_vectors(tiny_engine, edited))
-    assert pair.embeddings.stats["standalone"] == pair.embeddings.stats["ambiguous"] == 0
+    assert set(pair.embeddings.stats) - {"late"} == {
+        "probe",
+        "unknown",
+        "altered",
+        "parent_not_held",
+    }
+    assert sum(pair.embeddings.stats.values()) == pair.embeddings.stats["late"]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -121,32 +127,30 @@ def test_index_skipping_a_random_half_embeds_the_rest_right(
     result = _index(chunks, records, store, None, batch_size=rng.choice([1, 7, 100]))
     assert result["num_skipped"] > 0
     assert_same(kind.read(inner), true_vectors(tiny_engine, documents))
-    assert pair.embeddings.stats["bound"] == len(chunks)
+    assert pair.embeddings.stats["late"] == len(chunks)
 
 
-def test_index_without_the_proxy_is_right_or_says_what_it_guessed(
+def test_index_without_the_proxy_is_standalone_and_says_so(
     pair: LateChunkPair,
     records: InMemoryRecordManager,
     kind: StoreKind,
     tiny_engine: LateChunkEngine,
 ) -> None:
-    """Rebuilt documents without the proxy have the ledger alone; in split order that is enough."""
-    documents = corpus(6)
+    """The indexing API makes new documents; nothing guesses what they were."""
     store = InMemoryVectorStore(pair.embeddings)
-    chunks = pair.splitter.split_documents(documents)
+    chunks = pair.splitter.split_documents(corpus(3))
     _index(chunks, records, store, None, batch_size=4)
-    stats = pair.embeddings.stats
-    assert stats["ledger"] == len(chunks)
-    truth, stored = true_vectors(tiny_engine, documents), kind.read(store)
-    n_wrong = sum(abs(stored[key] - truth[key]).max() > 1e-5 for key in truth)
-    assert n_wrong <= stats["ambiguous"]
+    assert pair.embeddings.stats["unknown"] == len(chunks)
+    alone = tiny_engine.embed_texts([str(row["text"]) for row in store.store.values()])
+    for row, vector in zip(store.store.values(), alone, strict=True):
+        assert abs(vector - row["vector"]).max() < 1e-5
 
 
 def test_index_streams_a_corpus_of_any_length(
     records: InMemoryRecordManager, kind: StoreKind, tiny_engine: LateChunkEngine
 ) -> None:
-    """An iterator into `index`, with a ledger that holds no more than a few documents."""
-    pair = late_chunking(tiny_engine, lines, ledger_bytes=30_000)
+    """An iterator into `index`, with memory for no more than a few documents."""
+    pair = pair_of_lines(tiny_engine, memory_bytes=30_000)
     documents = corpus(40)
 
     def stream() -> Iterator[Document]:
@@ -155,30 +159,59 @@ def test_index_streams_a_corpus_of_any_length(
     inner = InMemoryVectorStore(pair.embeddings)
     _index(stream(), records, LateChunkVectorStore(inner), None, batch_size=7)
     assert_same(kind.read(inner), true_vectors(tiny_engine, documents))
-    assert pair.embeddings.stats["standalone"] == 0
+    assert pair.embeddings.stats["parent_not_held"] == 0
 
 
-async def test_aindex_is_right(
+@pytest.mark.parametrize("cleanup", [None, "incremental", "full", "scoped_full"])
+@pytest.mark.parametrize("batch_size", [3, 100])
+async def test_aindex_follows_edits_and_deletions(
+    pair: LateChunkPair,
+    records: InMemoryRecordManager,
+    kind: StoreKind,
+    tiny_engine: LateChunkEngine,
+    cleanup: Any,
+    batch_size: int,
+) -> None:
+    documents = corpus(5)
+    inner = InMemoryVectorStore(pair.embeddings)
+    edited = _edited(documents, 2)
+    for version in (documents, edited, edited[:4] if cleanup == "full" else edited):
+        await aindex(
+            pair.splitter.split_documents(version),
+            records,
+            LateChunkVectorStore(inner),
+            cleanup=cleanup,
+            source_id_key="source",
+            key_encoder="sha256",
+            batch_size=batch_size,
+        )
+        if cleanup is not None or version is documents:
+            assert_same(kind.read(inner), true_vectors(tiny_engine, version))
+    assert sum(pair.embeddings.stats.values()) == pair.embeddings.stats["late"]
+
+
+def test_a_cache_with_cache_key_under_index(
     pair: LateChunkPair,
     records: InMemoryRecordManager,
     kind: StoreKind,
     tiny_engine: LateChunkEngine,
 ) -> None:
-    documents = corpus(5)
-    inner = InMemoryVectorStore(pair.embeddings)
-    await aindex(
-        pair.splitter.split_documents(documents),
-        records,
-        LateChunkVectorStore(inner),
-        cleanup="incremental",
-        source_id_key="source",
-        key_encoder="sha256",
-        batch_size=3,
+    from langchain_classic.embeddings import CacheBackedEmbeddings
+    from langchain_core.stores import InMemoryByteStore
+
+    documents = corpus(4)
+    cached = CacheBackedEmbeddings.from_bytes_store(
+        pair.embeddings, InMemoryByteStore(), key_encoder=pair.embeddings.cache_key
     )
+    inner = InMemoryVectorStore(cached)
+    chunks = pair.splitter.split_documents(documents)
+    _index(chunks, records, LateChunkVectorStore(inner), "incremental", batch_size=3)
     assert_same(kind.read(inner), true_vectors(tiny_engine, documents))
 
 
-@pytest.mark.parametrize("name", ["chroma", "qdrant", "faiss", "milvus"])
+@pytest.mark.parametrize(
+    "name", ["chroma", "qdrant", "qdrant_hybrid", "faiss", "milvus", "sklearn", "duckdb"]
+)
 def test_index_into_other_stores_is_right(
     pair: LateChunkPair,
     records: InMemoryRecordManager,

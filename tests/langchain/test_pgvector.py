@@ -15,12 +15,12 @@ import pytest
 from sqlalchemy import Engine, NullPool, create_engine, text
 
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.langchain import LateChunkVectorStore, add_late_chunks, late_chunking
+from latechunk_integrations.langchain import LateChunkVectorStore, add_late_chunks
 from tests.langchain.support import (
     Vectors,
     assert_same,
     corpus,
-    lines,
+    pair_of_lines,
     rebuilt,
     rows_as_vectors,
     true_vectors,
@@ -100,14 +100,14 @@ def _rows(database: Engine, query: str, **values: str) -> Vectors:
     return rows_as_vectors([(metadata, json.loads(vector)) for metadata, vector in rows])
 
 
-@pytest.mark.parametrize("path", ["from_documents", "batches", "bound", "precomputed"])
+@pytest.mark.parametrize("path", ["from_documents", "batches", "proxy", "add_late_chunks"])
 def test_pgvector_holds_the_engines_vectors(
     database: Engine, tiny_engine: LateChunkEngine, path: str
 ) -> None:
     from langchain_postgres import PGVector
 
     documents = corpus(5)
-    pair = late_chunking(tiny_engine, lines)
+    pair = pair_of_lines(tiny_engine)
     chunks = pair.splitter.split_documents(documents)
     store = PGVector(pair.embeddings, connection=database, collection_name=path, use_jsonb=True)
     if path == "from_documents":
@@ -117,34 +117,34 @@ def test_pgvector_holds_the_engines_vectors(
     elif path == "batches":
         for start in range(0, len(chunks), 7):
             store.add_documents(chunks[start : start + 7])
-    elif path == "bound":
+    elif path == "proxy":
         LateChunkVectorStore(store).add_documents(rebuilt(chunks)[::-1])
     else:
-        add_late_chunks(store, rebuilt(chunks), parents=documents)
+        add_late_chunks(store, rebuilt(chunks), parents=pair.splitter.parents(documents))
     query = (
         "select e.cmetadata, e.embedding::text from langchain_pg_embedding e "
         "join langchain_pg_collection c on c.uuid = e.collection_id where c.name = :name"
     )
     assert_same(_rows(database, query, name=path), true_vectors(tiny_engine, documents))
-    assert pair.embeddings.stats["standalone"] == 0
+    assert pair.embeddings.stats["unknown"] == 0
     assert len(store.similarity_search("Who pays?", k=3)) == 3
 
 
 def test_the_newer_pgvector_store_holds_the_engines_vectors(
     server: str, database: Engine, tiny_engine: LateChunkEngine
 ) -> None:
-    """PGVectorStore embeds on an event loop in a thread of its own; the binding reaches it."""
+    """PGVectorStore embeds on an event loop in a thread of its own."""
     from langchain_postgres import PGEngine, PGVectorStore
 
     documents = corpus(4)
-    pair = late_chunking(tiny_engine, lines)
+    pair = pair_of_lines(tiny_engine)
     chunks = rebuilt(pair.splitter.split_documents(documents))
     engine = PGEngine.from_connection_string(server, poolclass=NullPool)
     engine.init_vectorstore_table("late_chunks", tiny_engine.dimensions)
     store = PGVectorStore.create_sync(engine, pair.embeddings, "late_chunks")
     half = len(chunks) // 2
     LateChunkVectorStore(store).add_documents(chunks[:half])
-    assert pair.embeddings.stats["bound"] == half
-    add_late_chunks(store, chunks[half:], parents=documents)
+    assert pair.embeddings.stats["late"] == half
+    add_late_chunks(store, chunks[half:], parents=pair.splitter.parents(documents))
     stored = _rows(database, "select langchain_metadata, embedding::text from late_chunks")
     assert_same(stored, true_vectors(tiny_engine, documents))

@@ -14,13 +14,18 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.langchain import (
-    LateChunkEmbeddings,
     LateChunkTextSplitter,
     LateChunkVectorStore,
-    late_chunking,
 )
 from tests.langchain.stores import KINDS
-from tests.langchain.support import assert_same, corpus, line_spans, lines, rebuilt, true_vectors
+from tests.langchain.support import (
+    assert_same,
+    corpus,
+    line_spans,
+    lines,
+    pair_of_lines,
+    true_vectors,
+)
 
 
 @pytest.mark.parametrize("rebuild", [False, True])
@@ -30,7 +35,7 @@ def test_parent_document_retriever_has_late_children(
     from langchain_classic.retrievers import ParentDocumentRetriever
 
     documents = corpus(5)
-    pair = late_chunking(tiny_engine, lines)
+    pair = pair_of_lines(tiny_engine)
     kind = KINDS["in_memory"](tmp_path)
     inner = InMemoryVectorStore(pair.embeddings)
     retriever = ParentDocumentRetriever(
@@ -52,7 +57,7 @@ def test_children_of_nested_splitters_attend_to_the_whole_document(
     from langchain_classic.retrievers import ParentDocumentRetriever
 
     documents = corpus(4, n_lines=10)
-    embeddings = LateChunkEmbeddings(engine=tiny_engine)
+    child_splitter, embeddings = pair_of_lines(tiny_engine)
 
     def pairs_of_lines(text: str) -> list[str]:
         own = lines(text)
@@ -62,8 +67,10 @@ def test_children_of_nested_splitters_attend_to_the_whole_document(
     retriever = ParentDocumentRetriever(
         vectorstore=inner,
         docstore=InMemoryStore(),
-        parent_splitter=LateChunkTextSplitter(embeddings=embeddings, splitter=pairs_of_lines),
-        child_splitter=LateChunkTextSplitter(embeddings=embeddings, splitter=lines),
+        parent_splitter=LateChunkTextSplitter(
+            embeddings=embeddings, splitter=pairs_of_lines, header=None
+        ),
+        child_splitter=child_splitter,
     )
     before = tiny_engine.stats["parents"]
     retriever.add_documents(documents)
@@ -76,7 +83,7 @@ def test_children_without_our_metadata_are_right_still(tiny_engine: LateChunkEng
     from langchain_classic.retrievers import ParentDocumentRetriever
 
     documents = corpus(3)
-    pair = late_chunking(tiny_engine, lines)
+    pair = pair_of_lines(tiny_engine)
     inner = InMemoryVectorStore(pair.embeddings)
     retriever = ParentDocumentRetriever(
         vectorstore=inner,
@@ -94,7 +101,7 @@ def test_multi_vector_retriever_finds_sources_by_late_chunks(tiny_engine: LateCh
     from langchain_classic.retrievers import MultiVectorRetriever
 
     documents = corpus(4)
-    pair = late_chunking(tiny_engine, lines)
+    pair = pair_of_lines(tiny_engine)
     retriever = MultiVectorRetriever(
         vectorstore=InMemoryVectorStore(pair.embeddings),
         docstore=InMemoryStore(),
@@ -116,9 +123,10 @@ def test_ensemble_with_bm25_over_the_same_chunks(tiny_engine: LateChunkEngine) -
     from langchain_classic.retrievers import EnsembleRetriever
     from langchain_community.retrievers import BM25Retriever
 
-    pair = late_chunking(tiny_engine, lines)
+    pair = pair_of_lines(tiny_engine)
     chunks = pair.splitter.split_documents(corpus(4))
-    dense = InMemoryVectorStore.from_documents(chunks, pair.embeddings)
+    dense = InMemoryVectorStore(pair.embeddings)
+    dense.add_documents(chunks)
     sparse = BM25Retriever.from_documents(chunks, k=3)
     ensemble = EnsembleRetriever(
         retrievers=[dense.as_retriever(search_kwargs={"k": 3}), sparse], weights=[0.5, 0.5]
@@ -130,11 +138,10 @@ def test_ensemble_with_bm25_over_the_same_chunks(tiny_engine: LateChunkEngine) -
 
 
 async def test_a_chain_retrieves_late_chunks(tiny_engine: LateChunkEngine) -> None:
-    pair = late_chunking(tiny_engine, lines)
+    pair = pair_of_lines(tiny_engine)
     documents = corpus(4)
-    store = InMemoryVectorStore.from_documents(
-        pair.splitter.split_documents(documents), pair.embeddings
-    )
+    store = InMemoryVectorStore(pair.embeddings)
+    store.add_documents(pair.splitter.split_documents(documents))
     chain = (
         {
             "context": store.as_retriever(search_kwargs={"k": 1})
@@ -153,44 +160,6 @@ async def test_a_chain_retrieves_late_chunks(tiny_engine: LateChunkEngine) -> No
     assert await chain.ainvoke(query) == expected
 
 
-def test_a_cache_keyed_by_text_is_refused(tiny_engine: LateChunkEngine) -> None:
-    from langchain_classic.embeddings import CacheBackedEmbeddings
-    from langchain_core.stores import InMemoryByteStore
-
-    from latechunk_integrations.errors import TextKeyedCacheError
-
-    pair = late_chunking(tiny_engine, lines)
-    texts = [c.page_content for c in pair.splitter.split_documents(corpus(2))]
-    by_text = CacheBackedEmbeddings.from_bytes_store(
-        pair.embeddings, InMemoryByteStore(), namespace="n", key_encoder="sha256"
-    )
-    with pytest.raises(TextKeyedCacheError, match="cache_key"):
-        by_text.embed_documents(texts)
-    shared = CacheBackedEmbeddings.from_bytes_store(
-        pair.embeddings,
-        InMemoryByteStore(),
-        key_encoder=pair.embeddings.cache_key,
-        query_embedding_cache=True,
-    )
-    with pytest.raises(TextKeyedCacheError, match="store of its own"):
-        shared.embed_documents(texts)
-
-
-async def test_a_cache_keyed_by_text_is_refused_when_awaited(tiny_engine: LateChunkEngine) -> None:
-    from langchain_classic.embeddings import CacheBackedEmbeddings
-    from langchain_core.stores import InMemoryByteStore
-
-    from latechunk_integrations.errors import TextKeyedCacheError
-
-    pair = late_chunking(tiny_engine, lines)
-    texts = [c.page_content for c in pair.splitter.split_documents(corpus(2))]
-    by_text = CacheBackedEmbeddings.from_bytes_store(
-        pair.embeddings, InMemoryByteStore(), namespace="n", key_encoder="sha256"
-    )
-    with pytest.raises(TextKeyedCacheError, match="cache_key"):
-        await by_text.aembed_documents(texts)
-
-
 def test_a_cache_with_the_right_key_is_exact_and_saves_the_model(
     tiny_engine: LateChunkEngine,
 ) -> None:
@@ -198,7 +167,7 @@ def test_a_cache_with_the_right_key_is_exact_and_saves_the_model(
     from langchain_classic.embeddings import CacheBackedEmbeddings
     from langchain_core.stores import InMemoryByteStore
 
-    pair = late_chunking(tiny_engine, lines)
+    pair = pair_of_lines(tiny_engine)
     documents = corpus(5)
     chunks = pair.splitter.split_documents(documents)
     cached = CacheBackedEmbeddings.from_bytes_store(
@@ -218,22 +187,3 @@ def test_a_cache_with_the_right_key_is_exact_and_saves_the_model(
     vectors = cached.embed_documents([chunk.page_content for chunk in again])
     np.testing.assert_allclose(vectors, truth, atol=1e-5)
     assert tiny_engine.stats["parents"] == before
-
-
-def test_a_cache_refuses_rebuilt_chunks_whose_key_it_cannot_know(
-    tiny_engine: LateChunkEngine,
-) -> None:
-    from langchain_classic.embeddings import CacheBackedEmbeddings
-    from langchain_core.stores import InMemoryByteStore
-
-    from latechunk_integrations.errors import UnknownChunkError
-
-    pair = late_chunking(tiny_engine, lines)
-    cached = CacheBackedEmbeddings.from_bytes_store(
-        pair.embeddings, InMemoryByteStore(), key_encoder=pair.embeddings.cache_key
-    )
-    chunks = rebuilt(pair.splitter.split_documents(corpus(1)))
-    with pytest.raises(UnknownChunkError, match="own documents"):
-        cached.embed_documents([chunk.page_content for chunk in chunks])
-    alone = cached.embed_documents(["never split"])
-    np.testing.assert_allclose(alone, tiny_engine.embed_texts(["never split"]), atol=1e-6)

@@ -12,17 +12,23 @@ import pytest
 from langchain_core.documents import Document
 
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.errors import InputTypeError, UnsupportedStoreError
+from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.langchain import (
     LateChunkEmbeddings,
     LateChunkPair,
     LateChunkVectorStore,
     aadd_late_chunks,
     add_late_chunks,
-    late_chunking,
 )
 from tests.langchain.stores import KINDS, StoreKind
-from tests.langchain.support import Vectors, assert_same, corpus, lines, rebuilt, true_vectors
+from tests.langchain.support import (
+    Vectors,
+    assert_same,
+    corpus,
+    pair_of_lines,
+    rebuilt,
+    true_vectors,
+)
 
 pytestmark = pytest.mark.store
 
@@ -39,7 +45,7 @@ def truth(tiny_engine: LateChunkEngine, documents: list[Document]) -> Vectors:
 
 @pytest.fixture
 def pair(tiny_engine: LateChunkEngine) -> LateChunkPair:
-    return late_chunking(tiny_engine, lines)
+    return pair_of_lines(tiny_engine)
 
 
 @pytest.fixture(params=sorted(KINDS))
@@ -54,10 +60,28 @@ def _in_batches(chunks: Sequence[Document], size: int) -> list[list[Document]]:
 def test_from_documents_stores_the_engines_vectors(
     store_kind: StoreKind, pair: LateChunkPair, documents: list[Document], truth: Vectors
 ) -> None:
+    """InMemoryVectorStore makes new documents of texts, which know nothing any more."""
     chunks = pair.splitter.split_documents(documents)
-    store = store_kind.kind.from_documents(chunks, pair.embeddings, **store_kind.arguments)
+    if store_kind.kind.__name__ == "InMemoryVectorStore":
+        store = LateChunkVectorStore.from_documents(
+            chunks, pair.embeddings, store_class=store_kind.kind
+        ).store
+    else:
+        store = store_kind.kind.from_documents(chunks, pair.embeddings, **store_kind.arguments)
     assert_same(store_kind.read(store), truth)
-    assert pair.embeddings.stats["standalone"] == 0
+    assert pair.embeddings.stats["unknown"] == 0
+
+
+def test_a_store_built_wrapped_of_rebuilt_documents_has_the_engines_vectors(
+    store_kind: StoreKind, pair: LateChunkPair, documents: list[Document], truth: Vectors
+) -> None:
+    chunks = rebuilt(pair.splitter.split_documents(documents))
+    random.Random(1).shuffle(chunks)
+    built = LateChunkVectorStore.from_documents(
+        chunks, pair.embeddings, store_class=store_kind.kind, **store_kind.arguments
+    )
+    assert_same(store_kind.read(built.store), truth)
+    assert pair.embeddings.stats["late"] == len(chunks)
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
@@ -75,7 +99,7 @@ def test_add_documents_in_any_order_and_batch_stores_the_engines_vectors(
     for batch in _in_batches(chunks, size):
         store.add_documents(batch)
     assert_same(store_kind.read(store), truth)
-    assert pair.embeddings.stats["text"] == len(chunks)
+    assert pair.embeddings.stats["late"] == len(chunks)
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
@@ -93,7 +117,7 @@ def test_rebuilt_documents_in_any_order_are_right_through_the_proxy(
     for batch in _in_batches(chunks, size):
         store.add_documents(batch)
     assert_same(store_kind.read(store.store), truth)
-    assert pair.embeddings.stats["bound"] == len(chunks)
+    assert pair.embeddings.stats["late"] == len(chunks)
 
 
 async def test_aadd_documents_stores_the_engines_vectors(
@@ -111,22 +135,20 @@ async def test_aadd_documents_stores_the_engines_vectors(
     assert_same(store_kind.read(store), truth)
 
 
-def test_from_texts_stores_the_engines_vectors(
-    store_kind: StoreKind, pair: LateChunkPair, documents: list[Document], truth: Vectors
+def test_texts_with_metadata_are_right_through_the_proxy(
+    store_kind: StoreKind,
+    pair: LateChunkPair,
+    documents: list[Document],
+    truth: Vectors,
+    tiny_engine: LateChunkEngine,
 ) -> None:
-    """Texts in split order, which some stores hand on and others rebuild."""
-    chunks = pair.splitter.split_documents(documents)
-    store = store_kind.kind.from_texts(
-        [chunk.page_content for chunk in chunks],
-        pair.embeddings,
-        [chunk.metadata for chunk in chunks],
-        **store_kind.arguments,
-    )
-    assert_same(store_kind.read(store), truth)
-    assert pair.embeddings.stats["standalone"] == pair.embeddings.stats["ambiguous"] == 0
+    chunks = rebuilt(pair.splitter.split_documents(documents))
+    store = LateChunkVectorStore(store_kind.empty(pair.embeddings, tiny_engine.dimensions))
+    store.add_texts([c.page_content for c in chunks], [c.metadata for c in chunks])
+    assert_same(store_kind.read(store.store), truth)
 
 
-def test_precomputed_vectors_need_no_ledger(
+def test_late_chunks_are_added_where_parents_are_given(
     store_kind: StoreKind,
     pair: LateChunkPair,
     documents: list[Document],
@@ -138,9 +160,29 @@ def test_precomputed_vectors_need_no_ledger(
     random.Random(3).shuffle(chunks)
     elsewhere = LateChunkEmbeddings(engine=tiny_engine)
     store = store_kind.empty(elsewhere, tiny_engine.dimensions)
-    ids = add_late_chunks(store, iter(chunks), parents=documents)
+    ids = add_late_chunks(store, iter(chunks), parents=pair.splitter.parents(documents))
     assert len(set(ids)) == len(chunks)
     assert_same(store_kind.read(store), truth)
+
+
+def test_what_is_stored_says_how_it_was_embedded(
+    store_kind: StoreKind,
+    pair: LateChunkPair,
+    documents: list[Document],
+    tiny_engine: LateChunkEngine,
+) -> None:
+    """By every way: the splitter's own documents, rebuilt ones, and both in one collection."""
+    chunks = pair.splitter.split_documents(documents)
+    half = len(chunks) // 2
+    store = store_kind.empty(pair.embeddings, tiny_engine.dimensions)
+    LateChunkVectorStore(store).add_documents(rebuilt(chunks[:half]))
+    store.add_documents(chunks[half:])
+    found = store.similarity_search("Who pays?", k=len(chunks))
+    marks = {(d.metadata["late_engine"], d.metadata["late_mode"]) for d in found}
+    assert {engine for engine, _ in marks} == {tiny_engine.fingerprint}
+    parents = pair.splitter.parents(documents)
+    modes = {mode for result in tiny_engine.embed(list(parents)) for mode in result.modes}
+    assert {mode for _, mode in marks} == modes
 
 
 def test_a_corpus_longer_than_memory_is_embedded_and_written_as_it_is_read(
@@ -164,7 +206,7 @@ def test_a_corpus_longer_than_memory_is_embedded_and_written_as_it_is_read(
     assert_same(kind.read(store), true_vectors(tiny_engine, documents))
 
 
-async def test_precomputed_vectors_are_written_without_blocking_the_loop(
+async def test_late_chunks_are_added_without_blocking_the_loop(
     pair: LateChunkPair, documents: list[Document], truth: Vectors, tmp_path: Path
 ) -> None:
     kind = KINDS["in_memory"](tmp_path)
@@ -173,16 +215,6 @@ async def test_precomputed_vectors_are_written_without_blocking_the_loop(
     ids = await aadd_late_chunks(store, pair.splitter.split_documents(documents), ids=given)
     assert ids == given
     assert_same(kind.read(store), truth)
-
-
-def test_a_store_that_takes_no_vectors_is_refused(
-    pair: LateChunkPair, documents: list[Document], tmp_path: Path
-) -> None:
-    from langchain_community.vectorstores import SKLearnVectorStore
-
-    store = SKLearnVectorStore(pair.embeddings)
-    with pytest.raises(UnsupportedStoreError, match="SKLearnVectorStore"):
-        add_late_chunks(store, pair.splitter.split_documents(documents))
 
 
 def test_a_store_with_other_embeddings_is_refused(documents: list[Document]) -> None:
@@ -213,13 +245,14 @@ def test_ten_threads_add_at_once(
     with ThreadPoolExecutor(10) as pool:
         list(pool.map(add, [documents[i::10] for i in range(10)]))
     assert_same(kind.read(store), true_vectors(tiny_engine, documents))
-    assert pair.embeddings.stats["standalone"] == pair.embeddings.stats["ambiguous"] == 0
+    assert pair.embeddings.stats["unknown"] == 0
 
 
 def test_the_header_is_attended_by_every_chunk(
     tiny_engine: LateChunkEngine, documents: list[Document], tmp_path: Path
 ) -> None:
-    pair = late_chunking(tiny_engine, lines, header_from=["title"])
+    pair = pair_of_lines(tiny_engine, header="title")
     kind = KINDS["in_memory"](tmp_path)
-    store = kind.kind.from_documents(pair.splitter.split_documents(documents), pair.embeddings)
+    store = kind.empty(pair.embeddings, 0)
+    store.add_documents(pair.splitter.split_documents(documents))
     assert_same(kind.read(store), true_vectors(tiny_engine, documents, header_key="title"))

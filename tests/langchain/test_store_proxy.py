@@ -9,14 +9,21 @@ import pytest
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.errors import InputTypeError
+from latechunk_integrations.errors import InputTypeError, TextKeyedCacheError
 from latechunk_integrations.langchain import (
     LateChunkEmbeddings,
     LateChunkVectorStore,
-    late_chunking,
+    add_late_chunks,
 )
 from tests.langchain.stores import KINDS
-from tests.langchain.support import assert_same, corpus, lines, rebuilt, true_vectors
+from tests.langchain.support import (
+    assert_same,
+    corpus,
+    pair_of_lines,
+    rebuilt,
+    rows_as_vectors,
+    true_vectors,
+)
 
 
 def test_every_method_of_a_vector_store_is_forwarded() -> None:
@@ -33,12 +40,12 @@ def test_every_method_of_a_vector_store_is_forwarded() -> None:
 
 def test_a_retriever_of_the_proxy_adds_and_finds_through_it(tiny_engine: LateChunkEngine) -> None:
     documents = corpus(3)
-    pair = late_chunking(tiny_engine, lines)
+    pair = pair_of_lines(tiny_engine)
     store = LateChunkVectorStore(InMemoryVectorStore(pair.embeddings))
     retriever = store.as_retriever(search_kwargs={"k": 2})
     chunks = rebuilt(pair.splitter.split_documents(documents))
     retriever.add_documents(chunks)
-    assert pair.embeddings.stats["bound"] == len(chunks)
+    assert pair.embeddings.stats["late"] == len(chunks)
     assert len(retriever.invoke("Who pays?")) == 2
 
 
@@ -48,7 +55,7 @@ def test_a_store_can_be_built_wrapped(
 ) -> None:
     kind = KINDS[name](tmp_path)
     documents = corpus(3)
-    pair = late_chunking(tiny_engine, lines)
+    pair = pair_of_lines(tiny_engine)
     chunks = rebuilt(pair.splitter.split_documents(documents))
     truth = true_vectors(tiny_engine, documents)
     built = LateChunkVectorStore.from_documents(chunks, pair.embeddings, store_class=kind.kind)
@@ -58,7 +65,7 @@ def test_a_store_can_be_built_wrapped(
         texts, pair.embeddings, metadatas, store_class=kind.kind
     )
     assert_same(kind.read(built.store), truth)
-    assert pair.embeddings.stats["bound"] == 2 * len(chunks)
+    assert pair.embeddings.stats["late"] == 2 * len(chunks)
     with pytest.raises(InputTypeError, match="store_class"):
         LateChunkVectorStore.from_documents(chunks, pair.embeddings)
     with pytest.raises(InputTypeError, match="PlainEmbeddings"):
@@ -70,7 +77,7 @@ async def test_a_store_can_be_built_wrapped_and_awaited(
 ) -> None:
     kind = KINDS["in_memory"](tmp_path)
     documents = corpus(3)
-    pair = late_chunking(tiny_engine, lines)
+    pair = pair_of_lines(tiny_engine)
     chunks = rebuilt(pair.splitter.split_documents(documents))
     truth = true_vectors(tiny_engine, documents)
     built = await LateChunkVectorStore.afrom_documents(
@@ -84,7 +91,7 @@ async def test_a_store_can_be_built_wrapped_and_awaited(
     assert_same(kind.read(built.store), truth)
     await built.aadd_texts(texts, metadatas)
     built.add_texts(texts, metadatas)
-    assert pair.embeddings.stats["bound"] == 4 * len(chunks)
+    assert pair.embeddings.stats["late"] == 4 * len(chunks)
 
 
 def test_what_only_the_wrapped_store_has_is_reached(tiny_engine: LateChunkEngine) -> None:
@@ -94,3 +101,73 @@ def test_what_only_the_wrapped_store_has_is_reached(tiny_engine: LateChunkEngine
         _ = store.no_such
     with pytest.raises(AttributeError, match="store"):
         _ = LateChunkVectorStore.__new__(LateChunkVectorStore).anything  # as while unpickled
+
+
+def test_methods_of_the_wrapped_store_are_given_chunks_that_know_their_parent(
+    tiny_engine: LateChunkEngine, tmp_path: Path
+) -> None:
+    """Chroma's own `update_documents`, which no base class knows."""
+    kind = KINDS["chroma"](tmp_path)
+    pair = pair_of_lines(tiny_engine)
+    documents = corpus(3)
+    chunks = rebuilt(pair.splitter.split_documents(documents))
+    inner = kind.empty(pair.embeddings, 0)
+    ids = [str(number) for number in range(len(chunks))]
+    inner.add_documents(chunks, ids=ids)  # plain: standalone
+    assert pair.embeddings.stats["unknown"] == len(chunks)
+    LateChunkVectorStore(inner).update_documents(ids, chunks)
+    assert_same(kind.read(inner), true_vectors(tiny_engine, documents))
+    LateChunkVectorStore(inner).update_document(ids[0], chunks[0])
+    assert pair.embeddings.stats["late"] == len(chunks) + 1
+
+
+def test_a_text_keyed_cache_is_refused_whatever_its_class(tiny_engine: LateChunkEngine) -> None:
+    from langchain_classic.embeddings import CacheBackedEmbeddings
+    from langchain_core.stores import InMemoryByteStore
+
+    class OwnCache(CacheBackedEmbeddings):
+        pass
+
+    pair = pair_of_lines(tiny_engine)
+    for kind in (CacheBackedEmbeddings, OwnCache):
+        by_text = kind.from_bytes_store(
+            pair.embeddings, InMemoryByteStore(), namespace="n", key_encoder="sha256"
+        )
+        with pytest.raises(TextKeyedCacheError, match="cache_key"):
+            LateChunkVectorStore(InMemoryVectorStore(by_text))
+        with pytest.raises(TextKeyedCacheError, match="cache_key"):
+            add_late_chunks(InMemoryVectorStore(by_text), [])
+        shared = kind.from_bytes_store(
+            pair.embeddings,
+            InMemoryByteStore(),
+            key_encoder=pair.embeddings.cache_key,
+            query_embedding_cache=True,
+        )
+        with pytest.raises(TextKeyedCacheError, match="store of its own"):
+            LateChunkVectorStore(InMemoryVectorStore(shared))
+
+
+def test_a_cache_with_the_right_key_stands_behind_the_proxy(tiny_engine: LateChunkEngine) -> None:
+    from langchain_classic.embeddings import CacheBackedEmbeddings
+    from langchain_core.stores import InMemoryByteStore
+
+    pair = pair_of_lines(tiny_engine)
+    documents = corpus(3)
+    chunks = rebuilt(pair.splitter.split_documents(documents))
+    cached = CacheBackedEmbeddings.from_bytes_store(
+        pair.embeddings, InMemoryByteStore(), key_encoder=pair.embeddings.cache_key
+    )
+    for _ in range(2):  # the second time from the cache
+        inner = InMemoryVectorStore(cached)
+        LateChunkVectorStore(inner).add_documents(chunks)
+        rows = [(row["metadata"], row["vector"]) for row in inner.store.values()]
+        assert_same(rows_as_vectors(rows), true_vectors(tiny_engine, documents))
+    assert pair.embeddings.stats["late"] == len(chunks)
+
+
+def test_signatures_and_docstrings_are_the_base_classs() -> None:
+    for name in ("add_documents", "asimilarity_search", "max_marginal_relevance_search"):
+        ours, theirs = getattr(LateChunkVectorStore, name), getattr(VectorStore, name)
+        assert inspect.signature(ours) == inspect.signature(theirs)
+        assert ours.__doc__ == theirs.__doc__
+        assert inspect.iscoroutinefunction(ours) == inspect.iscoroutinefunction(theirs)

@@ -30,7 +30,7 @@ from latechunk_integrations.langchain import (
     LateChunkTextSplitter,
     late_chunking,
 )
-from tests.langchain.support import corpus, line_spans, lines
+from tests.langchain.support import corpus, line_spans, lines, pair_of_lines
 
 _TEXT = """The mill was built in 1902. It stands on the north bank. It was closed in 1958.
 
@@ -121,12 +121,12 @@ def test_any_splitter_gives_exact_chunks_and_the_engines_vectors(
     tiny_model_path: Path,
 ) -> None:
     inner = build(tiny_model_path)
-    splitter = LateChunkTextSplitter(embeddings=embeddings, splitter=inner, add_end_index=True)
+    splitter = LateChunkTextSplitter(embeddings=embeddings, splitter=inner, header=None)
     chunks = splitter.create_documents([text], [{"source": "doc"}])
     pieces = inner(text) if callable(inner) else inner.split_text(text)
     assert [c.page_content for c in chunks] == [piece for piece in pieces if piece.strip()]
     assert len(chunks) > 2
-    spans = [(c.metadata["start_index"], c.metadata["end_index"]) for c in chunks]
+    spans = [(c.metadata["late_start"], c.metadata["late_end"]) for c in chunks]
     for chunk, (start, end) in zip(chunks, spans, strict=True):
         # A splitter may collapse white space; nothing else of the text may differ.
         assert text[start:end].split() == chunk.page_content.split()
@@ -134,14 +134,14 @@ def test_any_splitter_gives_exact_chunks_and_the_engines_vectors(
     vectors = embeddings.embed_documents([c.page_content for c in chunks])
     truth = tiny_engine.embed([Parent(text, spans)])[0].vectors
     np.testing.assert_allclose(vectors, truth, atol=1e-5)
-    assert embeddings.stats["standalone"] == 0
+    assert embeddings.stats["late"] == len(chunks)
 
 
 @given(st.lists(st.sampled_from(["Same line.", "Other line.", "x", "Same"]), min_size=1))
 def test_start_index_is_right_on_repeated_lines(own_lines: list[str]) -> None:
     """Where every line is a chunk; `str.find`, LangChain's own way, is wrong here."""
     text = "\n".join(own_lines)
-    chunks = late_chunking("no/such-model", lines).splitter.create_documents([text])
+    chunks = late_chunking("no/such-model", lines, header=None).splitter.create_documents([text])
     assert [c.metadata["start_index"] for c in chunks] == [start for start, _ in line_spans(text)]
 
 
@@ -153,7 +153,7 @@ def test_sections_of_markdown_are_parents_and_headings_their_header(
         embeddings=embeddings,
         section_splitter=MarkdownHeaderTextSplitter([("#", "h1"), ("##", "h2")]),
         splitter=lambda section: [line.strip() for line in section.split("\n")],
-        header_from=["title"],
+        header="title",
     )
     chunks = splitter.split_documents([Document(text, metadata={"title": "Handbook"})])
     assert [(c.page_content, c.metadata.get("h2")) for c in chunks] == [
@@ -165,8 +165,8 @@ def test_sections_of_markdown_are_parents_and_headings_their_header(
     ]
     vectors = embeddings.embed_documents([c.page_content for c in chunks])
     setup, use = (
-        Parent("Do this.  \nThen that.", [(0, 8), (11, 21)], header="Handbook\nGuide > Setup"),
-        Parent("Do this.  \nNow go.", [(0, 8), (11, 18)], header="Handbook\nGuide > Use"),
+        Parent("Do this.  \nThen that.", [(0, 8), (11, 21)], header="Handbook > Guide > Setup"),
+        Parent("Do this.  \nNow go.", [(0, 8), (11, 18)], header="Handbook > Guide > Use"),
     )
     truth = [v for result in tiny_engine.embed([setup, use]) for v in result.vectors]
     np.testing.assert_allclose(vectors[1:], truth, atol=1e-5)
@@ -193,17 +193,36 @@ def test_the_header_changes_the_parent_but_not_the_chunks_texts(
     tiny_engine: LateChunkEngine,
 ) -> None:
     documents = corpus(2)
-    plain = late_chunking(tiny_engine, lines).splitter.split_documents(documents)
-    headed = late_chunking(tiny_engine, lines, header_from=["title", "source"]).splitter
-    chunks = headed.split_documents(documents)
-    assert [c.page_content for c in chunks] == [c.page_content for c in plain]
-    assert {c.metadata["late_parent"] for c in chunks}.isdisjoint(
-        c.metadata["late_parent"] for c in plain
-    )
-    headers = {
-        c.page_content.parent.header for c in chunks if isinstance(c.page_content, ChunkText)
-    }
-    assert headers == {"Agreement 0\ncontract-0", "Agreement 1\ncontract-1"}
+    plain = pair_of_lines(tiny_engine).splitter.split_documents(documents)
+    for header, wanted in (
+        ("title", {"Agreement 0", "Agreement 1"}),
+        ("auto", {"Agreement 0", "Agreement 1"}),
+        (lambda document: document.metadata["source"].upper(), {"CONTRACT-0", "CONTRACT-1"}),
+    ):
+        chunks = pair_of_lines(tiny_engine, header=header).splitter.split_documents(documents)
+        assert [c.page_content for c in chunks] == [c.page_content for c in plain]
+        assert {c.metadata["late_parent"] for c in chunks}.isdisjoint(
+            c.metadata["late_parent"] for c in plain
+        )
+        assert {_parent(chunk).header for chunk in chunks} == wanted
+
+
+def test_headings_of_the_text_are_each_chunks_own_header(tiny_engine: LateChunkEngine) -> None:
+    text = "# Guide\n\nIntro line.\n\n## Setup\n\nDo this.\n\n## Use\n\nDo this."
+    splitter, _ = late_chunking(tiny_engine, lambda t: t.split("\n\n"))
+    chunks = splitter.create_documents([text], [{"file_name": "manual.md"}])
+    own = [_parent(chunk).chunk_header(row) for row, chunk in enumerate(chunks)]
+    assert own[1] == "Guide"
+    assert own[3].endswith("Setup")
+    assert own[5].endswith("Use")
+    assert [c.page_content for c in chunks] == text.split("\n\n")
+
+
+def _parent(chunk: Document) -> Parent:
+    text = chunk.page_content
+    assert isinstance(text, ChunkText)
+    assert text.parent is not None
+    return text.parent
 
 
 def test_mode_on_request_says_how_each_vector_came_about(tiny_engine: LateChunkEngine) -> None:
@@ -213,6 +232,7 @@ def test_mode_on_request_says_how_each_vector_came_about(tiny_engine: LateChunkE
     long = "\n".join(f"Line {i} of a text that no window holds." for i in range(30))
     chunks = splitter.create_documents([long, "Short one.\nShort two."])
     assert [c.metadata["late_mode"] for c in chunks] == ["windowed"] * 30 + ["late"] * 2
+    assert {c.metadata["late_engine"] for c in chunks} == {tiny_engine.fingerprint}
     before = tiny_engine.stats["parents"]
     embeddings.embed_documents([c.page_content for c in chunks])
     assert tiny_engine.stats["parents"] == before
@@ -237,8 +257,8 @@ async def test_every_way_to_split_gives_the_same_chunks(embeddings: LateChunkEmb
 
 
 def test_a_corpus_streams_in_bounded_memory(tiny_engine: LateChunkEngine) -> None:
-    """Documents are read one by one, and the ledger stays within its bound."""
-    embeddings = LateChunkEmbeddings(engine=tiny_engine, ledger_bytes=20_000)
+    """Documents are read one by one, and memory stays within its bound."""
+    embeddings = LateChunkEmbeddings(engine=tiny_engine, memory_bytes=20_000)
     splitter = LateChunkTextSplitter(embeddings=embeddings, splitter=lines)
     n_read = 0
 
@@ -267,10 +287,56 @@ def test_rewritten_chunks_are_counted_or_refused(
     vectors = pair.embeddings.embed_documents([c.page_content for c in chunks])
     alone = tiny_engine.embed_texts(["An invented summary of it all."])
     np.testing.assert_allclose(vectors[1:], alone, atol=1e-6)
-    assert pair.embeddings.stats["standalone"] == 1
+    assert pair.embeddings.stats["unknown"] == 1
     strict = late_chunking(str(tiny_model_path), lambda _: ["An invented summary."], strict=True)
     with pytest.raises(ChunkNotFoundError, match=r"mill\.txt"):
         strict.splitter.create_documents(["The mill stands."], [{"source": "mill.txt"}])
+
+
+def test_a_splitter_that_lower_cases_loses_no_chunk(tiny_engine: LateChunkEngine) -> None:
+    """As SentenceTransformersTokenTextSplitter does: it decodes what its tokenizer made."""
+    text = "The Mill, built in 1902. Its owner's name was Ödön. It was CLOSED in 1958."
+    pieces = ["the mill , built in 1902.", "its owner ' s name was odon.", "it was closed in 1958."]
+    spans = [(0, 24), (25, 51), (52, 74)]
+    pair = late_chunking(tiny_engine, lambda _: pieces, header=None)
+    chunks = pair.splitter.create_documents([text])
+    assert [(c.metadata["late_start"], c.metadata["late_end"]) for c in chunks] == spans
+    assert pair.splitter.stats["missing"] == 0
+    truth = tiny_engine.embed([Parent(text, spans)])[0].vectors
+    rebuilt = [Document(str(c.page_content), metadata=c.metadata) for c in chunks]
+    for own in (chunks, pair.embeddings.attach(rebuilt)):
+        vectors = pair.embeddings.embed_documents([c.page_content for c in own])
+        np.testing.assert_allclose(vectors, truth, atol=1e-5)
+
+
+def test_the_real_sentence_transformers_splitter_loses_no_chunk(
+    tiny_engine: LateChunkEngine, minilm_path: Path
+) -> None:
+    from langchain_text_splitters import SentenceTransformersTokenTextSplitter
+
+    inner = SentenceTransformersTokenTextSplitter(
+        model_name=str(minilm_path), tokens_per_chunk=12, chunk_overlap=0
+    )
+    pair = late_chunking(tiny_engine, inner)
+    chunks = pair.splitter.create_documents([_TEXT])
+    assert len(chunks) > 3
+    assert pair.splitter.stats["missing"] == 0
+
+
+def test_a_cut_without_a_place_keeps_no_marks_of_an_earlier_one(
+    tiny_engine: LateChunkEngine,
+) -> None:
+    pair = pair_of_lines(tiny_engine)
+    outer = pair.splitter.create_documents(["One line.\nAnother line."])
+    again = late_chunking(tiny_engine, lambda _: ["An invented summary of it."], header=None)
+    chunks = again.splitter.split_documents(outer)
+    assert not any(key.startswith("late_") for chunk in chunks for key in chunk.metadata)
+
+
+def test_documents_that_are_chunks_already_keep_their_ids(tiny_engine: LateChunkEngine) -> None:
+    pair = pair_of_lines(tiny_engine)
+    documents = [Document("One.", id="a"), Document("Two.\nThree.", id="b")]
+    assert [chunk.id for chunk in pair.splitter.split_documents(documents)] == ["a", None, None]
 
 
 def test_empty_documents_give_no_chunks(embeddings: LateChunkEmbeddings) -> None:
@@ -280,15 +346,16 @@ def test_empty_documents_give_no_chunks(embeddings: LateChunkEmbeddings) -> None
 
 def test_splitting_loads_no_model() -> None:
     """A process that only splits needs no weights; this name does not even exist."""
-    pair = late_chunking("no/such-model", lines)
+    pair = late_chunking("no/such-model", lines, header=None)
     assert len(pair.splitter.split_documents(corpus(1))) > 1
 
 
 def test_what_cannot_be_wired_is_refused(embeddings: LateChunkEmbeddings) -> None:
     with pytest.raises(InputTypeError, match="LateChunkEmbeddings"):
         LateChunkTextSplitter(embeddings=embeddings.plain)  # type: ignore[arg-type]  # under test
-    with pytest.raises(InputTypeError, match="list of keys"):
-        LateChunkTextSplitter(embeddings=embeddings, header_from="title")
+    for name in ("header", "parent_by"):
+        with pytest.raises(InputTypeError, match=f"{name} must be a metadata key"):
+            LateChunkTextSplitter(embeddings=embeddings, **{name: ["title"]})  # type: ignore[arg-type]  # under test
     splitter = LateChunkTextSplitter(embeddings=embeddings, splitter=lambda text: text)
     with pytest.raises(InputTypeError, match="list of texts"):
         splitter.split_text("text")

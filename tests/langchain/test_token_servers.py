@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,10 +50,16 @@ def test_embeddings_over_a_server_give_the_local_vectors_and_keep_the_key(
         api_key="very-secret",
         max_retries=0,
     )
-    wanted = _vectors(LateChunkEmbeddings(engine=tiny_engine))
+    local: dict[str, Any] = {
+        "layout": "text",
+        "focus": 0,
+        "dtype": "float32",
+        "device": "cpu",
+    }  # as servers do
+    wanted = _vectors(LateChunkEmbeddings(model_name=str(server.served.folder), **local))
     np.testing.assert_allclose(_vectors(embeddings), wanted, atol=1e-5)
     np.testing.assert_allclose(_vectors(copy.deepcopy(embeddings)), wanted, atol=1e-5)
-    assert embeddings.stats["standalone"] == 0
+    assert embeddings.stats["unknown"] == 0
     shown = f"{embeddings!r} {embeddings} {embeddings.model_dump()} {embeddings.model_dump_json()}"
     assert "very-secret" not in shown
     content = pickle.dumps(embeddings)
