@@ -16,7 +16,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
 from itertools import accumulate
 from statistics import median_low
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from latechunk_integrations.core.text_index import TextIndex
 from latechunk_integrations.errors import InputTypeError, OptionError
 
 __all__ = ["LocatedBy", "LocatedSpans", "locate"]
@@ -49,11 +49,6 @@ _MIN_PART = 0.5
 _MIN_PART_CHARS = 12
 # What stands more often than this is boilerplate: no part of it tells places apart.
 _MAX_REPEATS = 256
-# Text that is turned into numbers at once, in characters.
-_BLOCK = 1 << 18
-# Length of the runs of characters that tell that a chunk is nowhere, without a search.
-_GRAM = 8
-_SPACES = [code for code in range(0x3001) if chr(code).isspace()]
 # In scripts without spaces each character counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
@@ -142,88 +137,11 @@ def locate(text: str, chunks: Sequence[str], *, overlap: int | None = None) -> L
         raise InputTypeError("chunks must be a sequence of str, not one str")
     if overlap is not None and overlap < 0:
         raise OptionError(f"overlap must not be negative, not {overlap}")
-    source = _Text(text)
+    source = TextIndex(text)
     search = _Search(source, chunks, _usual_overlap(source, chunks) if overlap is None else overlap)
     search.run()
     _place_parts(source, chunks, search)
     return LocatedSpans(search.spans, tuple(search.how))
-
-
-class _Text:
-    """A parent, and what the search needs of it beyond the text, built when first needed."""
-
-    def __init__(self, text: str) -> None:
-        self.verbatim = text
-
-    @cached_property
-    def n_before(self) -> NDArray[np.int32]:
-        """Non-space characters before each position, int32, shape ``(len(text) + 1,)``."""
-        counts = np.zeros(len(self.verbatim) + 1, np.int32)
-        is_text = np.ones(_SPACES[-1] + 2, np.int32)
-        is_text[_SPACES] = 0
-        for start in range(0, len(self.verbatim), _BLOCK):  # blocks: no copies of the whole text
-            codes = np.minimum(_codes(self.verbatim[start : start + _BLOCK]), _SPACES[-1] + 1)
-            counts[start + 1 : start + 1 + len(codes)] = is_text[codes]
-        return np.cumsum(counts, dtype=np.int32, out=counts)
-
-    @cached_property
-    def squeezed(self) -> str:
-        """The text without any white space."""
-        return "".join(self.verbatim.split())
-
-    @cached_property
-    def positions(self) -> NDArray[np.int32]:
-        """Position of each non-space character, int32, shape ``(len(squeezed),)``."""
-        return np.flatnonzero(np.diff(self.n_before)).astype(np.int32)
-
-    @cached_property
-    def grams(self) -> NDArray[np.bool_]:
-        """Which hashes the grams of the squeezed text have; at most one in four is set."""
-        known = np.zeros(1 << (4 * len(self.squeezed)).bit_length(), np.bool_)
-        for start in range(0, len(self.squeezed), _BLOCK):
-            grams = _grams(self.squeezed[start : start + _BLOCK + _GRAM - 1])
-            known[grams & np.uint64(len(known) - 1)] = True
-        return known
-
-    def may_hold(self, chunk: str) -> bool:
-        """False where a chunk certainly stands nowhere, whatever the white space."""
-        grams = _grams("".join(chunk.split()))
-        return bool(self.grams[grams & np.uint64(len(self.grams) - 1)].all())
-
-    def skipped(self, start: int, end: int) -> int:
-        """Non-space characters in ``[start, end)``."""
-        return max(0, int(self.n_before[max(start, end)] - self.n_before[start]))
-
-    def unsqueeze(self, start: int, end: int) -> tuple[int, int]:
-        """A non-empty range of the squeezed text as one of the text."""
-        return int(self.positions[start]), int(self.positions[end - 1]) + 1
-
-    def spans(
-        self, chunk: str, needle: str, how: LocatedBy, hits: list[int]
-    ) -> list[tuple[int, int]]:
-        """Hits as spans, without those that are the chunk only when both are squeezed."""
-        if how is LocatedBy.EXACT:
-            return [(hit, hit + len(needle)) for hit in hits]
-        spans = [self.unsqueeze(hit, hit + len(needle)) for hit in hits]
-        if len(needle) >= _LONG_CHARS:
-            return spans
-        words = chunk.split()  # "now here" is not "nowhere"
-        return [span for span in spans if self.verbatim[slice(*span)].split() == words]
-
-
-def _codes(text: str) -> NDArray[np.uint32]:
-    """Code points, uint32, shape ``(len(text),)``."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-
-
-def _grams(text: str) -> NDArray[np.uint64]:
-    """A hash of each run of `_GRAM` characters, uint64, wrapping around."""
-    codes = _codes(text).astype(np.uint64)
-    n_grams = max(0, len(codes) - _GRAM + 1)
-    grams = np.zeros(n_grams, np.uint64)
-    for offset in range(_GRAM if n_grams else 0):
-        grams = grams * np.uint64(0x9E3779B97F4A7C15) + codes[offset : offset + n_grams]
-    return grams ^ (grams >> np.uint64(32))
 
 
 class _Layer(NamedTuple):
@@ -256,7 +174,7 @@ _ORIGIN = _Layer(-1, LocatedBy.MISSING, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
 class _Search:
     """The beam search over the occurrences of whole chunks."""
 
-    def __init__(self, text: _Text, chunks: Sequence[str], overlap: int) -> None:
+    def __init__(self, text: TextIndex, chunks: Sequence[str], overlap: int) -> None:
         self.spans = np.full((len(chunks), 2), -1, np.int64)
         self.how = [LocatedBy.MISSING] * len(chunks)
         self.undecided: set[int] = set()
@@ -402,7 +320,7 @@ def _occurrences(hay: str, needle: str, start: int, end: int, limit: int) -> lis
     return hits
 
 
-def _usual_overlap(text: _Text, chunks: Sequence[str]) -> int:
+def _usual_overlap(text: TextIndex, chunks: Sequence[str]) -> int:
     """Median overlap of neighbours that stand once in the parent.
 
     Without any, the overlap that lets the chunks cover the parent exactly.
@@ -426,7 +344,7 @@ def _only(text: str, chunk: str) -> int:
     return hits[0] if len(hits) == 1 and chunk else -1
 
 
-def _place_parts(text: _Text, chunks: Sequence[str], search: _Search) -> None:
+def _place_parts(text: TextIndex, chunks: Sequence[str], search: _Search) -> None:
     """Place what is left by the longest part of it between its neighbours."""
     spans, how = search.spans, search.how
     placed = [index for index, found in enumerate(how) if found is not LocatedBy.MISSING]
@@ -444,7 +362,7 @@ def _place_parts(text: _Text, chunks: Sequence[str], search: _Search) -> None:
 
 
 def _part(
-    text: _Text, chunk: str, left: tuple[int, int], right: int | None
+    text: TextIndex, chunk: str, left: tuple[int, int], right: int | None
 ) -> tuple[int, int] | None:
     """The one place of a chunk's longest part, after ``left`` starts and before ``right``."""
     bounds = [0, *accumulate(map(len, _WORD.findall(chunk)))]
@@ -468,7 +386,7 @@ def _part(
 
 
 def _longest_parts(
-    text: _Text, needle: str, bounds: list[int], start: int, end: int
+    text: TextIndex, needle: str, bounds: list[int], start: int, end: int
 ) -> list[tuple[int, int]]:
     """All places of the longest runs of words of ``needle`` in ``squeezed[start:end]``.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,22 +11,25 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.alignment import Aligner
 from latechunk_integrations.core.focus import nest_spans
 from latechunk_integrations.core.frames import Passages
-from latechunk_integrations.core.ranges import count_ranges, to_bounds
+from latechunk_integrations.core.ranges import to_bounds
 from latechunk_integrations.encoders.base import TokenEncoder, TokenizedTexts
 from latechunk_integrations.errors import naming
 from latechunk_integrations.flow.policy import Policy
+from latechunk_integrations.flow.pooled_texts import (
+    LONG_TEXT_CHARS,
+    BlockTexts,
+    PooledTexts,
+    count_title_tokens,
+    group_texts,
+    join_arrays,
+    join_texts,
+)
 from latechunk_integrations.flow.resolution import Resolved
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent
 
 __all__ = ["BlockPassages", "PassageReader"]
 
-# Texts are handed to the tokenizer in groups: it takes some 80 bytes for each character.
-_GROUP_CHARS = 1 << 18
-# What a text costs besides its characters.
-_TEXT_CHARS = 32
-# A longer text goes through the tokenizer piece by piece.
-_LONG_TEXT_CHARS = 1 << 15
 _NO_TOKEN = "they hold white space or characters that the tokenizer drops"  # noqa: S105  # a reason
 
 
@@ -68,76 +71,6 @@ class BlockPassages:
     of_chunks: bool
     skipped: NDArray[np.bool_]
     unit_tokens: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Read:
-    """Tokenized texts in the pool: start and length of each part, int64, ``(n, 2)``."""
-
-    front: NDArray[np.int64]
-    header: NDArray[np.int64]
-    back: NDArray[np.int64]
-    text: NDArray[np.int64]
-    edges: list[NDArray[np.int64] | None]
-
-    def take(self, rows: NDArray[np.int64]) -> _Read:
-        return _Read(
-            self.front[rows],
-            self.header[rows],
-            self.back[rows],
-            self.text[rows],
-            [self.edges[row] for row in rows.tolist()] if self.edges else [],
-        )
-
-
-@dataclass
-class _Collected:
-    """Texts, and the chunks in them, on their way into a block."""
-
-    reads: list[_Read] = field(default_factory=list)
-    owners: list[NDArray[np.int64]] = field(default_factory=list)
-    late: list[NDArray[np.bool_]] = field(default_factory=list)
-    groups: list[NDArray[np.int64]] = field(default_factory=list)
-    chunk_texts: list[NDArray[np.int64]] = field(default_factory=list)
-    chunk_spans: list[NDArray[np.int64]] = field(default_factory=list)
-    chunk_rows: list[NDArray[np.int64]] = field(default_factory=list)
-    n_texts: int = 0
-
-    def add(
-        self,
-        read: _Read,
-        owners: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        *,
-        late: bool = False,
-        groups: NDArray[np.int64] | None = None,
-    ) -> None:
-        """Texts that are one chunk each."""
-        n = len(read.text)
-        spans = np.stack([np.zeros(n, np.int64), read.text[:, 1]], axis=1)
-        self.add_running(read, owners, np.arange(n), spans, rows, late=late, groups=groups)
-
-    def add_running(
-        self,
-        read: _Read,
-        owners: NDArray[np.int64],
-        chunk_texts: NDArray[np.int64],
-        spans: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        *,
-        late: bool,
-        groups: NDArray[np.int64] | None = None,
-    ) -> None:
-        """Texts with any chunks in them."""
-        n = len(read.text)
-        self.reads.append(read)
-        self.owners.append(owners)
-        self.late.append(np.full(n, late))
-        self.groups.append(np.full(n, -1, np.int64) if groups is None else groups)
-        self.chunk_texts.append(chunk_texts + self.n_texts)
-        self.chunk_spans.append(spans)
-        self.chunk_rows.append(rows)
-        self.n_texts += n
 
 
 class PassageReader:
@@ -192,7 +125,7 @@ class _BlockReader:
         self._pool: list[NDArray[np.int32]] = [encoder.lead, encoder.tail]
         self._pool_size = len(encoder.lead) + len(encoder.tail)
         self._headers: dict[str, tuple[int, int]] = {"": (0, 0)}
-        self._collected = _Collected()
+        self._collected = BlockTexts()
 
     def read(self) -> BlockPassages:
         n_chunks = int(self._bounds[-1])
@@ -216,7 +149,7 @@ class _BlockReader:
 
     # Layout units: every chunk is a text of its own.
 
-    def _read_units(self) -> tuple[NDArray[np.int64], _Read]:
+    def _read_units(self) -> tuple[NDArray[np.int64], PooledTexts]:
         """Units of the late pass; returns the chunks that are embedded alone, and their texts."""
         order, levels = self._order_chunks()
         read = self._read_chunks(order)
@@ -258,7 +191,7 @@ class _BlockReader:
             levels[own] = own_levels
         return order, levels
 
-    def _unit_sizes(self, read: _Read) -> NDArray[np.int64]:
+    def _unit_sizes(self, read: PooledTexts) -> NDArray[np.int64]:
         specials = len(self._encoder.lead) + len(self._encoder.tail)
         fixed = specials + read.front[:, 1] + read.back[:, 1]
         spare = np.maximum(0, self._encoder.max_tokens // 2 - fixed)
@@ -357,7 +290,7 @@ class _BlockReader:
 
     # Texts to tokens.
 
-    def _read_chunks(self, chunks: NDArray[np.int64]) -> _Read:
+    def _read_chunks(self, chunks: NDArray[np.int64]) -> PooledTexts:
         """Chunks as texts of their own."""
         texts, headers = [], []
         for chunk in chunks.tolist():
@@ -373,10 +306,10 @@ class _BlockReader:
         headers: Sequence[str],
         owners: NDArray[np.int64],
         aligner: Aligner | None = None,
-    ) -> _Read:
+    ) -> PooledTexts:
         slot = self._encoder.title_slot
-        parts: list[_Read] = []
-        for group in _group_texts(texts):
+        parts: list[PooledTexts] = []
+        for group in group_texts(texts):
             own = [self._parents[owner] for owner in owners[group].tolist()]
             with naming([parent.id for parent in own]):
                 if slot is None:
@@ -395,10 +328,10 @@ class _BlockReader:
                     ),
                 )
             parts.append(self._place(tokens, headers[group]))
-        return _join_reads(parts)
+        return join_texts(parts)
 
     def _tokenize(self, texts: Sequence[str], prompts: str | list[str]) -> TokenizedTexts:
-        if len(texts) == 1 and len(texts[0]) > _LONG_TEXT_CHARS:
+        if len(texts) == 1 and len(texts[0]) > LONG_TEXT_CHARS:
             prompt = prompts if isinstance(prompts, str) else prompts[0]
             pieces = list(self._encoder.tokenize_pieces(texts[0], prompt))
             return TokenizedTexts.join(pieces)
@@ -416,7 +349,7 @@ class _BlockReader:
         self._pool_size += len(ids)
         return start
 
-    def _place(self, tokens: TokenizedTexts, headers: Sequence[str]) -> _Read:
+    def _place(self, tokens: TokenizedTexts, headers: Sequence[str]) -> PooledTexts:
         base = self._keep(tokens.ids)
         prompts = np.stack(
             [tokens.prompt_starts, tokens.text_starts - tokens.prompt_starts], axis=1
@@ -429,15 +362,15 @@ class _BlockReader:
         if slot is None:
             placed = np.array([self._headers[header] for header in headers], np.int64)
             nothing = np.zeros_like(prompts)
-            return _Read(prompts, placed.reshape(-1, 2), nothing, texts, edges)
-        n_front, n_title = _count_titles(tokens, headers, len(slot.before))
+            return PooledTexts(prompts, placed.reshape(-1, 2), nothing, texts, edges)
+        n_front, n_title = count_title_tokens(tokens, headers, len(slot.before))
         front, title, back = prompts.copy(), prompts.copy(), prompts.copy()
         front[:, 1] = n_front
         title[:, 0] += n_front
         title[:, 1] = n_title
         back[:, 0] += n_front + n_title
         back[:, 1] -= n_front + n_title
-        return _Read(front, title, back, texts, edges)
+        return PooledTexts(front, title, back, texts, edges)
 
     def _read_headers(self, first_row: int) -> tuple[NDArray[np.int64], int]:
         """Texts of the headers that get a vector of their own."""
@@ -462,8 +395,8 @@ class _BlockReader:
         self, alone: NDArray[np.int64], header_rows: NDArray[np.int64], n_rows: int
     ) -> BlockPassages:
         found = self._collected
-        read = _join_reads(found.reads)
-        late = _join(found.late, bool)
+        read = join_texts(found.reads)
+        late = join_arrays(found.late, bool)
         n_lead, n_tail = len(self._encoder.lead), len(self._encoder.tail)
         running = late & (self._resolved.layout == "text")
         modes = np.where(running, self._encoder.pooling, self._encoder.standalone_pooling)
@@ -488,12 +421,12 @@ class _BlockReader:
         )
         return BlockPassages(
             texts,
-            owners=_join(found.owners, np.int64),
+            owners=join_arrays(found.owners, np.int64),
             is_late=late,
-            groups=_join(found.groups, np.int64),
-            chunk_texts=_join(found.chunk_texts, np.int64),
+            groups=join_arrays(found.groups, np.int64),
+            chunk_texts=join_arrays(found.chunk_texts, np.int64),
             chunk_spans=np.concatenate([np.zeros((0, 2), np.int64), *found.chunk_spans]),
-            chunk_rows=_join(found.chunk_rows, np.int64),
+            chunk_rows=join_arrays(found.chunk_rows, np.int64),
             chunk_bounds=self._bounds,
             alone_chunks=alone,
             header_rows=header_rows,
@@ -502,65 +435,3 @@ class _BlockReader:
             skipped=self._skipped,
             unit_tokens=self._unit_tokens,
         )
-
-
-def _join(parts: list[NDArray[np.generic]] | list, dtype: object) -> NDArray:  # type: ignore[type-arg]  # of the dtype
-    return np.concatenate(parts) if parts else np.zeros(0, dtype)  # type: ignore[call-overload]  # of the dtype
-
-
-def _join_reads(parts: Sequence[_Read]) -> _Read:
-    nothing = np.zeros((0, 2), np.int64)
-    with_edges = any(part.edges for part in parts)
-    front, header, back, text = (
-        np.concatenate([nothing, *(getattr(part, name) for part in parts)])
-        for name in ("front", "header", "back", "text")
-    )
-    return _Read(
-        front,
-        header,
-        back,
-        text,
-        [edge for part in parts for edge in (part.edges or [None] * len(part.text))]
-        if with_edges
-        else [],
-    )
-
-
-def _count_titles(
-    tokens: TokenizedTexts, headers: Sequence[str], first: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Prompt tokens in front of each title, and those of the title itself.
-
-    Args:
-        tokens: Texts that were tokenized with their filled prompts.
-        headers: The header of each text.
-        first: Code points of the prompt in front of a title.
-
-    Returns:
-        Int64, shape ``(n_texts,)`` each; no title tokens where there is no header.
-    """
-    n_prompt = tokens.text_starts - tokens.prompt_starts
-    texts = np.repeat(np.arange(len(tokens)), n_prompt)
-    starts = tokens.offsets[count_ranges(tokens.prompt_starts, n_prompt), 0]
-    n_chars = np.array([len(header.strip()) for header in headers], np.int64)
-    in_front = starts < first
-    in_title = ~in_front & (starts < first + n_chars[texts])
-    front = np.bincount(texts[in_front], minlength=len(tokens))
-    title = np.bincount(texts[in_title], minlength=len(tokens))
-    return np.where(n_chars > 0, front, n_prompt), title
-
-
-def _group_texts(texts: Sequence[str]) -> Iterator[slice]:
-    """Neighbouring texts; a long one by itself."""
-    start, n_chars = 0, 0
-    for at, text in enumerate(texts):
-        is_long = len(text) > _LONG_TEXT_CHARS
-        if at > start and (is_long or n_chars + len(text) > _GROUP_CHARS):
-            yield slice(start, at)
-            start, n_chars = at, 0
-        n_chars += len(text) + _TEXT_CHARS
-        if is_long:
-            yield slice(start, at + 1)
-            start, n_chars = at + 1, 0
-    if start < len(texts):
-        yield slice(start, len(texts))

@@ -16,6 +16,7 @@ from latechunk_integrations.core.windows import WindowBudgets, divide_budgets, p
 from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.flow.passages import BlockPassages, PassageReader
 from latechunk_integrations.flow.policy import Policy
+from latechunk_integrations.flow.pooled_texts import LONG_TEXT_CHARS
 from latechunk_integrations.flow.resolution import Resolved
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent
@@ -27,8 +28,6 @@ __all__ = ["TokenBlock", "TokenPlanner"]
 _CHARS_PER_TOKEN = 3
 # What a parent costs besides its characters, so that the number of tiny ones is bounded too.
 _PARENT_CHARS = 32
-# A longer text makes a block of its own, and is tokenized piece by piece.
-LONG_TEXT_CHARS = 1 << 15
 
 
 @dataclass(frozen=True)
