@@ -71,7 +71,7 @@ class LateChunkOptions:
             nats that are added to the attention logits. 0: all context alike; infinity: the chunk
             alone. ``"auto"``: by the sizes of window and unit. Running text: toward the own chunk,
             special tokens and prompt.
-        header_focus: The same toward the own header; ``"auto"``: a little below the focus.
+        header_focus: The same toward the own header; ``"auto"``: half a nat below the focus.
         header_pooling: Weight of a header's tokens in the pooling, from 0 (attended only) to 1;
             ``None``: 1 for a model whose document prompt has a title slot, else 0.
         overlap_tokens: Tokens that neighbouring windows share; ``None``: half of the room

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["choose_focus", "nest_spans", "paint_chunks", "step_down"]
+__all__ = ["HEADER_STEP", "choose_focus", "nest_spans", "paint_chunks"]
 
 # Nats by which the focus grows with the logarithm of the units in a window. Chosen with two models
 # on half of the queries of four sets, and checked on the other half; see docs/focus.md.
 _SLOPE = 1.6
-_LEAST_STEP, _MOST_STEP = 0.5, 1.0
+HEADER_STEP = 0.5
+"""Nats that the header focus lies below the focus: a header that no question names costs less so,
+and one that questions name keeps its worth."""
 
 
 def choose_focus(n_units: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -26,17 +28,6 @@ def choose_focus(n_units: NDArray[np.float64]) -> NDArray[np.float64]:
     [0.0, 1.1, 4.4]
     """
     return _SLOPE * np.log(np.maximum(n_units, 1.0))
-
-
-def step_down(focus: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The header focus that goes with a focus: half a nat to one below it.
-
-    A header that no question names costs less so, and one that questions name keeps its worth.
-
-    >>> step_down(np.array([0.0, 1.2, 4.0])).round(1).tolist()
-    [-0.5, 0.6, 3.0]
-    """
-    return focus - np.clip(focus / 2, _LEAST_STEP, _MOST_STEP)
 
 
 def nest_spans(spans: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -41,8 +41,6 @@ _OVERLAP_SAMPLE = 48
 # One skipped character outweighs every deviation of overlaps that a parent can have.
 _SKIPPED = np.int64(1 << 32)
 _IMPOSSIBLE = np.iinfo(np.int64).max
-# So many non-space characters agree by more than chance, even with the words divided differently.
-_LONG_CHARS = 32
 # A part stands for its chunk when most of the chunk is in it: below half, the vector would be
 # of some other text. And it must be longer than a turn of phrase.
 _MIN_PART = 0.5
@@ -199,12 +197,12 @@ class _Search:
             if not hits and not self._text.may_hold(chunk_text):
                 return
             hits = _ahead(hay, needle, frontier, hits)
-            spans = self._text.spans(chunk_text, needle, how, hits)
+            spans = self._text.spans(chunk_text, needle, hits, verbatim=how is LocatedBy.EXACT)
             if spans:
                 self._go_on(chunk, how, spans, again=again)
                 return
             behind = _behind(hay, needle, frontier.lowest)
-            spans = self._text.spans(chunk_text, needle, how, behind)
+            spans = self._text.spans(chunk_text, needle, behind, verbatim=how is LocatedBy.EXACT)
             if len(spans) > 2 * _BEAM:
                 self.undecided.add(chunk)
                 return

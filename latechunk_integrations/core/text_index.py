@@ -13,6 +13,8 @@ __all__ = ["TextIndex"]
 _BLOCK = 1 << 18
 # Length of the runs of characters that tell that a chunk is nowhere, without a search.
 _GRAM = 8
+# So many non-space characters agree by more than chance, even with the words divided differently.
+_LONG_CHARS = 32
 _SPACES = [code for code in range(0x3001) if chr(code).isspace()]
 
 
@@ -66,10 +68,10 @@ class TextIndex:
         return int(self.positions[start]), int(self.positions[end - 1]) + 1
 
     def spans(
-        self, chunk: str, needle: str, how: LocatedBy, hits: list[int]
+        self, chunk: str, needle: str, hits: list[int], *, verbatim: bool
     ) -> list[tuple[int, int]]:
         """Hits as spans, without those that are the chunk only when both are squeezed."""
-        if how is LocatedBy.EXACT:
+        if verbatim:
             return [(hit, hit + len(needle)) for hit in hits]
         spans = [self.unsqueeze(hit, hit + len(needle)) for hit in hits]
         if len(needle) >= _LONG_CHARS:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.core.focus import choose_focus, step_down
+from latechunk_integrations.core.focus import HEADER_STEP, choose_focus
 from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import LateChunkOptions
@@ -62,9 +62,9 @@ class Resolved:
         if self.header_focus is not None:
             header_focus = np.full(len(n_units), self.header_focus)
         elif asked is None:
-            header_focus = step_down(focus)
+            header_focus = focus - HEADER_STEP
         else:  # finite, or the header goes along
-            header_focus = np.maximum(step_down(focus), 0) if math.isfinite(asked) else focus
+            header_focus = np.maximum(focus - HEADER_STEP, 0) if math.isfinite(asked) else focus
         return focus.astype(np.float32), header_focus.astype(np.float32)
 
 
