@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
+from latechunk_integrations.encoders.local import focus_attention
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
-from latechunk_integrations.errors import WindowBudgetError
+from latechunk_integrations.errors import OptionError, WindowBudgetError
 from latechunk_integrations.testing.units_oracle import UnitsOracle
 from tests import strategies
 from tests.tiny_models import FAMILIES, Family
@@ -24,7 +26,7 @@ TEXT = (
     "Berlin is the capital of Germany. Its 3.85 million inhabitants make it the most populous "
     "city of the Union. The city is also one of its states. "
 )
-SENTENCES = [(0, 33), (34, 110), (111, 147)]
+SENTENCES = [match.span() for match in re.finditer(r"[A-Z].*?\.(?= )", TEXT)]
 
 
 class Loaded:
@@ -60,13 +62,15 @@ def headers_of(spans: list[tuple[int, int]], draw: Any) -> list[str]:
     return [draw(strategies.headers) for _ in spans]
 
 
+_SETTINGS = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    phases=[Phase.reuse, Phase.generate],  # shrinking takes minutes here and tells little
+)
+
+
 @pytest.mark.rule(3)
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    deadline=None,
-    phases=[Phase.reuse, Phase.generate],
-)
+@_SETTINGS
 @given(data=st.data())
 def test_every_unit_vector_is_the_oracles(
     loaded: dict[str, Loaded], family: Family, data: st.DataObject
@@ -112,3 +116,93 @@ def test_every_unit_vector_is_the_oracles(
         assert parent.headers is not None
         wanted = oracle.unit_vectors(parent.text, spans, parent.headers)
         np.testing.assert_allclose(result.vectors, wanted, atol=1e-5)
+
+
+@pytest.mark.rule(3)
+@pytest.mark.parametrize("family", FAMILIES)
+@_SETTINGS
+@given(data=st.data())
+def test_every_vector_of_running_text_with_a_focus_is_the_oracles(
+    loaded: dict[str, Loaded], family: Family, data: st.DataObject
+) -> None:
+    """Toward the own chunk, special tokens and prompt; windows, preamble, overlapping chunks."""
+    window = data.draw(st.sampled_from([48, 64, 100, 256]))
+    focus = data.draw(st.sampled_from([1.0, 3.0, math.inf]))
+    prompt = data.draw(strategies.prompts)
+    overlap = data.draw(st.sampled_from([None, 0, 4]))
+    preamble = data.draw(strategies.preambles)
+    text = data.draw(strategies.texts(max_pieces=30))
+    spans = data.draw(strategies.spans_of(text))
+    header = data.draw(strategies.headers)
+    header_focus = 0.0 if math.isinf(focus) else focus - 0.5
+    try:
+        engine = loaded[family].engine(
+            layout="text",
+            max_tokens=window,
+            focus=focus,
+            document_prompt=prompt,
+            overlap_tokens=overlap,
+            preamble_tokens=preamble,
+        )
+    except WindowBudgetError:
+        assume(False)  # the prompt fills a small window: tested elsewhere
+    oracle = replace(
+        loaded[family].oracle,
+        max_tokens=window,
+        prompt=prompt,
+        focus=focus,
+        header_focus=header_focus,
+        overlap=overlap,
+        preamble=preamble,
+    )
+    (result,) = engine.embed([Parent(text, spans, header=header)])
+    for row, wanted in enumerate(oracle.running_vectors(text, spans, header)):
+        if wanted is not None:
+            np.testing.assert_allclose(result.vectors[row], wanted, atol=1e-5)
+
+
+@pytest.mark.rule(3)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_infinite_focus_is_the_standalone_pass_with_the_header(
+    loaded: dict[str, Loaded], family: Family
+) -> None:
+    parent = Parent(TEXT, SENTENCES, header="Cities of Germany")
+    one = loaded[family].engine(focus=math.inf).embed([parent])[0]
+    other = loaded[family].engine(enabled=False).embed([parent])[0]
+    np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
+
+
+@pytest.mark.rule(6)
+def test_other_parents_and_their_order_change_no_unit(loaded: dict[str, Loaded]) -> None:
+    engine = loaded["wordpiece"].engine()
+    parents = [Parent(TEXT * n, SENTENCES[: n + 1], header="Title" * n) for n in range(1, 3)] * 3
+    together = engine.embed(parents)
+    for parent, result in zip(parents, together, strict=True):
+        np.testing.assert_allclose(engine.embed([parent])[0].vectors, result.vectors, atol=1e-5)
+
+
+@pytest.mark.rule(2)
+def test_a_bias_that_is_built_in_blocks_is_the_same(
+    loaded: dict[str, Loaded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = loaded["byte_bpe"].engine(focus=1.0, max_tokens=256)
+    parent = Parent(TEXT, SENTENCES, header="Cities")
+    whole = engine.embed([parent])[0].vectors
+    monkeypatch.setattr(focus_attention, "_KEPT_VALUES", 1)
+    np.testing.assert_allclose(engine.embed([parent])[0].vectors, whole, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"focus": -1},
+        {"focus": "much"},
+        {"layout": "lines"},
+        {"header_pooling": 2},
+        {"focus": math.inf, "header_focus": 1.0},
+        {"header_focus": math.nan},
+    ],
+)
+def test_impossible_layouts_and_focuses_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        LateChunkOptions(model="some/model", **options)

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.ranges import count_ranges, to_bounds
 from latechunk_integrations.core.windows import Runs, WindowBudgets
 
-__all__ = ["Frames", "Passages", "frame_runs"]
+__all__ = ["HEADER_SEGMENT", "Frames", "Passages", "frame_runs"]
 
 _LEAD, _FRONT, _HEADER, _BACK, _PREAMBLE, _RUN, _TAIL = range(7)
+HEADER_SEGMENT = _HEADER
+"""The segment of a frame that its header is in."""
 
 
 @dataclass(frozen=True)

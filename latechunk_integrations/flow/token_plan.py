@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.core.frames import Frames, frame_runs
+from latechunk_integrations.core.frames import HEADER_SEGMENT, Frames, frame_runs
 from latechunk_integrations.core.pooling import Bags, chunk_bags
 from latechunk_integrations.core.ranges import to_bounds
 from latechunk_integrations.core.windows import WindowBudgets, divide_budgets, pack_units, plan_runs
@@ -222,8 +222,11 @@ class TokenPlanner:
             n_tokens = frames.runs[:, 1] - frames.runs[:, 0]
             n_units = n_tokens / np.maximum(passages.unit_tokens[owners], 1.0)
         own, header = self._resolved.focus_of(n_units)
-        focus = np.where(late, own, 0).astype(np.float32)
-        header_focus = np.where(late, header, 0).astype(np.float32)
+        # A chunk alone in its window, without a header, has nothing to be held off from.
+        n_header = np.add.reduceat(frames.lengths[:, HEADER_SEGMENT], windows[:-1])
+        matters = late & ((np.diff(windows) > 1) | (n_header > 0) | (not passages.of_chunks))
+        focus = np.where(matters, own, 0).astype(np.float32)
+        header_focus = np.where(matters, header, 0).astype(np.float32)
         if not (focus.any() or header_focus.any()):
             return None, None
         return focus, header_focus

@@ -57,6 +57,62 @@ class UnitsOracle(Oracle):
                 vectors[chunk] = self._divided(text[start:end], headers[chunk])
         return np.array([vector / np.linalg.norm(vector) for vector in vectors])
 
+    def running_vectors(
+        self, text: str, spans: Sequence[Pair], header: str
+    ) -> list[NDArray[np.float64] | None]:
+        """Unit vectors of the chunks in layout ``text``; None for a chunk without a token."""
+        prompt_ids, ids, offsets = self.tokens(text)
+        lead, tail = self._specials()
+        head: list[int] = []
+        if header.strip():
+            head = self.tokenizer(header.strip() + "\n\n", add_special_tokens=False)["input_ids"]
+        kept, windows = self.windows(len(ids), len(prompt_ids), len(head))
+        with_text = [i for i, (start, end) in enumerate(offsets) if end > start]
+        members = [self._members(offsets, with_text, span) for span in spans]
+        chunk_of = [
+            min(
+                (c for c in range(len(spans)) if token in members[c]),
+                key=lambda c: (len(members[c]), -c),
+                default=None,
+            )
+            for token in range(len(ids))
+        ]
+        sums: list[Any] = [0.0] * len(spans)
+        counts = [0] * len(spans)
+        for start, end, preamble in windows:
+            fixed = lead + prompt_ids
+            front = fixed + head[:kept] + ids[:preamble]
+            window = front + ids[start:end] + tail
+            marks: list[Any] = ["shared"] * len(fixed) + ["header"] * kept
+            marks += chunk_of[:preamble] + chunk_of[start:end] + ["shared"] * len(tail)
+            positions = [self.first_position + n for n in range(len(window))]
+            hidden = self._attend(window, positions, self._running_bias(marks))
+            for chunk, tokens in enumerate(members):
+                rows = [len(front) + i - start for i in tokens if start <= i < end]
+                if tokens and start == 0 and with_text[0] in tokens and self.pool_edges:
+                    rows += range(len(fixed))
+                if tokens and end == len(ids) and with_text[-1] in tokens and self.pool_edges:
+                    rows += range(len(window) - len(tail), len(window))
+                for row in rows:
+                    sums[chunk] = sums[chunk] + hidden[row]
+                    counts[chunk] += 1
+        vectors = [s / n if n else None for s, n in zip(sums, counts, strict=True)]
+        return [None if v is None else v / np.linalg.norm(v) for v in vectors]
+
+    def _running_bias(self, marks: Sequence[Any]) -> NDArray[np.float64]:
+        bias = np.zeros((len(marks), len(marks)))
+        for query, own in enumerate(marks):
+            if own is None or isinstance(own, str):
+                continue
+            for key, other in enumerate(marks):
+                if other == "header":
+                    bias[query, key] = 0.0 if math.isinf(self.focus) else self.header_focus
+                elif other in ("shared", own):
+                    bias[query, key] = 0.0 if math.isinf(self.focus) else self.focus
+                elif math.isinf(self.focus):
+                    bias[query, key] = -math.inf
+        return bias
+
     def _unit(self, chunk: str, header: str) -> tuple[list[int], list[float], int, list[bool]]:
         """Ids, weights in the mean, text tokens, and which ids are of the header."""
         prompt_ids, ids, _ = self.tokens(chunk)

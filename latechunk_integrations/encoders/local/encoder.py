@@ -91,7 +91,11 @@ class LocalEncoder:
         self.query_model = self.model if query_model is None else query_model.eval()
         self.options = options
         self.contract = self._read_contract(identity, adapters)
-        self.pooling = resolve_pooling(options.pooling, self.contract, options.model)
+        self.takes_units = _choose_attention(model, options)
+        in_units = self.takes_units and options.layout != "text"
+        self.pooling = resolve_pooling(
+            options.pooling, self.contract, options.model, in_units=in_units
+        )
         # A chunk alone is pooled as the model does it, like `encode_documents` and every query.
         self.standalone_pooling = own_pooling(self.contract) or self.pooling
         self.prompt_pooled = self.contract.prompt_pooled
@@ -100,7 +104,6 @@ class LocalEncoder:
         self._dtype: torch.dtype = model.dtype or torch.float32
         self.dtype = str(model.dtype).removeprefix("torch.")
         _report_silence(self.contract, options)
-        self.takes_units = _choose_attention(model, options)
         self._tokenizer = OffsetTokenizer(model.tokenizer)
         self.lead, self.tail = self._tokenizer.lead, self._tokenizer.tail
         pad_id = getattr(model.tokenizer, "pad_token_id", None)

@@ -120,19 +120,22 @@ def own_pooling(contract: VectorContract) -> PoolingMode | None:
     return POOLING_MODES.get(contract.pooling_mode)
 
 
-def resolve_pooling(choice: PoolingChoice, contract: VectorContract, model: str) -> PoolingMode:
+def resolve_pooling(
+    choice: PoolingChoice, contract: VectorContract, model: str, *, in_units: bool = False
+) -> PoolingMode:
     """The pooling mode of chunks, with a warning where late chunking breaks the contract.
 
     Args:
         choice: What was asked for.
         contract: The model's contract.
         model: Names the model in the warning, which comes once for each.
+        in_units: Chunks have special tokens of their own, so that any mode is as trained.
 
     Raises:
         OptionError: ``auto`` and the model pools in a way that has no counterpart per chunk.
     """
     own = own_pooling(contract)
-    if choice == "cls":
+    if choice == "cls" and not in_units:
         warn_once(
             model,
             f"pooling='cls' of {model!r}: all chunks of one window share a vector; use it for "
@@ -146,12 +149,13 @@ def resolve_pooling(choice: PoolingChoice, contract: VectorContract, model: str)
             "chunk; choose pooling='mean' to accept the difference"
         )
     if own == "cls":
-        warn_once(
-            model,
-            f"{model!r} was trained with CLS pooling, and late chunking mean-pools it off its "
-            "training. Accept that with pooling='mean', lower context_weight (the standalone side "
-            "keeps the model's CLS pooling), or choose another model, trained with mean pooling",
-        )
+        if not in_units:
+            warn_once(
+                model,
+                f"{model!r} was trained with CLS pooling, and running text has no such token for "
+                "a chunk: it is averaged. Use layout='units', where each chunk has its own, accept "
+                "the mean with pooling='mean', or choose a model trained with mean pooling",
+            )
         return "mean"
     return own
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,48 @@ def test_one_chunk_over_the_parent_is_the_models_own_vector(
 def engines(published: dict[str, Path]) -> dict[str, LateChunkEngine]:
     """An engine over each model, as a user would make it."""
     return {name: _engine(published[name], **_adapters(layout)) for name, layout in LAYOUTS.items()}
+
+
+@pytest.mark.rule(3)
+@pytest.mark.parametrize("focus", [math.inf, 60.0])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_units_out_of_focus_of_each_other_are_the_models_own_vectors(
+    published: dict[str, Path], name: str, focus: float
+) -> None:
+    """Each chunk pooled as the model was trained, whatever its pooling mode, in shared windows.
+
+    A focus of 60 leaves neighbours a weight of e^-60: positions, masks and the bias are at work.
+    """
+    layout = LAYOUTS[name]
+    engine = _engine(
+        published[name], layout="units", focus=focus, max_tokens=200, **_adapters(layout)
+    )
+    text = "\n".join(TEXTS)
+    starts = np.cumsum([0, *(len(one) + 1 for one in TEXTS)])
+    spans = [(int(at), int(at) + len(one)) for at, one in zip(starts, TEXTS, strict=False)]
+    (result,) = engine.embed([Parent(text, spans)])
+    own = _own_model(published[name], engine.options.document_adapter)
+    expected = _own(own, TEXTS, layout.asked[0], None, norm=False)
+    assert _least_cosine(result.vectors, expected) >= 0.99999
+    assert (result.n_windows < len(TEXTS)) == math.isfinite(focus)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_nearer_the_focus_is_to_zero_the_more_a_chunk_reads_its_neighbours(
+    published: dict[str, Path], name: str
+) -> None:
+    engine = _engine(published[name], max_tokens=200, **_adapters(LAYOUTS[name]))
+    text = " ".join(TEXTS[2:])
+    spans = [(0, len(TEXTS[2])), (len(TEXTS[2]) + 1, len(text))]
+
+    def vector(focus: float) -> NDArray[np.float32]:
+        options = replace(engine.options, layout="units", focus=focus)
+        # The second chunk: a causal model reads what comes before.
+        return LateChunkEngine(engine.encoder, options).embed([Parent(text, spans)])[0].vectors[1]
+
+    alone = vector(math.inf)
+    distances = [float(np.abs(vector(focus) - alone).max()) for focus in (0.0, 2.0, 5.0)]
+    assert distances[0] > distances[1] > distances[2] > 0
 
 
 @pytest.mark.rule(6)
