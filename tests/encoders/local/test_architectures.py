@@ -147,7 +147,9 @@ def test_the_nearer_the_focus_is_to_zero_the_more_a_chunk_reads_its_neighbours(
     def vector(focus: float) -> NDArray[np.float32]:
         options = replace(engine.options, layout="units", focus=focus)
         # The second chunk: a causal model reads what comes before.
-        return LateChunkEngine(engine.encoder, options).embed([Parent(text, spans)])[0].vectors[1]
+        (result,) = LateChunkEngine(engine.encoder, options).embed([Parent(text, spans)])
+        second: NDArray[np.float32] = result.vectors[1]
+        return second
 
     alone = vector(math.inf)
     distances = [float(np.abs(vector(focus) - alone).max()) for focus in (0.0, 2.0, 5.0)]
