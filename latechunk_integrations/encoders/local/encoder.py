@@ -155,13 +155,12 @@ class LocalEncoder:
 
     @property
     def pools_units_as_trained(self) -> bool:
-        """Whether a chunk with special tokens of its own is pooled as the model was trained.
+        """Whether a unit, which has special tokens of its own, is pooled as the model was trained.
 
-        So it is where the model's own pooling has a counterpart for one chunk, and the option asks
-        for no other: a CLS model then reads the first token of each unit.
+        So it is where the model's own pooling has a counterpart for one chunk: a CLS model then
+        reads the first token of each unit.
         """
-        own = own_pooling(self.contract)
-        return own is not None and self.options.pooling in ("auto", own)
+        return own_pooling(self.contract) == self.standalone_pooling
 
     def close(self) -> None:
         """Nothing to let go of."""
