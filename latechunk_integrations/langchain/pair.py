@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from latechunk_integrations.engine import LateChunkEngine
+from latechunk_integrations.langchain.cutting import HeaderChoice, Splitter
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
-from latechunk_integrations.langchain.sections import HeaderChoice, Splitter
 from latechunk_integrations.langchain.text_splitter import LateChunkTextSplitter, ParentBy
 
 __all__ = ["LateChunkPair", "late_chunking"]

@@ -18,17 +18,17 @@ from latechunk_integrations.errors import (
 )
 from latechunk_integrations.langchain.attach import with_text
 from latechunk_integrations.langchain.chunk_text import ChunkText
-from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
-from latechunk_integrations.langchain.sections import (
+from latechunk_integrations.langchain.cutting import (
     Cut,
+    CutChunk,
     HeaderChoice,
-    Piece,
     Source,
     Splitter,
     cut_chunks,
     cut_sections,
     join_sections,
 )
+from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
 from latechunk_integrations.schema import Parent
 from latechunk_integrations.stats import EngineStats
 
@@ -94,7 +94,7 @@ class LateChunkTextSplitter(TextSplitter):
         self._parent_by = parent_by
         self._add_mode = add_mode
         self._stats = EngineStats()
-        self._last_nested: tuple[Parent, Parent | None, list[list[Piece]]] | None = None
+        self._last_nested: tuple[Parent, Parent | None, list[list[CutChunk]]] | None = None
 
     @property
     def stats(self) -> dict[str, int]:
@@ -217,7 +217,7 @@ class LateChunkTextSplitter(TextSplitter):
         self._report_missing(pieces, root.id)
         return parent, pieces
 
-    def _chunks(self, parent: Parent | None, pieces: Sequence[Piece]) -> Iterator[Document]:
+    def _chunks(self, parent: Parent | None, pieces: Sequence[CutChunk]) -> Iterator[Document]:
         bounds = [] if parent is None else parent.spans.array.tolist()
         stamps = ("", ("",) * len(bounds))
         if parent is not None:
@@ -238,7 +238,7 @@ class LateChunkTextSplitter(TextSplitter):
             chunk = Document(page_content=text, metadata=metadata)
             yield with_text(chunk, ChunkText(text, parent, piece.row, chunk.metadata))
 
-    def _report_missing(self, pieces: Sequence[Piece], name: str) -> None:
+    def _report_missing(self, pieces: Sequence[CutChunk], name: str) -> None:
         n_missing = sum(piece.row is None for piece in pieces)
         if not n_missing:
             return

@@ -26,8 +26,8 @@ from latechunk_integrations.schema import Parent
 
 __all__ = [
     "Cut",
+    "CutChunk",
     "HeaderChoice",
-    "Piece",
     "Source",
     "Splitter",
     "cut_chunks",
@@ -59,7 +59,7 @@ class Source(NamedTuple):
     id: str | None = None
 
 
-class Piece(NamedTuple):
+class CutChunk(NamedTuple):
     """A chunk to be.
 
     Args:
@@ -77,12 +77,12 @@ class Piece(NamedTuple):
     headings: dict[Any, Any]
 
 
-Cut: TypeAlias = "tuple[Parent | None, list[Piece]]"
+Cut: TypeAlias = "tuple[Parent | None, list[CutChunk]]"
 """A parent and its chunks; None: none of them stands in its document."""
 
 
 @dataclass
-class Section:
+class CutSection:
     """A run of one source document, and what it was cut into.
 
     Args:
@@ -109,7 +109,7 @@ class Section:
 
 def cut_sections(
     source: Source, splitter: Splitter, section_splitter: Splitter | None
-) -> Iterator[Section]:
+) -> Iterator[CutSection]:
     """Each section with text; a splitter that gives documents makes a section of each of them."""
     text = str(source.text)
     for section in [text] if section_splitter is None else _split_text(section_splitter, text):
@@ -120,7 +120,7 @@ def cut_sections(
         pieces = _split_text(splitter, content)
         texts = [piece for piece in pieces if isinstance(piece, str) and piece.strip()]
         if texts:
-            yield Section(
+            yield CutSection(
                 source,
                 content,
                 headings,
@@ -131,7 +131,7 @@ def cut_sections(
             if isinstance(piece, Document) and piece.page_content.strip():
                 own = str(piece.page_content)
                 whole = np.array([(0, len(own))], np.int64)
-                yield Section(source, own, {**headings, **piece.metadata}, [own], whole)
+                yield CutSection(source, own, {**headings, **piece.metadata}, [own], whole)
 
 
 def _split_text(splitter: Splitter, text: str) -> Sequence[str | Document]:
@@ -146,10 +146,10 @@ def _split_text(splitter: Splitter, text: str) -> Sequence[str | Document]:
     return list(pieces)
 
 
-def join_sections(sections: Sequence[Section], header: HeaderChoice, name: str) -> Cut:
+def join_sections(sections: Sequence[CutSection], header: HeaderChoice, name: str) -> Cut:
     """The parent of sections, joined by blank lines, and all of their chunks."""
     lengths = [len(section.text) + len(_PARAGRAPH) for section in sections]
-    spans: dict[tuple[int, int], tuple[int, Section]] = {}
+    spans: dict[tuple[int, int], tuple[int, CutSection]] = {}
     pieces = [
         piece
         for section, offset in zip(sections, accumulate(lengths, initial=0), strict=False)
@@ -163,7 +163,7 @@ def join_sections(sections: Sequence[Section], header: HeaderChoice, name: str) 
     return Parent(text, list(spans), header=common, id=name, headers=headers), pieces
 
 
-def cut_chunks(root: Parent, splitter: Splitter) -> tuple[Parent | None, list[list[Piece]]]:
+def cut_chunks(root: Parent, splitter: Splitter) -> tuple[Parent | None, list[list[CutChunk]]]:
     """The chunks of each chunk of a parent: a new parent of the same text, whole as it was.
 
     Returns:
@@ -185,18 +185,21 @@ def cut_chunks(root: Parent, splitter: Splitter) -> tuple[Parent | None, list[li
 
 
 def _pieces(
-    section: Section, offset: int, spans: dict[tuple[int, int], tuple[int, _Owner]], owner: _Owner
-) -> Iterator[Piece]:
+    section: CutSection,
+    offset: int,
+    spans: dict[tuple[int, int], tuple[int, _Owner]],
+    owner: _Owner,
+) -> Iterator[CutChunk]:
     """The pieces of a section; their spans in the parent get rows, and who owns them."""
     for text, (start, end) in zip(section.pieces, section.spans.tolist(), strict=True):
         row = None
         if start >= 0:
             row, _ = spans.setdefault((start + offset, end + offset), (len(spans), owner))
-        yield Piece(section.source, text, row, start, section.headings)
+        yield CutChunk(section.source, text, row, start, section.headings)
 
 
 def _headers(
-    text: str, bounds: list[tuple[int, int]], owners: list[Section], header: HeaderChoice
+    text: str, bounds: list[tuple[int, int]], owners: list[CutSection], header: HeaderChoice
 ) -> tuple[str, list[str] | None]:
     """The parent's header, and one for each chunk where they differ."""
     if header is None:
