@@ -52,6 +52,7 @@ class BlockPassages:
         alone_chunks: Chunk of each standalone row, ascending, int64.
         header_rows: Row of each chunk's header vector, int64; -1: it has none.
         n_rows: Rows of sums.
+        modes: Pooling mode of each text: the encoder's own, unless another was asked for.
         of_chunks: Whether the texts of the late pass are chunks, not parents.
         skipped: Whether a parent is left out, bool, shape ``(n_parents,)``.
         unit_tokens: Tokens of a typical unit of each parent, float64, same shape.
@@ -68,6 +69,7 @@ class BlockPassages:
     alone_chunks: NDArray[np.int64]
     header_rows: NDArray[np.int64]
     n_rows: int
+    modes: NDArray[np.str_]
     of_chunks: bool
     skipped: NDArray[np.bool_]
     unit_tokens: NDArray[np.float64]
@@ -399,7 +401,9 @@ class _BlockReader:
         late = join_arrays(found.late, bool)
         n_lead, n_tail = len(self._encoder.lead), len(self._encoder.tail)
         running = late & (self._resolved.layout == "text")
-        modes = np.where(running, self._encoder.pooling, self._encoder.standalone_pooling)
+        own = self._encoder.standalone_pooling
+        in_units = self._encoder.pooling if self._options.pooling != "auto" else own
+        modes = np.where(running, self._encoder.pooling, np.where(late, in_units, own))
         # Pooled in any case where special tokens are all that there is, or what the model reads.
         edges_pooled = (
             np.full(len(late), self._options.pool_edges)
@@ -431,6 +435,7 @@ class _BlockReader:
             alone_chunks=alone,
             header_rows=header_rows,
             n_rows=n_rows,
+            modes=modes,
             of_chunks=self._resolved.layout == "units",
             skipped=self._skipped,
             unit_tokens=self._unit_tokens,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,12 @@ from latechunk_integrations.flow.policy import Policy
 from latechunk_integrations.flow.pooled_texts import LONG_TEXT_CHARS
 from latechunk_integrations.flow.resolution import Resolved
 from latechunk_integrations.options import LateChunkOptions
-from latechunk_integrations.schema import Parent
+from latechunk_integrations.schema import Parent, PoolingMode
 from latechunk_integrations.stats import EngineStats
 
 __all__ = ["TokenBlock", "TokenPlanner"]
 
+_MODES: tuple[PoolingMode, ...] = get_args(PoolingMode)
 # Less than most texts hold, so that the parents drawn together rarely make a second block.
 _CHARS_PER_TOKEN = 3
 # What a parent costs besides its characters, so that the number of tiny ones is bounded too.
@@ -159,13 +161,12 @@ class TokenPlanner:
             return BlockFailure(parents, error)
 
     def _bags(self, passages: BlockPassages, frames: Frames) -> Bags:
-        """Chunks of running text in the encoder's own mode, all others as a text alone."""
-        modes = self._encoder.pooling, self._encoder.standalone_pooling
-        running = passages.is_late & (self._resolved.layout == "text")
+        """What each chunk pools, by the mode of its text."""
         parts = []
-        for mode in dict.fromkeys(modes):
-            pooled = np.where(running, modes[0] == mode, modes[1] == mode)
-            chunks = np.flatnonzero(pooled[passages.chunk_texts])
+        for mode in _MODES:
+            chunks = np.flatnonzero(passages.modes[passages.chunk_texts] == mode)
+            if not len(chunks) and mode != "mean":
+                continue
             parts.append(
                 chunk_bags(
                     frames,
