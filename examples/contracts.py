@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the model is in a Python package
 
@@ -38,7 +39,7 @@ def contracts() -> list[Document]:
     return documents
 
 
-def ranks(uri: str, header: str | None, **options: float) -> list[int]:
+def ranks(uri: str, header: str | None, **options: Any) -> list[int]:
     """Index the contracts; rank of the clause that answers, for each question."""
     splitter, embeddings = late_chunking(
         str(get_model_path()),
@@ -64,11 +65,11 @@ def ranks(uri: str, header: str | None, **options: float) -> list[int]:
 
 
 def main() -> None:
-    """Compare early chunking with late chunking under the contract's title."""
+    """Compare early chunking with late chunking under the contract's title and headings."""
     with tempfile.TemporaryDirectory() as folder:
         early = ranks(f"{folder}/early.db", None, context_weight=0.0)
-        late = ranks(f"{folder}/late.db", "title", context_weight=0.5)
-    print("rank of the clause that answers: early, late with the title as header")
+        late = ranks(f"{folder}/late.db", "auto")
+    print("rank of the clause that answers: early, late with title and headings as header")
     for question, before, after in zip(QUESTIONS, early, late, strict=True):
         print(f"{before:5} {after:5}   {question}")
     print(f"mean reciprocal rank: {_mrr(early):.2f} early, {_mrr(late):.2f} late")

@@ -28,8 +28,9 @@ def paragraph_spans(text: str) -> list[tuple[int, int]]:
 def main() -> None:
     """Print the best paragraph early and late."""
     text = CONTRACT.read_text(encoding="utf-8")
-    parent = Parent(text, paragraph_spans(text))
-    for mode, options in {"early": {"enabled": False}, "late": {}}.items():
+    title = text.split("\n", maxsplit=1)[0].lstrip("# ")
+    for mode, options, header in (("early", {"enabled": False}, ""), ("late", {}, title)):
+        parent = Parent(text, paragraph_spans(text), header=header)
         engine = LateChunkEngine.from_pretrained(str(get_model_path()), **options)
         (result,) = engine.embed([parent])
         similarities = result.vectors @ engine.embed_query(QUERY)

@@ -383,8 +383,8 @@ class _BlockReader:
         numbers: dict[tuple[int, str], int] = {}
         for chunk in range(n_chunks):
             owner = int(self._owners[chunk])
-            header = self._parents[owner].chunk_header(chunk - int(self._bounds[owner])).strip()
-            if header and not self._skipped[owner]:
+            header = self._parents[owner].chunk_header(chunk - int(self._bounds[owner]))
+            if header.strip() and not self._skipped[owner]:
                 rows[chunk] = first_row + numbers.setdefault((owner, header), len(numbers))
         if numbers:
             owners = np.array([owner for owner, _ in numbers], np.int64)

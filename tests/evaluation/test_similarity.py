@@ -86,7 +86,9 @@ def test_late_chunking_finds_the_sentence_that_does_not_name_its_subject(
         "Berlin is the capital of Germany. Its more than three million inhabitants make it the "
         "most populous town of the European Union. The city is also one of the federal states."
     )
-    found = compare_sentences(minilm_engine, text, "Berlin")
+    options = replace(minilm_engine.options, layout="text", focus=0.0)
+    textbook = LateChunkEngine(minilm_engine.encoder, options)
+    found = compare_sentences(textbook, text, "Berlin")
     assert found.modes == ("late", "late", "late")
     gained = found.late[0] - found.early[0]
     assert gained[1] > 0.2
