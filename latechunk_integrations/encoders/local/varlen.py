@@ -55,7 +55,10 @@ def use_varlen(transformer: Any) -> bool:
     """
     config = transformer.model.config.get_text_config()
     heads = config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    try:
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    except Exception:  # noqa: BLE001  # transformers refuses to say where layers differ in it
+        return False
     if head_dim % _HEAD_DIM_MULTIPLE or head_dim > _MAX_HEAD_DIM:
         return False
     AttentionInterface.register(IMPLEMENTATION, _attend)

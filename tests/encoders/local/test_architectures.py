@@ -190,22 +190,25 @@ def test_windows_of_a_long_parent_add_up_to_the_oracles_vectors(
     layout = LAYOUTS[name]
     text = "The supplier delivers 東京 parts. Section 1.3 of the café says otherwise! " * 12
     spans = [(0, 33), (30, 200), (150, 160), (300, len(text))]
-    engine = _engine(published[name], max_tokens=72, preamble_tokens=4)
+    engine = _engine(published[name], max_tokens=72, preamble_tokens=4, layout="text", focus=0.0)
     (result,) = engine.embed([Parent(text, spans, header="Title heading")])
     assert result.n_windows > 2
+    prompt, header = "" if layout.adapters else layout.asked[0], "Title heading"
+    if engine.encoder.title_slot is not None:  # the header goes there, and is pooled with it
+        prompt, header = engine.encoder.title_slot.fill(header), ""
     oracle = Oracle(
         AutoModel.from_pretrained(str(published[name])).double().eval(),
         AutoTokenizer.from_pretrained(str(published[name])),
         max_tokens=72,
         preamble=4,
-        prompt="" if layout.adapters else layout.asked[0],
+        prompt=prompt,
         last=layout.trained_pooling == "lasttoken",
         heads=[
             load_file(path)["linear.weight"].astype(np.float64)
             for path in sorted(published[name].glob("*_Dense/model.safetensors"))
         ],
     )
-    expected = oracle.vectors(text, spans, "Title heading")
+    expected = oracle.vectors(text, spans, header)
     np.testing.assert_allclose(result.vectors, expected, atol=1e-5)
 
 
@@ -214,7 +217,8 @@ def test_a_chunk_sees_the_whole_parent_unless_the_model_is_causal(
     engines: dict[str, LateChunkEngine], name: str
 ) -> None:
     """What `describe` says of the model is what the model does."""
-    engine = engines[name]
+    options = replace(engines[name].options, layout="text", focus=0.0)
+    engine = LateChunkEngine(engines[name].encoder, options)
     first, others = "Berlin is the capital", (" of Germany", " of the Union")
     left, right = (
         engine.embed([Parent(first + other, [(0, len(first))])])[0].vectors for other in others

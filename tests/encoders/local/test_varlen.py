@@ -77,7 +77,8 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> SlowKernel:
 
 
 def _engine(path: Path, **options: Any) -> LateChunkEngine:
-    return LateChunkEngine.from_pretrained(str(path), dtype="float32", device="cpu", **options)
+    given = {"dtype": "float32", "device": "cpu", "layout": "text", "focus": 0.0, **options}
+    return LateChunkEngine.from_pretrained(str(path), **given)
 
 
 @pytest.mark.parametrize("name", PACKED)
@@ -95,7 +96,11 @@ def test_windows_end_to_end_give_the_vectors_of_padded_ones(
     padded = engine.embed(parents)
     query = engine.embed_queries(["How fast?", "How fast does the supplier deliver every part?"])
     assert isinstance(engine.encoder, LocalEncoder)
-    assert varlen.use_varlen(engine.encoder.model[0])
+    fits = varlen.use_varlen(engine.encoder.model[0])
+    # Its layers have heads of two sizes: it goes on with padding.
+    assert fits == (name != "embeddinggemma-2-text")
+    if not fits:
+        return
     for one, other in zip(padded, engine.embed(parents), strict=True):
         np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
     assert kernel.n_calls

@@ -101,7 +101,8 @@ def test_inner_chunks_pool_their_own_tokens(checkpoint: Path, engine: LateChunkE
     (texts,) = engine.encoder.tokenize([TEXT], "")
     span = Span(TEXT.index("Its"), TEXT.index("The supplier"))
     inside = (texts.offsets[:, 1] > span.start) & (texts.offsets[:, 0] < span.end)
-    (result,) = engine.embed([Parent(TEXT, [span])])
+    options = replace(engine.options, layout="text", focus=0.0)
+    (result,) = LateChunkEngine(engine.encoder, options).embed([Parent(TEXT, [span])])
     assert_same(result.vectors[0], tokens[1:-1][inside].mean(axis=0))
 
 
