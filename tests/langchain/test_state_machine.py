@@ -33,7 +33,9 @@ from latechunk_integrations.langchain import LateChunkPair, LateChunkVectorStore
 from tests.langchain.support import embed_elsewhere, line_spans, lines, rebuilt
 
 _IN_CI = bool(os.environ.get("CI"))
-_N_CALLS = 20_000 if _IN_CI else 300
+# The long form takes more than ten minutes: LONG=1 pytest tests/langchain/test_state_machine.py
+_IS_LONG = bool(os.environ.get("LONG"))
+_N_CALLS = 20_000 if _IS_LONG else 300
 _LINES = ("None.", "The buyer pays.", "No pets are allowed here.", "Section 2 applies.", "Signed.")
 _REASONS = ("unknown", "altered", "parent_not_held")
 _seeds = st.integers(0, 1 << 16)
@@ -282,8 +284,8 @@ def test_no_sequence_of_calls_gives_a_chunk_a_vector_that_is_not_its_own(
     run_state_machine_as_test(
         Chunks,
         settings=settings(
-            max_examples=100 if _IN_CI else 8,
-            stateful_step_count=60 if _IN_CI else 30,
+            max_examples=100 if _IS_LONG else 8,
+            stateful_step_count=60 if _IS_LONG else 30,
             deadline=None,
             derandomize=_IN_CI,
             suppress_health_check=list(HealthCheck),
