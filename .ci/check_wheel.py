@@ -69,7 +69,8 @@ def main() -> None:
     files = [str(file) for file in importlib.metadata.files(NAME) or ()]
     # Installing it, pip makes the command beside the interpreter, and compiled modules.
     files = [file for file in files if Path(file).stem != "latechunk" and "__pycache__" not in file]
-    strangers = [file for file in files if not file.startswith((f"{NAME}/", f"{NAME}-"))]
+    ours = (f"{NAME}/", f"{NAME}-", "langchain_latechunk/")
+    strangers = [file for file in files if not file.startswith(ours)]
     # LlamaIndex's namespace: these two and no __init__.py above them, which would hide the others.
     strangers = [file for file in strangers if file not in NAMESPACE_MODULES]
     if strangers:
