@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 MIB = 1 << 20
-# Token ids, four bytes each and twice for a moment, the texts of the chunks while they are
-# tokenized, and what the allocator keeps.
+# Token ids, four bytes each until a window has passed over them, and what the allocator keeps.
 # The token embeddings of the larger parent would be more than ten times as much.
-_ALLOWANCE_BYTES = 24 * MIB
+_ALLOWANCE_BYTES = 16 * MIB
 
 _CODE = """
 import sys, threading, psutil

@@ -25,7 +25,7 @@ class Passages:
     Token ids of all of them lie in one pool; each part of a text is a range of it.
 
     Args:
-        pool: Token ids, int32, shape ``(n_pool,)``.
+        pool: Token ids, two or four bytes each, shape ``(n_pool,)``.
         lead: Range of the special tokens in front of every text.
         tail: Range of those at the end.
         front: Start and length in the pool of the prompt's part before the header, int64, shape
@@ -40,7 +40,7 @@ class Passages:
         edges: For each text the tokens before which a window may begin or end; None: any.
     """
 
-    pool: NDArray[np.int32]
+    pool: NDArray[np.integer]
     lead: tuple[int, int]
     tail: tuple[int, int]
     front: NDArray[np.int64]

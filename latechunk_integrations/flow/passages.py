@@ -20,9 +20,11 @@ from latechunk_integrations.flow.pooled_texts import (
     BlockTexts,
     PooledTexts,
     count_title_tokens,
+    drain_ids,
     group_texts,
     join_arrays,
     join_texts,
+    narrow_ids,
 )
 from latechunk_integrations.flow.resolution import Resolved
 from latechunk_integrations.options import LateChunkOptions
@@ -124,7 +126,7 @@ class _BlockReader:
         self._owners = np.repeat(np.arange(len(parents)), np.diff(self._bounds))
         self._skipped = np.zeros(len(parents), dtype=bool)
         self._unit_tokens = np.ones(len(parents))
-        self._pool: list[NDArray[np.int32]] = [encoder.lead, encoder.tail]
+        self._pool: list[NDArray[np.integer]] = [*map(narrow_ids, (encoder.lead, encoder.tail))]
         self._pool_size = len(encoder.lead) + len(encoder.tail)
         self._headers: dict[str, tuple[int, int]] = {"": (0, 0)}
         self._collected = BlockTexts()
@@ -294,13 +296,20 @@ class _BlockReader:
 
     def _read_chunks(self, chunks: NDArray[np.int64]) -> PooledTexts:
         """Chunks as texts of their own."""
-        texts, headers = [], []
-        for chunk in chunks.tolist():
-            owner = int(self._owners[chunk])
-            parent, row = self._parents[owner], chunk - int(self._bounds[owner])
-            texts.append(parent.chunk_text(row))
-            headers.append(parent.chunk_header(row))
-        return self._read_texts(texts, headers, self._owners[chunks])
+        spans = np.concatenate([parent.spans.array for parent in self._parents])[chunks]
+        owners = self._owners[chunks]
+        rows = chunks - self._bounds[owners]
+        parts: list[PooledTexts] = []
+        # Group by group: all chunks of a huge parent would be its text once more.
+        for group in group_texts((spans[:, 1] - spans[:, 0]).tolist()):
+            own = [
+                (self._parents[owner], row)
+                for owner, row in zip(owners[group].tolist(), rows[group].tolist(), strict=True)
+            ]
+            texts = [parent.chunk_text(row) for parent, row in own]
+            headers = [parent.chunk_header(row) for parent, row in own]
+            parts.append(self._read_texts(texts, headers, owners[group]))
+        return join_texts(parts)
 
     def _read_texts(
         self,
@@ -311,7 +320,7 @@ class _BlockReader:
     ) -> PooledTexts:
         slot = self._encoder.title_slot
         parts: list[PooledTexts] = []
-        for group in group_texts(texts):
+        for group in group_texts([len(text) for text in texts]):
             own = [self._parents[owner] for owner in owners[group].tolist()]
             with naming([parent.id for parent in own]):
                 if slot is None:
@@ -347,7 +356,7 @@ class _BlockReader:
 
     def _keep(self, ids: NDArray[np.int32]) -> int:
         start = self._pool_size
-        self._pool.append(ids)
+        self._pool.append(narrow_ids(ids))
         self._pool_size += len(ids)
         return start
 
@@ -412,7 +421,7 @@ class _BlockReader:
         )
         has_prompt = read.front[:, 1] + read.back[:, 1] > 0
         texts = Passages(
-            pool=np.concatenate(self._pool, dtype=np.int32),
+            pool=drain_ids(self._pool),
             lead=(0, n_lead),
             tail=(n_lead, n_tail),
             front=read.front,

@@ -17,9 +17,11 @@ __all__ = [
     "BlockTexts",
     "PooledTexts",
     "count_title_tokens",
+    "drain_ids",
     "group_texts",
     "join_arrays",
     "join_texts",
+    "narrow_ids",
 ]
 
 # Texts are handed to the tokenizer in groups: it takes some 80 bytes for each character.
@@ -101,6 +103,23 @@ class BlockTexts:
         self.n_texts += n
 
 
+def narrow_ids(ids: NDArray[np.int32]) -> NDArray[np.integer]:
+    """A copy in two bytes each where the ids allow it: a huge parent has many."""
+    return ids.astype(np.uint16 if ids.max(initial=0) <= np.iinfo(np.uint16).max else np.int32)
+
+
+def drain_ids(parts: list[NDArray[np.integer]]) -> NDArray[np.integer]:
+    """Token ids one after the other; the parts are let go on the way, and the list is empty."""
+    is_narrow = all(part.dtype == np.uint16 for part in parts)
+    joined = np.empty(sum(map(len, parts)), np.uint16 if is_narrow else np.int32)
+    end = len(joined)
+    while parts:
+        part = parts.pop()
+        joined[end - len(part) : end] = part
+        end -= len(part)
+    return joined
+
+
 def join_arrays(parts: Sequence[NDArray[Any]], dtype: type[Any]) -> NDArray[Any]:
     """Arrays one after the other; an empty one of the dtype where there is none."""
     return np.concatenate(parts) if parts else np.zeros(0, dtype)
@@ -149,17 +168,17 @@ def count_title_tokens(
     return np.where(n_chars > 0, front, n_prompt), title
 
 
-def group_texts(texts: Sequence[str]) -> Iterator[slice]:
-    """Neighbouring texts; a long one by itself."""
+def group_texts(lengths: Sequence[int]) -> Iterator[slice]:
+    """Neighbouring texts, by their code points; a long one by itself."""
     start, n_chars = 0, 0
-    for at, text in enumerate(texts):
-        is_long = len(text) > LONG_TEXT_CHARS
-        if at > start and (is_long or n_chars + len(text) > _GROUP_CHARS):
+    for at, length in enumerate(lengths):
+        is_long = length > LONG_TEXT_CHARS
+        if at > start and (is_long or n_chars + length > _GROUP_CHARS):
             yield slice(start, at)
             start, n_chars = at, 0
-        n_chars += len(text) + _TEXT_CHARS
+        n_chars += length + _TEXT_CHARS
         if is_long:
             yield slice(start, at + 1)
             start, n_chars = at + 1, 0
-    if start < len(texts):
-        yield slice(start, len(texts))
+    if start < len(lengths):
+        yield slice(start, len(lengths))
