@@ -111,7 +111,9 @@ def narrow_ids(ids: NDArray[np.int32]) -> NDArray[np.integer]:
 def drain_ids(parts: list[NDArray[np.integer]]) -> NDArray[np.integer]:
     """Token ids one after the other; the parts are let go on the way, and the list is empty."""
     is_narrow = all(part.dtype == np.uint16 for part in parts)
-    joined = np.empty(sum(map(len, parts)), np.uint16 if is_narrow else np.int32)
+    joined: NDArray[np.integer] = np.empty(
+        sum(map(len, parts)), np.uint16 if is_narrow else np.int32
+    )
     end = len(joined)
     while parts:
         part = parts.pop()
