@@ -178,7 +178,13 @@ class LateChunkEngine:
 
     def describe(self) -> ModelDescription:
         """The model's contract, and what the options made of it; ``print`` shows a table."""
-        return describe(self._encoder, self.options, fingerprint=self.fingerprint)
+        return describe(
+            self._encoder,
+            self.options,
+            fingerprint=self.fingerprint,
+            layout=self._flow.layout,
+            header_pooling=self._flow.header_pooling,
+        )
 
     @property
     def stats(self) -> dict[str, int]:

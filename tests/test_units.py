@@ -206,3 +206,11 @@ def test_a_bias_that_is_built_in_blocks_is_the_same(
 def test_impossible_layouts_and_focuses_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         LateChunkOptions(model="some/model", **options)
+
+
+def test_the_description_says_which_layout_and_focus_are_used(loaded: dict[str, Loaded]) -> None:
+    units = loaded["wordpiece"].engine(header_pooling=0.5).describe()
+    assert (units.use.layout, units.use.focus, units.use.header_pooling) == ("units", "auto", 0.5)
+    assert "units, focus auto, header pooled by 0.5" in str(units)
+    text = loaded["wordpiece"].engine(layout="text", focus=0.0).describe()
+    assert (text.use.layout, text.use.focus) == ("text", 0.0)

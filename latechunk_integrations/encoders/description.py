@@ -38,6 +38,9 @@ class ModelUse:
         dimensions: Width of a vector.
         normalize: Whether vectors have unit length.
         context_weight: Share of the late vector; the rest is the standalone one's.
+        layout: How a window is laid out: ``units`` or ``text``.
+        focus: Nats toward the own chunk, or ``auto``; None: the encoder knows no focus.
+        header_pooling: Weight of a header's tokens in the pooling.
         dtype: Number format of the forward pass; None: not known.
         device: Where it runs; None: not known.
     """
@@ -52,6 +55,9 @@ class ModelUse:
     dimensions: int
     normalize: bool
     context_weight: float
+    layout: str
+    focus: float | str | None
+    header_pooling: float
     dtype: str | None
     device: str | None
 
@@ -95,7 +101,12 @@ class ModelDescription:
 
 
 def describe(
-    encoder: TokenEncoder | ChunkEncoder, options: LateChunkOptions, *, fingerprint: str
+    encoder: TokenEncoder | ChunkEncoder,
+    options: LateChunkOptions,
+    *,
+    fingerprint: str,
+    layout: str,
+    header_pooling: float,
 ) -> ModelDescription:
     """The description of an engine's model.
 
@@ -103,15 +114,19 @@ def describe(
         encoder: The encoder; what it does not know of itself is None.
         options: What the engine was asked for.
         fingerprint: The engine's fingerprint.
+        layout: The layout that the options are for this encoder.
+        header_pooling: The same of the weight of a header's tokens.
     """
     limits = encoder.limits if isinstance(encoder, ChunkEncoder) else None
     pooling = standalone_pooling = _BY_ITSELF
     document_prompt = None
+    takes_units = False
     if isinstance(encoder, ChunkEncoder):
         max_tokens = encoder.limits.document_tokens
     else:
         max_tokens, document_prompt = encoder.max_tokens, encoder.document_prompt
         pooling, standalone_pooling = encoder.pooling, encoder.standalone_pooling
+        takes_units = encoder.takes_units
     use = ModelUse(
         max_tokens=max_tokens,
         pooling=pooling,
@@ -123,6 +138,9 @@ def describe(
         dimensions=encoder.dimensions,
         normalize=options.normalize,
         context_weight=options.context_weight,
+        layout=layout,
+        focus=options.focus if takes_units else None,
+        header_pooling=header_pooling,
         dtype=encoder.dtype,
         device=encoder.device,
     )
@@ -136,6 +154,7 @@ def _rows(contract: ModelContract | None, use: ModelUse) -> list[tuple[str, str,
         "architecture": " on ".join(part for part in (use.dtype, use.device) if part),
         "window": f"{use.max_tokens} tokens",
         "pooling": _used_pooling(use),
+        "layout": _used_layout(use),
         "document prompt": "" if use.document_prompt is None else repr(use.document_prompt),
         "query prompt": "" if use.query_prompt is None else repr(use.query_prompt),
         "dimensions": str(use.dimensions),
@@ -153,6 +172,7 @@ _ORDER = (
     "window",
     "padding",
     "pooling",
+    "layout",
     "document prompt",
     "query prompt",
     "heads",
@@ -192,6 +212,13 @@ def _trained(contract: ModelContract) -> str:
     if contract.matryoshka:
         return f" (trained: {', '.join(map(str, contract.matryoshka))}{norm})"
     return f" ({norm.removeprefix(', ')})" if norm else ""
+
+
+def _used_layout(use: ModelUse) -> str:
+    if use.focus is None:
+        return f"running {use.layout}; no units and no focus here"
+    pooled = f", header pooled by {use.header_pooling:g}" if use.header_pooling else ""
+    return f"{use.layout}, focus {use.focus}{pooled}"
 
 
 def _used_pooling(use: ModelUse) -> str:

@@ -14,7 +14,7 @@ from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["Resolved", "resolve"]
+__all__ = ["Resolved", "check_running_text", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Resolved:
     def has_focus(self) -> bool:
         """Whether the encoder is told any focus."""
         if self.is_block_diagonal:
-            return bool(self.header_focus is not None and math.isfinite(self.header_focus))
+            return False
         return bool(self.focus is None or self.focus or self.header_focus)
 
     @property
@@ -78,13 +78,23 @@ def resolve(options: LateChunkOptions, encoder: TokenEncoder) -> Resolved:
     focus = None if options.focus == "auto" else float(options.focus)
     header_focus = None if options.header_focus == "auto" else float(options.header_focus)
     if not encoder.takes_units:
-        if layout == "units" or focus or header_focus:
-            raise OptionError(
-                f"encoder={options.encoder!r} gives token embeddings of running text and takes no "
-                "units and no focus: use layout='text' and focus=0, or encoder='local'"
-            )
+        check_running_text(options)
         layout, focus, header_focus = "text", 0.0, 0.0
     pooling = options.header_pooling
     if pooling is None:
         pooling = 1.0 if encoder.title_slot is not None else 0.0
     return Resolved("text" if layout == "text" else "units", focus, header_focus, float(pooling))
+
+
+def check_running_text(options: LateChunkOptions) -> None:
+    """Refuse units and focus where the encoder reads running text: they would be ignored.
+
+    Raises:
+        OptionError: One was asked for.
+    """
+    focused = any(value not in ("auto", 0) for value in (options.focus, options.header_focus))
+    if options.layout == "units" or focused:
+        raise OptionError(
+            f"encoder={options.encoder!r} reads running text and takes no units and no focus: "
+            "leave layout, focus and header_focus out, or use encoder='local'"
+        )

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.blending import make_unit
 from latechunk_integrations.core.finite import check_vectors
 from latechunk_integrations.encoders.base import ChunkEncoder, QueryPartner
-from latechunk_integrations.errors import EmptyTextError
+from latechunk_integrations.errors import EmptyTextError, OptionError
 from latechunk_integrations.flow.chunk_sums import ChunkSums
 from latechunk_integrations.flow.failures import Failed, isolate_failures
 from latechunk_integrations.flow.finish import Sides, finish_parent
+from latechunk_integrations.flow.resolution import check_running_text
 from latechunk_integrations.flow.service_jobs import ElementList, ServiceJob
 from latechunk_integrations.flow.service_plan import ServicePlanner
 from latechunk_integrations.flow.service_run import Requests
@@ -58,7 +59,15 @@ class ServiceFlow:
         self._encoder = encoder
         self._options = options
         self._stats = stats
+        check_running_text(options)
+        if options.header_pooling is not None:
+            raise OptionError(
+                f"encoder={options.encoder!r} pools by itself: leave header_pooling out"
+            )
         self._planner = ServicePlanner(encoder, options, stats)
+
+    layout = "text"
+    header_pooling = 0.0
 
     @property
     def usage(self) -> dict[str, int]:

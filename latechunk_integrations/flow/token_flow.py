@@ -67,6 +67,16 @@ class TokenFlow:
         self._runner = WindowRunner(encoder, options.batch_tokens or encoder.batch_tokens, stats)
 
     @property
+    def layout(self) -> str:
+        """How a window is laid out."""
+        return self.resolved.layout
+
+    @property
+    def header_pooling(self) -> float:
+        """Weight of a header's tokens in the pooling."""
+        return self.resolved.header_pooling
+
+    @property
     def usage(self) -> dict[str, int]:
         """Nothing is billed here."""
         return {}

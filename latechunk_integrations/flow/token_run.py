@@ -85,7 +85,7 @@ class WindowRunner:
         first = block.bag_bounds[windows]
         bags = block.bags.take(count_ranges(first, block.bag_bounds[windows + 1] - first))
         # Frames of a batch are counted through it; bags know them by their number in the block.
-        begins = np.searchsorted(frame_starts[0], bags.frames, sorter=None)
+        begins = np.searchsorted(frame_starts[0], bags.frames)
         row_bases = _find_rows(batch.lengths, embeddings.shape)
         starts = frame_starts[1][begins] + row_bases[frame_starts[2][begins]]
         return _Sums(bags, _sum_bags(embeddings, bags, starts))

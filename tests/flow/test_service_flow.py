@@ -340,3 +340,13 @@ def test_nothing_more_is_sent_of_layers_behind_one_that_was_refused() -> None:
     assert set(result.modes) == {"standalone"}
     assert result.n_windows == 0
     assert [reading for reading, _ in encoder.sent].count("chunks") < len(spans)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"layout": "units"}, {"focus": 2.0}, {"header_focus": 1.0}, {"header_pooling": 1.0}],
+)
+def test_what_a_service_cannot_do_is_refused_instead_of_ignored(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="leave"):
+        _engine(**options)
+    assert _engine(layout="text", focus=0.0).describe().use.layout == "text"

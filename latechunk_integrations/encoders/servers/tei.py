@@ -120,7 +120,10 @@ class TeiEncoder(ServerEncoder):
         self.dtype = info.dtype
         card = find_card(info.model)
         document_prompt, self.query_prompt = self._prompts(card)
-        self.document_prompt, self.title_slot = choose_document_prompt(document_prompt, "")
+        # Windows are written as text again, of texts that were read whole: a header that is cut
+        # to its budget is no part of a prompt then. It comes after the prompt, and is not pooled.
+        self.document_prompt, _ = choose_document_prompt(document_prompt, "")
+        self.title_slot = None
         self.plain_tokens = info.max_tokens
         self.set_window(info.max_tokens)
         self.header_separator = self._separator()
@@ -130,7 +133,7 @@ class TeiEncoder(ServerEncoder):
             document_prompt=self.document_prompt,
             query_prompt=self.query_prompt,
             prompt_names=(),
-            title_template=self.title_slot.template if self.title_slot else None,
+            title_template=None,
             max_seq_length=info.max_tokens,
             matryoshka=card.dimensions if card else (),
             least_dimensions=card.least_dimensions if card else None,

@@ -63,8 +63,8 @@ class TeiTokenizer(OffsetTokenizer):
         """Token ids, offsets and edges of each text behind the prompt."""
         # A space behind the prompt goes with the text: a header may come between them, and no
         # text reads as a lone space before a word.
-        if not isinstance(prompt, str):
-            raise TypeError("a server reads all texts with one prompt")
+        if not isinstance(prompt, str):  # only encoders with a title slot are asked so
+            raise TypeError("this server reads all texts with one prompt")
         bare, gap = _split_gap(prompt)
         self.remember(bare)
         texts = [gap + text for text in texts]

@@ -67,7 +67,7 @@ class Placed:
         self.servers = {name: stack.enter_context(make(folder)) for name, make in SERVERS.items()}
         self._engines: dict[str, LateChunkEngine] = {}
 
-    def local(self, *, edges: bool = False, **options: int) -> LateChunkEngine:
+    def local(self, *, edges: bool = False, **options: Any) -> LateChunkEngine:
         return self._once(f"{edges} {options}", lambda: self._local(edges, options))
 
     def _local(self, edges: bool, options: dict[str, Any]) -> LateChunkEngine:
@@ -806,6 +806,22 @@ def test_tei_finds_the_models_prompts_at_the_server(placed: dict[str, Placed]) -
     own = placed["wordpiece"].remote("tei", document_prompt="", query_prompt="ask: ").encoder
     assert isinstance(own, TeiEncoder)
     assert (own.document_prompt, own.query_prompt) == ("", "ask: ")
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_prompt_with_a_title_slot_takes_the_header_where_ids_are_sent(
+    kind: str, wordpiece: Placed
+) -> None:
+    """A server that takes texts reads the header after the prompt, and never pools it."""
+    given = {"document_prompt": "title: {title} text: "}
+    owner = Parent(TEXT, [Span(0, 20), Span(20, 60)], header="Heading path")
+    remote = wordpiece.remote(kind, **given)
+    if kind == "tei":
+        assert remote.encoder.title_slot is None
+        same = wordpiece.local(edges=True, document_prompt="title:  text: ")
+    else:
+        same = wordpiece.local(**given)
+    assert largest_difference(same, remote, owner) < 1e-5
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, wordpiece: Placed) -> None:
