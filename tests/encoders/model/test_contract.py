@@ -89,6 +89,9 @@ class TestDescribe:
             "dimensions": 32,
             "normalize": True,
             "context_weight": 0.5,
+            "layout": "units",
+            "focus": "auto",
+            "header_pooling": 0.0,
             "dtype": "float32",
             "device": "cpu",
         }

@@ -813,14 +813,14 @@ def test_a_prompt_with_a_title_slot_takes_the_header_where_ids_are_sent(
     kind: str, wordpiece: Placed
 ) -> None:
     """A server that takes texts reads the header after the prompt, and never pools it."""
-    given = {"document_prompt": "title: {title} text: "}
+    prompt = "title: {title} text: "
     owner = Parent(TEXT, [Span(0, 20), Span(20, 60)], header="Heading path")
-    remote = wordpiece.remote(kind, **given)
+    remote = wordpiece.remote(kind, document_prompt=prompt)
     if kind == "tei":
         assert remote.encoder.title_slot is None
         same = wordpiece.local(edges=True, document_prompt="title:  text: ")
     else:
-        same = wordpiece.local(**given)
+        same = wordpiece.local(document_prompt=prompt)
     assert largest_difference(same, remote, owner) < 1e-5
 
 
