@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-floor test-servers lint format bench bench-bulk bench-models bench-quality
+.PHONY: help demo test test-fast test-floor test-servers lint format bench bench-bulk bench-models bench-quality
 .PHONY: build clean
 
 help: ## Show this list
@@ -29,6 +29,10 @@ demo: $(INSTALLED) ## Index sample documents early and late, and compare where t
 test: $(INSTALLED) ## Run the tests
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
 	    $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+test-fast: $(INSTALLED) ## Run the tests without those marked slow, in about two minutes
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
+	    $(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
 
 # The newest release of the framework is the one that constraints.txt pins and `make test` runs.
 test-floor: $(INSTALLED) ## Run the LlamaIndex tests with the oldest llama-index-core of the range

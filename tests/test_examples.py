@@ -30,6 +30,7 @@ def test_every_example_is_run_here() -> None:
 
 @pytest.mark.store
 @pytest.mark.parametrize("name", sorted(_EXPECTED))
+@pytest.mark.slow
 def test_example_runs_and_prints_what_it_shows(name: str) -> None:
     finished = subprocess.run(
         [sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, check=False

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 # Token ids, four bytes each until a window has passed over them, and what the allocator keeps.
 # The token embeddings of the larger parent would be more than ten times as much.

@@ -20,6 +20,7 @@ def test_all_three_quickstarts_are_found() -> None:
     assert len(_BLOCKS) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", _BLOCKS, ids=["llama_index", "langchain", "engine"])
 def test_quickstart_runs(
     block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minilm_path: Path

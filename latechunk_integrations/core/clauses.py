@@ -85,7 +85,7 @@ def _read_clause(text: str, line: re.Match[str]) -> Iterator[Clause]:
     above, below = _CLAUSE.match(text, before), _CLAUSE.match(text, end + 1)
     if text[before:start].strip() and not (above and above["word"]):
         return  # in the middle of a paragraph
-    if not word and below and _depth(below) == _depth(line):
+    if not word and below and _count_depth(below) == _count_depth(line):
         return  # an item of a list
     number = tuple(int(n) for n in (line["number"] or "").split(".") if n)
     rest = line["rest"].lstrip(" \t.:)–—-*_").rstrip(" \t*_")
@@ -106,7 +106,7 @@ def _read_clause(text: str, line: re.Match[str]) -> Iterator[Clause]:
     yield Clause(start, end, level, f"{label} {title}".strip(), number)
 
 
-def _depth(line: re.Match[str]) -> int:
+def _count_depth(line: re.Match[str]) -> int:
     """How many numbers a line begins with; 0 for a word such as "Article"."""
     return len(line["number"].split(".")) if line["number"] else 0
 

@@ -213,7 +213,7 @@ def _by_plain_key(metadata: Mapping[str, object]) -> dict[str, object]:
     known: dict[str, object] = {}
     for key, value in metadata.items():
         if value is not None and value != "":
-            known.setdefault(_plain(str(key)), value)
+            known.setdefault(_strip_signs(str(key)), value)
     return known
 
 
@@ -224,7 +224,7 @@ def _says_as_much(longer: str, part: str) -> bool:
     return bool(few) and few in (words[: len(few)], words[-len(few) :])
 
 
-def _plain(said: str) -> str:
+def _strip_signs(said: str) -> str:
     return _UNSPOKEN.sub("", said).casefold()
 
 
@@ -277,8 +277,8 @@ def _title_of_html(head: str, top: Sequence[str]) -> str:
     given = _HTML_TITLE.search(head)
     title = _clean(given[1]) if given else ""
     if title and not is_junk_title(title):
-        parts = [_plain(part) for part in _SITE.split(title)]
-        return next((heading for heading in top if _plain(heading) in parts), title)
+        parts = [_strip_signs(part) for part in _SITE.split(title)]
+        return next((heading for heading in top if _strip_signs(heading) in parts), title)
     return next((heading for heading in top if not is_junk_title(heading)), "")
 
 

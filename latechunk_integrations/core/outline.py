@@ -72,7 +72,8 @@ def find_headings(text: str, kind: TextKind = "auto") -> list[Heading]:
     if len(found) <= 1:
         depth = found[0].level if found else 0
         clauses = [
-            _heading(one.start, one.end, depth + one.level, one.text) for one in find_clauses(text)
+            _make_heading(one.start, one.end, depth + one.level, one.text)
+            for one in find_clauses(text)
         ]
         found = sorted([*found, *(one for one in clauses if not _overlaps(one, found))])
     return found
@@ -178,15 +179,17 @@ def _markdown_headings(text: str) -> list[Heading]:
             inner = text[line.end("atx") : line.end()].strip()
             bare = inner.rstrip("#")
             inner = bare if not bare or bare[-1] in " \t" else inner
-            found.append(_heading(line.start(), line.end(), len(line["atx"]), inner))
+            found.append(_make_heading(line.start(), line.end(), len(line["atx"]), inner))
         else:
-            found.extend(_setext(text, line, begin, found[-1].end if found else begin))
+            found.extend(_read_underlined(text, line, begin, found[-1].end if found else begin))
     if fence:
         fences.append((opened, len(text)))
     return _with_html(text, found, fences)
 
 
-def _setext(text: str, line: re.Match[str], begin: int, last_end: int) -> Iterator[Heading]:
+def _read_underlined(
+    text: str, line: re.Match[str], begin: int, last_end: int
+) -> Iterator[Heading]:
     """A paragraph of one line that is underlined, if the line before this one is that."""
     start = max(text.rfind("\n", begin, max(begin, line.start() - 1)) + 1, begin)
     title = text[start : max(start, line.start() - 1)]
@@ -194,7 +197,7 @@ def _setext(text: str, line: re.Match[str], begin: int, last_end: int) -> Iterat
         return
     before = text.rfind("\n", begin, max(begin, start - 1)) + 1
     if start <= last_end + 1 or not text[max(before, begin) : start].strip():
-        yield _heading(start, line.end(), 1 if line["under"][0] == "=" else 2, title)
+        yield _make_heading(start, line.end(), 1 if line["under"][0] == "=" else 2, title)
 
 
 def _with_html(text: str, found: list[Heading], fences: list[tuple[int, int]]) -> list[Heading]:
@@ -275,7 +278,7 @@ def _rst_headings(text: str) -> list[Heading]:
         if (title[0].isspace() and not over) or (above and not over) or _RST_UNDER.match(title):
             continue
         level = levels.setdefault((line[1], over), len(levels) + 1)
-        found.append(_heading(before if over else start, line.end(), level, title))
+        found.append(_make_heading(before if over else start, line.end(), level, title))
     return found
 
 
@@ -290,7 +293,7 @@ _ATTRIBUTES = re.compile(r"\s*\{[#.:][^{}]*\}\s*$")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 
-def _heading(start: int, end: int, level: int, inner: str) -> Heading:
+def _make_heading(start: int, end: int, level: int, inner: str) -> Heading:
     """A heading whose text may hold Markdown, in a line of any length."""
     inner = inner[: 2 * _MAX_CHARS].strip()
     if "[" in inner:

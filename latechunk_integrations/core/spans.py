@@ -192,16 +192,16 @@ class _Search:
 
     def _place(self, chunk: int, chunk_text: str) -> None:
         again = self._last.chunk >= 0 and self._chunks[self._last.chunk] == chunk_text
-        for how, hay, needle, frontier in self._looks(chunk_text, again=again):
-            hits = _near(hay, needle, frontier.lowest, frontier.expected)
+        for how, hay, needle, frontier in self._list_looks(chunk_text, again=again):
+            hits = _find_near(hay, needle, frontier.lowest, frontier.expected)
             if not hits and not self._text.may_hold(chunk_text):
                 return
-            hits = _ahead(hay, needle, frontier, hits)
+            hits = _find_ahead(hay, needle, frontier, hits)
             spans = self._text.spans(chunk_text, needle, hits, verbatim=how is LocatedBy.EXACT)
             if spans:
                 self._go_on(chunk, how, spans, again=again)
                 return
-            behind = _behind(hay, needle, frontier.lowest)
+            behind = _find_behind(hay, needle, frontier.lowest)
             spans = self._text.spans(chunk_text, needle, behind, verbatim=how is LocatedBy.EXACT)
             if len(spans) > 2 * _BEAM:
                 self.undecided.add(chunk)
@@ -210,7 +210,7 @@ class _Search:
                 self._go_back(chunk, how, spans)
                 return
 
-    def _looks(
+    def _list_looks(
         self, chunk_text: str, *, again: bool
     ) -> Iterator[tuple[LocatedBy, str, str, _Frontier]]:
         """The ways to look for a chunk: name, in what, for what, from where."""
@@ -231,13 +231,13 @@ class _Search:
         if len(starts) == len(last.starts) == 1:  # nothing to choose, so nothing to count
             self._push(_Layer(chunk, how, starts, ends, np.maximum(last.reach, ends), _ZERO, _ZERO))
             return
-        costs = self._costs(starts, again=again)
+        costs = self._compute_costs(starts, again=again)
         back = costs.argmin(0)
         cost = costs[back, np.arange(len(starts))]
         columns = starts, ends, np.maximum(last.reach[back], ends), cost, back
         self._push(_Layer(chunk, how, *(column[cost < _IMPOSSIBLE] for column in columns)))
 
-    def _costs(self, starts: NDArray[np.int64], *, again: bool) -> NDArray[np.int64]:
+    def _compute_costs(self, starts: NDArray[np.int64], *, again: bool) -> NDArray[np.int64]:
         """Cost of each way to the last chunk and on to these starts, shape ``(n_last, n)``."""
         last, n_before = self._last, self._text.n_before
         reach = last.reach[:, None]
@@ -284,16 +284,16 @@ class _Search:
         self._last = last._replace(starts=starts, ends=ends, reach=reach, cost=_ZERO)
 
 
-def _ahead(hay: str, needle: str, frontier: _Frontier, near: list[int]) -> list[int]:
+def _find_ahead(hay: str, needle: str, frontier: _Frontier, near: list[int]) -> list[int]:
     """The occurrences near the expected place, with further ones where these may be wrong."""
     if near and near[-1] + len(needle) > frontier.reach:
         return near
     # All of them lie in what is read already; the right one may be past the horizon.
     far = hay.find(needle, max(frontier.expected, frontier.reach))
-    return near if far < 0 else near + _near(hay, needle, far, far)
+    return near if far < 0 else near + _find_near(hay, needle, far, far)
 
 
-def _near(hay: str, needle: str, lowest: int, expected: int) -> list[int]:
+def _find_near(hay: str, needle: str, lowest: int, expected: int) -> list[int]:
     """Occurrences on both sides of a place, ascending."""
     before: list[int] = []
     end = expected + len(needle) - 1
@@ -301,15 +301,15 @@ def _near(hay: str, needle: str, lowest: int, expected: int) -> list[int]:
         before.append(hit)
         end = hit + len(needle) - 1
     horizon = expected + _HORIZON + len(needle)
-    after = _occurrences(hay, needle, expected, horizon, _BEAM)
+    after = _find_occurrences(hay, needle, expected, horizon, _BEAM)
     return before[::-1] + after
 
 
-def _behind(hay: str, needle: str, lowest: int) -> list[int]:
-    return _occurrences(hay, needle, 0, lowest + len(needle) - 1, 2 * _BEAM + 1)
+def _find_behind(hay: str, needle: str, lowest: int) -> list[int]:
+    return _find_occurrences(hay, needle, 0, lowest + len(needle) - 1, 2 * _BEAM + 1)
 
 
-def _occurrences(hay: str, needle: str, start: int, end: int, limit: int) -> list[int]:
+def _find_occurrences(hay: str, needle: str, start: int, end: int, limit: int) -> list[int]:
     """The first occurrences within ``[start, end)``, overlapping ones too."""
     hits: list[int] = []
     while len(hits) < limit and (hit := hay.find(needle, start, end)) >= 0:
@@ -325,9 +325,9 @@ def _usual_overlap(text: TextIndex, chunks: Sequence[str]) -> int:
     """
     overlaps: list[int] = []
     for index in range(1, len(chunks), max(1, (len(chunks) - 1) // _OVERLAP_SAMPLE)):
-        start = _only(text.verbatim, chunks[index - 1])
+        start = _find_only(text.verbatim, chunks[index - 1])
         end = start + len(chunks[index - 1])
-        following = _only(text.verbatim, chunks[index]) if start >= 0 else -1
+        following = _find_only(text.verbatim, chunks[index]) if start >= 0 else -1
         if following >= start >= 0 and not text.verbatim[end:following].strip():
             overlaps.append(max(0, end - following))
     if overlaps:
@@ -336,9 +336,9 @@ def _usual_overlap(text: TextIndex, chunks: Sequence[str]) -> int:
     return max(0, round(surplus / max(1, len(chunks) - 1)))
 
 
-def _only(text: str, chunk: str) -> int:
+def _find_only(text: str, chunk: str) -> int:
     """Where a chunk stands, or -1 when that is not at exactly one place."""
-    hits = _occurrences(text, chunk, 0, len(text), 2)
+    hits = _find_occurrences(text, chunk, 0, len(text), 2)
     return hits[0] if len(hits) == 1 and chunk else -1
 
 
@@ -351,7 +351,7 @@ def _place_parts(text: TextIndex, chunks: Sequence[str], search: _Search) -> Non
         if how[index] is LocatedBy.MISSING and index not in search.undecided:
             follower = bisect_left(placed, index)
             right = int(spans[placed[follower], 1]) if follower < len(placed) else None
-            part = _part(text, chunk, left, right)
+            part = _find_part(text, chunk, left, right)
             if part is not None:
                 spans[index] = part
                 how[index] = LocatedBy.PARTIAL
@@ -359,7 +359,7 @@ def _place_parts(text: TextIndex, chunks: Sequence[str], search: _Search) -> Non
             left = int(spans[index, 0]), int(spans[index, 1])
 
 
-def _part(
+def _find_part(
     text: TextIndex, chunk: str, left: tuple[int, int], right: int | None
 ) -> tuple[int, int] | None:
     """The one place of a chunk's longest part, after ``left`` starts and before ``right``."""
@@ -400,7 +400,7 @@ def _longest_parts(
         sought = needle[seed : seed + quarter]
         if not text.may_hold(sought):
             continue
-        hits = _occurrences(hay, sought, start, end, _MAX_REPEATS + 1)
+        hits = _find_occurrences(hay, sought, start, end, _MAX_REPEATS + 1)
         if len(hits) > _MAX_REPEATS:
             return []
         for hit in hits:

@@ -295,7 +295,7 @@ def _select_best(similarities: NDArray[np.float32], n: int) -> NDArray[np.int64]
 
 
 def _rank(similarities: NDArray[np.float32], relevant: NDArray[np.int64]) -> int | None:
-    """Rank of the best relevant row, from 1, in the order of `_best`."""
+    """Rank of the best relevant row, from 1, in the order of `_select_best`."""
     if not len(relevant):
         return None
     best = relevant[int(np.argmax(similarities[relevant]))]

@@ -14,7 +14,7 @@ BASELINE = "early"
 """Name of the configuration that the others are compared with."""
 
 
-def _titled(name: str, context_weight: float, **changes: Any) -> Configuration:
+def _make_titled(name: str, context_weight: float, **changes: Any) -> Configuration:
     """The title attended; special tokens, which take it in, are attended as well."""
     titled = Configuration(
         name=name,
@@ -55,15 +55,15 @@ ALL = (
     replace(LATE, name="late, focus 2", focus=2.0),
     replace(LATE, name="late, focus 3", focus=3.0),
     replace(LATE, name="running text, focus auto", layout="text"),
-    _titled("blend 0.7", 0.7),
+    _make_titled("blend 0.7", 0.7),
 )
 """The same, and what single options change. Each has a pass of its own."""
 
 LEVERS = (
     replace(LATE, name="late, edges attended", pool_edges=False),
     replace(LATE, name="late, header as the chunk", focus=1.5, header_focus=1.5),
-    _titled("textbook late, title", 1.0, preamble_tokens=0),
-    _titled("textbook late, title, no overlap", 1.0, preamble_tokens=0, overlap_tokens=0),
-    _titled("blend 0.6 + 0.1 title", 0.6, header_weight=0.1),
+    _make_titled("textbook late, title", 1.0, preamble_tokens=0),
+    _make_titled("textbook late, title, no overlap", 1.0, preamble_tokens=0, overlap_tokens=0),
+    _make_titled("blend 0.6 + 0.1 title", 0.6, header_weight=0.1),
 )
 """What further options change."""

@@ -142,14 +142,16 @@ def inspect_parent(engine: LateChunkEngine, parent: Parent, query: str = "") -> 
         prompt=engine.encoder.document_prompt,
         n_tokens=len(text.ids),
         max_tokens=engine.encoder.max_tokens,
-        windows=tuple(_windows(block, parent, text.offsets)),
-        chunks=_chunks(engine, block, parent, text.offsets, query),
+        windows=tuple(_view_windows(block, parent, text.offsets)),
+        chunks=_view_chunks(engine, block, parent, text.offsets, query),
         query=query,
         notes=plain_cuts(counts),
     )
 
 
-def _windows(block: TokenBlock, parent: Parent, offsets: NDArray[np.int32]) -> Iterator[WindowView]:
+def _view_windows(
+    block: TokenBlock, parent: Parent, offsets: NDArray[np.int32]
+) -> Iterator[WindowView]:
     frames, passages = block.frames, block.passages
     for number, (first, last) in enumerate(pairwise(block.windows.tolist())):
         texts = frames.texts[first:last]
@@ -177,7 +179,7 @@ def _windows(block: TokenBlock, parent: Parent, offsets: NDArray[np.int32]) -> I
         )
 
 
-def _chunks(
+def _view_chunks(
     engine: LateChunkEngine,
     block: TokenBlock,
     parent: Parent,

@@ -263,11 +263,11 @@ class Comparison:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        return _frame([_row(result) for result in self.results])
+        return _make_frame([_make_row(result) for result in self.results])
 
     def queries_to_frame(self) -> pd.DataFrame:
         """One row for each query, configuration and chunk size, as a pandas data frame."""
-        return _frame(
+        return _make_frame(
             [
                 {"configuration": result.name, "chunk_size": result.chunk_size} | _query_row(query)
                 for result in self.results
@@ -282,7 +282,7 @@ class Comparison:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Comparison:
         """The comparison that `to_dict` gave."""
-        results = tuple(_result(result) for result in values["results"])
+        results = tuple(_read_result(result) for result in values["results"])
         return cls(**{**values, "results": results, "notes": tuple(values["notes"])})
 
     def to_json(self, path: str | Path) -> None:
@@ -323,7 +323,7 @@ class TuneResult:
     notes: tuple[str, ...] = field(default=())
 
 
-def _row(result: ConfigurationResult) -> dict[str, Any]:
+def _make_row(result: ConfigurationResult) -> dict[str, Any]:
     row: dict[str, Any] = {
         "configuration": result.name,
         "splitter": result.splitter,
@@ -354,7 +354,7 @@ def _query_row(query: QueryResult) -> dict[str, Any]:
     return row | {f"document {name}": value for name, value in query.document_scores.items()}
 
 
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def _make_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     try:
         import pandas as pd  # noqa: PLC0415  # optional
     except ImportError as error:
@@ -362,7 +362,7 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _result(values: Mapping[str, Any]) -> ConfigurationResult:
+def _read_result(values: Mapping[str, Any]) -> ConfigurationResult:
     read = dict(values)
     read["configuration"] = Configuration(**values["configuration"])
     read["costs"] = Costs(**values["costs"])

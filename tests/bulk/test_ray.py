@@ -26,7 +26,7 @@ from latechunk_integrations.errors import (
 )
 from tests.bulk import support
 
-pytestmark = pytest.mark.store
+pytestmark = [pytest.mark.store, pytest.mark.slow]
 
 
 def _values(outcome: DocumentRows | Failure) -> object:

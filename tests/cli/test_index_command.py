@@ -122,6 +122,7 @@ def test_options_come_from_a_file_and_flags_go_before_it(
     assert any(one[0] == other[0] and other[1] < one[2] for one, other in pairs)  # they overlap
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_goes_on_where_it_stopped(
     corpus: Path, tmp_path: Path, tiny_model_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ from tests.langchain.support import (
     true_vectors,
 )
 
-pytestmark = pytest.mark.store
+pytestmark = [pytest.mark.store, pytest.mark.slow]
 
 
 def _installations() -> Iterator[Path]:
