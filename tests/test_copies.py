@@ -172,6 +172,15 @@ class TestHandle:
         assert one.engine.encoder is other.engine.encoder
         assert other.engine.stats == {}
 
+    @ways
+    def test_copies_count_for_themselves(
+        self, way: Callable[[Any], Any], named: LateChunkEngine
+    ) -> None:
+        handle = EngineHandle.of(named)
+        twin = way(handle)
+        handle.engine.embed([PARENT])
+        assert twin.engine.stats == {}
+
     def test_a_copy_keeps_the_key_and_a_pickle_does_not(self) -> None:
         options = LateChunkOptions(model="m", encoder="jina", api_key="very-secret")  # type: ignore[arg-type]  # as a file gives it
         handle = EngineHandle(options)

@@ -86,6 +86,12 @@ def _turned(engine: LateChunkEngine, parents: Sequence[Parent]) -> list[Any]:
     return [result.vectors[::-1] for result in engine.embed(list(parents))]
 
 
+def _longest_first(engine: LateChunkEngine, parents: Sequence[Parent]) -> list[Any]:
+    """Sorted for the sake of padding, and never sorted back."""
+    ordered = sorted(parents, key=lambda parent: -len(parent.text))
+    return [result.vectors for result in engine.embed(ordered)]
+
+
 def _fewer(engine: LateChunkEngine, parents: Sequence[Parent]) -> list[Any]:
     return [result.vectors for result in engine.embed(list(parents))][:-1]
 
@@ -96,9 +102,10 @@ def _fewer(engine: LateChunkEngine, parents: Sequence[Parent]) -> list[Any]:
         (_alone, "own parent"),
         (_by_text, "own parent"),
         (_turned, "own parent"),
+        (_longest_first, "own parent"),
         (_fewer, "order"),
     ],
-    ids=["alone", "by text", "turned", "fewer"],
+    ids=["alone", "by text", "turned", "longest first", "fewer"],
 )
 def test_a_wrong_adapter_fails_with_the_rule_it_breaks(
     wrong: Callable[[LateChunkEngine, Sequence[Parent]], list[Any]],

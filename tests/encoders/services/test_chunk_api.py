@@ -8,10 +8,12 @@ import json
 import logging
 import pickle
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
 from latechunk_integrations.encoders.registry import load_encoder
@@ -265,6 +267,21 @@ def test_the_hosted_service_wants_a_key_and_finds_it_in_the_environment(
     loaded = load_encoder(options)
     assert isinstance(loaded, ChunkApiEncoder)
     assert loaded.client.settings.base_url == loaded.service.address
+
+
+def test_tokens_are_counted_whatever_a_tokenizer_cuts_or_fills_up(
+    api_server: LoopbackServer, api: str, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    tokenizer = Tokenizer.from_file(str(tiny_model_path / "tokenizer.json"))
+    texts = ["one", "one supplier delivers every part within thirty days"]
+    wanted = [len(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts]
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=64)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    loaded = api_engine(api_server, api, tokenizer=str(tmp_path))._encoder  # noqa: SLF001  # there is no public way to it
+    assert isinstance(loaded, ChunkApiEncoder)
+    assert loaded.count_tokens(texts) == [(n, n) for n in wanted]
+    assert wanted[1] > 4
 
 
 def test_an_answer_is_counted_as_it_is_billed(api_server: LoopbackServer, api: str) -> None:
