@@ -30,6 +30,7 @@ from tests.fakes.vllm import VllmServer
 _SERVERS: dict[str, Callable[[Path], LoopbackServer]] = {
     "tei": lambda folder: TeiServer(folder, max_texts=32),
     "vllm": VllmServer,
+    "vllm with the plugin": lambda folder: VllmServer(folder, plugin=True),
     "llama.cpp": LlamaCppServer,
 }
 _MEGA = 1_000_000
@@ -61,7 +62,8 @@ def _minilm() -> Path:
 
 def _traffic(kind: str, folder: Path, n_chars: int) -> None:
     with _SERVERS[kind](folder) as server:
-        engine = LateChunkEngine.from_pretrained(str(folder), encoder=kind, base_url=server.url)
+        encoder = kind.partition(" ")[0]
+        engine = LateChunkEngine.from_pretrained(str(folder), encoder=encoder, base_url=server.url)
         server.asked.clear()
         server.bytes_sent.clear()
         server.bytes_received.clear()

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import get_protocol_members
 
+from latechunk_integrations.core.pooling import Bags
 from latechunk_integrations.core.ranges import count_ranges
 from latechunk_integrations.encoders.model.prompts import TitleSlot
 from latechunk_integrations.encoders.model.vector_contract import VectorContract
@@ -31,6 +32,7 @@ __all__ = [
     "QueryEncoder",
     "QueryPartner",
     "Reading",
+    "SummingEncoder",
     "TokenBatch",
     "TokenEncoder",
     "TokenizedText",
@@ -283,6 +285,30 @@ class TokenEncoder(Encoder, Protocol):
 
         Returns:
             Shape ``(n, dimensions)``; may be the same array.
+        """
+        ...
+
+
+@runtime_checkable
+class SummingEncoder(Protocol):
+    """A `TokenEncoder` that may sum chunks where its model runs: no token embeddings travel."""
+
+    sums_there: bool
+    """Whether it does; else `TokenEncoder.forward` is asked."""
+
+    def sum_tokens(
+        self, batch: TokenBatch, bags: Bags, rows: NDArray[np.int64], begins: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """The weighted sums of token embeddings.
+
+        Args:
+            batch: The windows.
+            bags: What is pooled, positions counted in frames.
+            rows: The window of each bag in the batch, ascending, int64, shape ``(n_bags,)``.
+            begins: Where its frame begins in that window, int64, same shape.
+
+        Returns:
+            Float32, shape ``(n_bags, token_dim)``.
         """
         ...
 

@@ -12,7 +12,13 @@ from latechunk_integrations.core.batching import pack
 from latechunk_integrations.core.focus import paint_chunks
 from latechunk_integrations.core.pooling import Bags
 from latechunk_integrations.core.ranges import count_ranges
-from latechunk_integrations.encoders.base import NO_UNIT, SHARED, TokenBatch, TokenEncoder
+from latechunk_integrations.encoders.base import (
+    NO_UNIT,
+    SHARED,
+    SummingEncoder,
+    TokenBatch,
+    TokenEncoder,
+)
 from latechunk_integrations.errors import naming
 from latechunk_integrations.flow.chunk_sums import ChunkSums
 from latechunk_integrations.stats import EngineStats
@@ -80,14 +86,16 @@ class WindowRunner:
     ) -> _Sums:
         batch, frame_starts = make_batch(block, windows, self._encoder.pad_id, marks)
         owners = block.passages.owners[block.frames.texts[block.windows[windows]]]
-        with naming([block.parents[owner].id for owner in owners.tolist()]):
-            embeddings = self._encoder.forward(batch)
         first = block.bag_bounds[windows]
         bags = block.bags.take(count_ranges(first, block.bag_bounds[windows + 1] - first))
         # Frames of a batch are counted through it; bags know them by their number in the block.
-        begins = np.searchsorted(frame_starts[0], bags.frames)
-        row_bases = _find_rows(batch.lengths, embeddings.shape)
-        starts = frame_starts[1][begins] + row_bases[frame_starts[2][begins]]
+        found = np.searchsorted(frame_starts[0], bags.frames)
+        begins, rows = frame_starts[1][found], frame_starts[2][found]
+        with naming([block.parents[owner].id for owner in owners.tolist()]):
+            if isinstance(self._encoder, SummingEncoder) and self._encoder.sums_there:
+                return _Sums(bags, self._encoder.sum_tokens(batch, bags, rows, begins))
+            embeddings = self._encoder.forward(batch)
+        starts = begins + _find_rows(batch.lengths, embeddings.shape)[rows]
         return _Sums(bags, _sum_bags(embeddings, bags, starts))
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
+from latechunk_integrations.encoders.servers.vllm_plugin import ChunkSummer
 from tests.fakes.loopback import Answer, Asked, LoopbackServer
 from tests.fakes.models import ServedModel
 
@@ -25,10 +27,17 @@ class VllmServer(LoopbackServer):
         api_key: As ``--api-key`` sets it.
         knows_activation: Whether ``use_activation`` is known; without it, every token embedding
             gets unit length.
+        plugin: Whether it was started with ``--io-processor-plugin latechunk``; the processor
+            is the real one.
     """
 
     def __init__(
-        self, folder: Path, *, api_key: str | None = None, knows_activation: bool = True
+        self,
+        folder: Path,
+        *,
+        api_key: str | None = None,
+        knows_activation: bool = True,
+        plugin: bool = False,
     ) -> None:
         super().__init__(self._respond)
         self.served = ServedModel(folder)
@@ -36,6 +45,7 @@ class VllmServer(LoopbackServer):
         self.api_key = api_key
         self.knows_activation = knows_activation
         self._ids = itertools.count()
+        self.processor = ChunkSummer(None, None) if plugin else None
 
     def _respond(self, asked: Asked) -> Answer:
         if self.api_key and asked.http_headers.get("authorization") != f"Bearer {self.api_key}":
@@ -57,7 +67,22 @@ class VllmServer(LoopbackServer):
         counts = {"count": len(ids), "max_model_len": limit}
         return Answer({**counts, "tokens": ids, "token_strs": None})
 
+    def _sum(self, data: Any, request_id: str | None) -> Answer:
+        if self.processor is None:
+            return _error("No IOProcessor plugin installed.", "BadRequestError", 400)
+        try:
+            parsed = self.processor.parse_data(data)
+        except (KeyError, ValueError) as error:
+            return _error(str(error), "BadRequestError", 400)
+        prompt = self.processor.pre_process(parsed, request_id=request_id)
+        state = self.served.hidden(prompt["prompt_token_ids"])
+        given = SimpleNamespace(outputs=SimpleNamespace(data=state))
+        summed = self.processor.post_process([given], request_id=request_id)
+        return Answer({"request_id": request_id, "created_at": 0, "data": summed})
+
     def _pooling(self, body: Any, request_id: str | None) -> Answer:
+        if "data" in body:
+            return self._sum(body["data"], request_id)
         if body.get("task") not in (None, "token_embed"):
             return _error(f"Unsupported task: {body['task']!r}", "BadRequestError", 400)
         if "normalize" in body:

@@ -59,9 +59,10 @@ def _serve_vllm(model: Path, log: Path, *options: str) -> AbstractContextManager
 
 @pytest.fixture(scope="session")
 def vllm_minilm(minilm_path: Path, logs: Path) -> Iterator[str]:
-    """MiniLM behind vLLM."""
+    """MiniLM behind vLLM, with our plugin."""
     _needs(VLLM)
-    with _serve_vllm(minilm_path, logs / "vllm_minilm") as url:
+    plugin = ["--io-processor-plugin", "latechunk"]
+    with _serve_vllm(minilm_path, logs / "vllm_minilm", *plugin) as url:
         yield url
 
 

@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from tests.real_servers.places import CONVERTER, LLAMA, VLLM
+from tests.real_servers.places import CONVERTER, LLAMA, ROOT, VLLM
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,8 @@ def install_vllm(folder: Path) -> None:
         wanted.write_text(listed.stdout)
         _pip(folder, "install", TORCH, "-r", str(wanted))
     _name_vllm(folder)
+    # The plugin that sums chunks there; what it imports is there already.
+    _pip(folder, "install", "--no-deps", "--editable", str(ROOT))
 
 
 def _name_vllm(folder: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["CONVERTER", "LLAMA", "VLLM"]
+__all__ = ["CONVERTER", "LLAMA", "ROOT", "VLLM"]
 
-_ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 
-VLLM = _ROOT / ".venv-vllm"
-LLAMA = _ROOT / ".venv-llama"
+VLLM = ROOT / ".venv-vllm"
+LLAMA = ROOT / ".venv-llama"
 CONVERTER = LLAMA / "converter"

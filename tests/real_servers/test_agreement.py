@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from latechunk_integrations import ChunkVectors, LateChunkEngine, Parent
+from latechunk_integrations.encoders.http.client import Call, JsonReceiver
+from latechunk_integrations.encoders.servers.vllm import VllmEncoder
 from latechunk_integrations.errors import ContractError, OptionError
 from latechunk_integrations.testing import check_encoder
 from tests.real_servers.conftest import MINILM_CONTEXT, LlamaServer
@@ -80,11 +84,49 @@ def assert_agrees(ours: LateChunkEngine, theirs: LateChunkEngine, least: float =
         )
 
 
-def test_minilm_behind_vllm(
-    minilm_here: LateChunkEngine, vllm_minilm: str, minilm_path: Path
+class Traffic:
+    """An encoder's bytes of bodies, both ways, from here on."""
+
+    def __init__(self, encoder: VllmEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.n_bytes = 0
+        run_all, feed = encoder.client.run_all, JsonReceiver.feed
+
+        def send(calls: Iterable[Call[Any]]) -> Iterator[Any]:
+            def counted() -> Iterator[Call[Any]]:
+                for call in calls:
+                    self.n_bytes += len(json.dumps(call.body))
+                    yield call
+
+            return run_all(counted())
+
+        def receive(receiver: JsonReceiver[Any], part: bytes) -> None:
+            self.n_bytes += len(part)
+            feed(receiver, part)
+
+        monkeypatch.setattr(encoder.client, "run_all", send)
+        monkeypatch.setattr(JsonReceiver, "feed", receive)
+
+
+def test_minilm_behind_vllm_which_sums_chunks_or_gives_token_embeddings(
+    minilm_here: LateChunkEngine,
+    vllm_minilm: str,
+    minilm_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     theirs = connect("vllm", vllm_minilm, minilm_path)
-    assert_agrees(minilm_here, theirs)
+    encoder = theirs.encoder
+    assert isinstance(encoder, VllmEncoder)
+    assert encoder.sums_there
+    traffic = Traffic(encoder, monkeypatch)
+    n_bytes = []
+    for sums_there in (True, False):
+        encoder.sums_there = sums_there
+        traffic.n_bytes = 0
+        there = rows_of(theirs.embed(PARENTS))
+        n_bytes.append(traffic.n_bytes)
+        assert lowest_cosine(rows_of(minilm_here.embed(PARENTS)), there) >= SAME
+        assert_agrees(minilm_here, theirs)
+    assert n_bytes[0] < n_bytes[1] / 10
     theirs.close()
 
 

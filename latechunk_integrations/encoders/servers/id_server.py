@@ -102,8 +102,7 @@ class IdServerEncoder(ServerEncoder):
         return self.finish(np.array(pooled))
 
     def _check_tokenizer(self, name: str) -> None:
-        (tokens,) = self.tokenizer.tokenize([PROBE], "")
-        ours = np.concatenate([self.lead, tokens.ids, self.tail]).tolist()
+        ours = self.read_alone(PROBE)
         theirs = self.server_ids(PROBE)
         if ours != theirs:
             raise ContractError(

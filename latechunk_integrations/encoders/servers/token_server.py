@@ -212,11 +212,15 @@ class ServerEncoder(ABC):
                 prompt_tokens=n_prompt,
             )
 
+    def read_alone(self, text: str) -> list[int]:
+        """The token ids of a text with its special tokens."""
+        tokens = self.tokenizer.tokenize([text], "")[0]
+        ids: list[int] = np.concatenate([self.lead, tokens.ids, self.tail]).tolist()
+        return ids
+
     def probe(self, text: str) -> NDArray[np.float32]:
         """The token embeddings of a text with its special tokens; sets the width."""
-        tokens = self.tokenizer.tokenize([text], "")[0]
-        ids = np.concatenate([self.lead, tokens.ids, self.tail]).tolist()
-        (matrix,) = self.matrices([ids])
+        (matrix,) = self.matrices([self.read_alone(text)])
         if not np.any(matrix):
             raise ServerAnswerError("the server's token embeddings are all zero")
         self.set_width(matrix.shape[1])

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latechunk_integrations.core.host_sums import sum_on_host
+from latechunk_integrations.core.pooling import Bags
+from latechunk_integrations.encoders.base import TokenBatch
 from latechunk_integrations.encoders.http.client import Call, HttpClient, HttpSettings, json_call
-from latechunk_integrations.encoders.servers.id_server import IdServerEncoder
+from latechunk_integrations.encoders.servers.id_server import PROBE, IdServerEncoder
 from latechunk_integrations.encoders.servers.matrices import matrix_of
 from latechunk_integrations.encoders.servers.token_server import refuse_local_options
-from latechunk_integrations.errors import ContractError, OptionError, ServerAnswerError
+from latechunk_integrations.encoders.servers.vllm_plugin import read_bags, write_bags
+from latechunk_integrations.errors import (
+    ContractError,
+    OptionError,
+    ServerAnswerError,
+    ServerError,
+)
 from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["VllmEncoder"]
 
 _UNIT_TOLERANCE = 1e-3
+# Of the sums of one sentence, computed twice.
+_SUM_TOLERANCE = 1e-3
 
 
 class VllmEncoder(IdServerEncoder):
-    """A model behind vLLM, started with ``--runner pooling``; see `IdServerEncoder`."""
+    """A model behind vLLM, started with ``--runner pooling``; see `IdServerEncoder`.
+
+    Started with ``--io-processor-plugin latechunk`` too, the server sums the token embeddings of
+    each chunk itself, and they do not travel.
+    """
+
+    sums_there = False
 
     @classmethod
     def load(cls, options: LateChunkOptions) -> VllmEncoder:
@@ -69,8 +90,45 @@ class VllmEncoder(IdServerEncoder):
 
         return json_call("/pooling", body, check, row=row)
 
+    def sum_tokens(
+        self, batch: TokenBatch, bags: Bags, rows: NDArray[np.int64], begins: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Sums of chunks, from a server that has the plugin; see `SummingEncoder`.
+
+        Raises:
+            ServerError: With the row that it was about.
+        """
+        moved = replace(bags, starts=bags.starts + begins[:, None])
+        sums = np.zeros((len(bags), self.token_dim), np.float32)
+        asked = np.unique(rows).tolist()
+
+        def calls() -> Iterator[Call[NDArray[np.float32]]]:
+            for row in asked:
+                ids = batch.ids[row, : batch.lengths[row]].tolist()
+                yield self.sum_call(ids, moved.take(np.flatnonzero(rows == row)), row)
+
+        for row, summed in zip(asked, self.client.run_all(calls()), strict=True):
+            sums[rows == row] = summed
+        return sums
+
+    def sum_call(self, ids: list[int], bags: Bags, row: int) -> Call[NDArray[np.float32]]:
+        """The request for the sums of one window's chunks."""
+        data = {"ids": ids, **write_bags(bags)}
+        # The answer repeats it: sums of other ranges are found out.
+        key = hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
+        width = self.known_width
+
+        def check(answer: Any) -> NDArray[np.float32]:
+            given = answer["data"]
+            if given["key"] != key or given["n_tokens"] != len(ids):
+                raise ServerAnswerError("the server summed another window than it was asked for")
+            return matrix_of(given["sums"], len(bags), width)
+
+        body = {"model": self.options.model, "data": {"key": key, **data}}
+        return json_call("/pooling", body, check, row=row)
+
     def check_probe(self, matrix: NDArray[np.float32]) -> None:
-        """Refuse token embeddings that were given unit length one by one.
+        """Refuse token embeddings that were given unit length one by one; look for the plugin.
 
         Raises:
             ContractError: They were.
@@ -80,3 +138,28 @@ class VllmEncoder(IdServerEncoder):
                 "the server gives every token embedding unit length and does not know "
                 "use_activation=false; take a newer vLLM"
             )
+        self.sums_there = self._finds_plugin(matrix)
+
+    def _finds_plugin(self, matrix: NDArray[np.float32]) -> bool:
+        """Whether the server sums, and as it should.
+
+        Raises:
+            ContractError: It sums, and the sums are not those of its token embeddings.
+        """
+        n_tokens = len(matrix)
+        bags = read_bags({"starts": [[0, 1]], "lengths": [[1, n_tokens - 1]]}, n_tokens)
+        # Most servers have no plugin, and some say so with the status of what may pass.
+        client = HttpClient(replace(self.client.settings, max_retries=0))
+        try:
+            given = client.run(self.sum_call(self.read_alone(PROBE), bags, 0))
+        except ServerError:
+            return False
+        finally:
+            client.close()
+        expected = sum_on_host(matrix[None], bags, np.zeros(1, np.int64))
+        if np.linalg.norm(given - expected) > _SUM_TOLERANCE * np.linalg.norm(expected):
+            raise ContractError(
+                "the server's plugin gives other sums than its token embeddings have: install the "
+                "latechunk_integrations of this machine there, or start it without the plugin"
+            )
+        return True
