@@ -28,6 +28,8 @@ The tree::
     │   └── UnpicklableEncoderError      an engine that neither options nor a pickle rebuild
     ├── BulkError
     │   ├── CheckpointError              a checkpoint of another run, or a damaged one
+    │   ├── SickDeviceError              many documents in a row failed in the model itself
+    │   ├── SourceError                  the source cannot be looked at
     │   ├── WorkerError                  a worker process died again and again
     │   └── WriterError                  the target does not answer, or does not take the rows
     ├── MissingExtraError (ImportError)  an optional dependency is not installed
@@ -87,6 +89,8 @@ __all__ = [
     "ServerAnswerError",
     "ServerError",
     "ServerUnavailableError",
+    "SickDeviceError",
+    "SourceError",
     "SpanError",
     "TextKeyedCacheError",
     "UnknownChunkError",
@@ -256,6 +260,14 @@ class BulkError(LateChunkError):
 
 class CheckpointError(BulkError):
     """A checkpoint belongs to another run, is damaged or in use."""
+
+
+class SickDeviceError(BulkError):
+    """Documents in a row failed in the model or its server: the device is to blame, not they."""
+
+
+class SourceError(BulkError):
+    """The source of documents cannot be looked at: no permission, or a share that is gone."""
 
 
 class WorkerError(BulkError):

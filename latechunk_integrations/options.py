@@ -311,8 +311,10 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise OptionError(f"cannot read the options in {path}: {error}") from error
+    except RecursionError as error:
+        raise OptionError(f"cannot read the options in {path}: it is nested too deeply") from error
     if not isinstance(content, Mapping):
         raise OptionError(f"{path} holds no mapping of options")
     return content

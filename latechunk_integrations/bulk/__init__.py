@@ -1,7 +1,8 @@
 """A whole corpus into a table or a vector store: with Ray, or in one process."""
 
 from latechunk_integrations.bulk.chunking import Chunking
-from latechunk_integrations.bulk.index_settings import IndexSettings, IndexSummary
+from latechunk_integrations.bulk.index_settings import IndexSettings
+from latechunk_integrations.bulk.index_summary import IndexSummary
 from latechunk_integrations.bulk.indexing import index
 from latechunk_integrations.bulk.ray_dataset import embed_dataset
 from latechunk_integrations.bulk.ray_writer import write_chunks

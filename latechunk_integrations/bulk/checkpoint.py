@@ -1,4 +1,4 @@
-"""What is finished, a log written after the target has acknowledged, and what has failed."""
+"""What is finished: a log that is written after the target has acknowledged."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
+from latechunk_integrations.bulk.atomic_file import replace_file
+from latechunk_integrations.bulk.checkpoint_state import CheckpointState
 from latechunk_integrations.bulk.rows import DocumentRows, Failure
 from latechunk_integrations.errors import CheckpointError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["Checkpoint", "DeadLetters", "format_letter", "replace_file"]
+__all__ = ["Checkpoint", "read_state"]
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 _HEAD, _LOG, _LOCK = "run.json", "finished.jsonl", "lock"
+_HOW_TO_MEND = "latechunk repair makes it anew from what the target holds, restart does all again"
 
 
 class Checkpoint:
@@ -34,33 +37,33 @@ class Checkpoint:
         folder: Where it is kept; made if need be.
         identity: What the rows depend on, and where they go: short strings by name.
         restart: Forget what was finished.
+        run_id: Names the parts of a new checkpoint; ``""``: a new name.
 
     Raises:
         CheckpointError: It belongs to something else, is damaged, or another run holds it.
         MissingExtraError: filelock is not installed.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, str], *, restart: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, str],
+        *,
+        restart: bool = False,
+        run_id: str = "",
+    ) -> None:
         self.folder = folder
+        self.state = CheckpointState()
+        _check_is_ours(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        locks = import_extra("filelock", extra="bulk")
-        self._lock = locks.FileLock(folder / _LOCK)
-        try:
-            self._lock.acquire(timeout=0)
-        except locks.Timeout as error:
-            raise CheckpointError(f"another run is using the checkpoint {folder}") from error
-        self.finished: dict[str, tuple[str, str, int]] = {}
-        self.failed: dict[str, Failure] = {}
-        self.begun: set[str] = set()
-        self.stale_parts: set[str] = set()
-        self.parts: set[str] = set()
-        self.n_batches = 0
-        self.n_chunks = 0
+        self._lock = _lock(folder)
         try:
             if restart:
                 (folder / _LOG).unlink(missing_ok=True)
-            self.run_id = self._claim(identity, restart=restart)
-            self._load()
+            self.run_id = self._claim(identity, restart=restart, run_id=run_id)
+            n_good = _read_log(folder, self.state)
+            if (folder / _LOG).exists():
+                os.truncate(folder / _LOG, n_good)
             self._log = (folder / _LOG).open("ab")
         except BaseException:
             self._lock.release()
@@ -78,17 +81,6 @@ class Checkpoint:
         self._log.close()
         self._lock.release()
 
-    def knows(self, document_id: str, version: str) -> bool:
-        """Whether this version of a document is finished, or has failed before.
-
-        Of what was begun and not noted, nobody can tell what the target holds.
-        """
-        if document_id in self.begun:
-            return False
-        if document_id in self.failed:
-            return self.failed[document_id].version == version
-        return document_id in self.finished and self.finished[document_id][0] == version
-
     def begin(self, document_ids: Iterable[str]) -> None:
         """Note documents whose rows are about to be written or deleted.
 
@@ -96,169 +88,157 @@ class Checkpoint:
         """
         self._append({"begun": list(document_ids)})
 
-    def add(self, part: str, rows: Sequence[DocumentRows], failures: Sequence[Failure]) -> None:
+    def add(
+        self,
+        part: str,
+        rows: Sequence[DocumentRows],
+        failures: Sequence[Failure],
+        *,
+        seal: str = "",
+    ) -> None:
         """Note a batch that the target has acknowledged; on disk when this returns.
 
         Args:
             part: The file that holds its rows; ``""`` in a store.
             rows: Finished documents.
             failures: Documents that have failed.
+            seal: Size and hash of the part.
         """
-        done = {each.document_id: [each.version, len(each)] for each in rows}
+        done = {each.document_id: [each.version, len(each), each.digest] for each in rows}
         failed = [[f.document_id, f.error, f.reason, f.version] for f in failures]
-        self._append({"part": part, "finished": done, "failed": failed})
+        seals = {part: seal} if part else {}
+        self._append({"part": part, "seals": seals, "finished": done, "failed": failed})
 
     def forget(self, document_ids: Iterable[str]) -> None:
         """Note that the target no longer holds these documents."""
         self._append({"removed": sorted(document_ids)})
 
-    def purged(self, parts: Iterable[str]) -> None:
-        """Note that these parts hold no former versions any more."""
-        self._append({"purged": sorted(parts)})
+    def announce(self, part: str, seal: str) -> None:
+        """Note what a part will be, before it takes its place."""
+        self._append({"announced": {part: seal}})
+
+    def purged(self, part: str, seal: str) -> None:
+        """Note that this part holds no former versions any more."""
+        self._append({"purged": {part: seal}})
+
+    def drop(self, parts: Iterable[str]) -> None:
+        """Note that these parts count no longer; their documents are to be done again."""
+        self._append({"dropped": sorted(parts)})
 
     def _append(self, entry: dict[str, Any]) -> None:
         self._log.write(json.dumps(entry).encode() + b"\n")
         self._log.flush()
         os.fsync(self._log.fileno())
-        self._apply(entry)
+        self.state.apply(entry)
 
-    def _apply(self, entry: Mapping[str, Any]) -> None:
-        part = entry.get("part", "")
-        self.begun.update(entry.get("begun", ()))
-        for document_id, (version, n_chunks) in entry.get("finished", {}).items():
-            self._retire(document_id)
-            self.finished[document_id] = (version, part, n_chunks)
-            self.n_chunks += n_chunks
-        for failure in entry.get("failed", ()):
-            self._retire(failure[0])
-            self.failed[failure[0]] = Failure(*failure)
-        for document_id in entry.get("removed", ()):
-            self._retire(document_id)
-        self.stale_parts -= set(entry.get("purged", ()))
-        if part:
-            self.parts.add(part)
-        self.n_batches += 1
-
-    def _retire(self, document_id: str) -> None:
-        self.begun.discard(document_id)
-        self.failed.pop(document_id, None)
-        _, part, n_chunks = self.finished.pop(document_id, ("", "", 0))
-        self.n_chunks -= n_chunks
-        if part:
-            self.stale_parts.add(part)
-
-    def _claim(self, identity: Mapping[str, str], *, restart: bool) -> str:
+    def _claim(self, identity: Mapping[str, str], *, restart: bool, run_id: str) -> str:
         """The run's id; the checkpoint must be new or belong to the same thing."""
-        path = self.folder / _HEAD
-        head = None if not path.exists() else self._read_head(path, restart=restart)
-        if head is None and (self.folder / _LOG).exists():
-            raise CheckpointError(f"{path} is missing beside {_LOG}; start anew with restart")
+        head = _read_head(self.folder, restart=restart)
         if head is not None and not restart:
-            self._check_identity(head, identity)
+            _check_identity(self.folder, head, identity)
             return str(head["run"])
-        run_id = str(head["run"]) if head is not None else uuid.uuid4().hex[:12]
+        run_id = run_id or (str(head["run"]) if head is not None else uuid.uuid4().hex[:12])
         new = {"format": FORMAT, "run": run_id, "identity": dict(identity)}
-        replace_file(path, json.dumps(new, indent=1).encode())
+        replace_file(self.folder / _HEAD, json.dumps(new, indent=1).encode())
         return run_id
 
-    def _read_head(self, path: Path, *, restart: bool) -> dict[str, Any] | None:
-        try:
-            head: dict[str, Any] = json.loads(path.read_bytes())
-            if head["format"] == FORMAT and isinstance(head["run"], str) and head["identity"]:
-                return head
-        except (ValueError, KeyError, TypeError):
-            pass
-        if restart:
-            return None
-        raise CheckpointError(f"{path} cannot be read; start anew with restart")
 
-    def _check_identity(self, head: Mapping[str, Any], identity: Mapping[str, str]) -> None:
-        differing = [name for name in identity if head["identity"].get(name) != identity[name]]
-        if differing:
-            what = " and another ".join(differing)
-            raise CheckpointError(
-                f"the checkpoint {self.folder} was made with another {what}; "
-                "name another folder, or restart it to do every document again"
-            )
+def read_state(folder: Path, identity: Mapping[str, str]) -> CheckpointState:
+    """What a checkpoint knows; nothing is written, and nobody is kept from writing.
 
-    def _load(self) -> None:
-        """Read the log, and cut off what was half written."""
-        path = self.folder / _LOG
-        if not path.exists():
-            return
-        good = 0
-        with path.open("rb") as log:
-            for number, line in enumerate(log, 1):
-                entry = _read_entry(line)
-                if entry is None:
-                    if log.read(1):
-                        raise CheckpointError(
-                            f"line {number} of {path} is damaged; start anew with restart"
-                        )
-                    logger.warning("the last line of %s was cut off: that batch is redone", path)
-                    break
-                self._apply(entry)
-                good += len(line)
-        os.truncate(path, good)
+    Args:
+        folder: The checkpoint; where there is none, nothing is known.
+        identity: As for `Checkpoint`.
+
+    Raises:
+        CheckpointError: It belongs to something else, or is damaged.
+    """
+    state = CheckpointState()
+    head = _read_head(folder, restart=False)
+    if head is not None:
+        _check_identity(folder, head, identity)
+        _read_log(folder, state)
+    return state
 
 
-def _read_entry(line: bytes) -> dict[str, Any] | None:
-    """What a line of the log says; ``None`` if it was not written to its end."""
+def _lock(folder: Path) -> Any:
+    locks = import_extra("filelock", extra="bulk")
+    lock = locks.FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except locks.Timeout as error:
+        raise CheckpointError(f"another run is using the checkpoint {folder}") from error
+    return lock
+
+
+def _check_is_ours(folder: Path) -> None:
+    """Refuse a folder whose files of these names no checkpoint wrote."""
+    named = [folder / name for name in (_HEAD, _LOG) if (folder / name).exists()]
+    if not named or (folder / _LOCK).exists() or _parse_head(folder / _HEAD) is not None:
+        return
+    raise CheckpointError(
+        f"{named[0]} was not written by a checkpoint, and would be replaced: name another folder "
+        "for the checkpoint"
+    )
+
+
+def _parse_head(path: Path) -> dict[str, Any] | None:
+    try:
+        head: dict[str, Any] = json.loads(path.read_bytes())
+        is_known = head["format"] == FORMAT and isinstance(head["run"], str)
+        return head if is_known and isinstance(head["identity"], dict) else None
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError, OSError):
+        return None
+
+
+def _read_head(folder: Path, *, restart: bool) -> dict[str, Any] | None:
+    """What ``run.json`` says; ``None`` where there is none, or where it does not matter."""
+    path = folder / _HEAD
+    head = _parse_head(path)
+    if head is not None or restart:
+        return head
+    if path.exists():
+        raise CheckpointError(f"{path} cannot be read; {_HOW_TO_MEND}")
+    if (folder / _LOG).exists():
+        raise CheckpointError(f"{path} is missing beside {_LOG}; {_HOW_TO_MEND}")
+    return None
+
+
+def _check_identity(folder: Path, head: Mapping[str, Any], identity: Mapping[str, str]) -> None:
+    differing = [name for name in identity if head["identity"].get(name) != identity[name]]
+    if differing:
+        what = " and another ".join(differing)
+        raise CheckpointError(
+            f"the checkpoint {folder} was made with another {what}; "
+            "name another folder, or restart it to do every document again"
+        )
+
+
+def _read_log(folder: Path, state: CheckpointState) -> int:
+    """Take in the log; returns the bytes up to a last line that was cut off."""
+    path = folder / _LOG
+    n_good = 0
+    if not path.exists():
+        return 0
+    with path.open("rb") as log:
+        for number, line in enumerate(log, 1):
+            if _apply(line, state):
+                n_good += len(line)
+            elif log.read(1) or line.endswith(b"\n"):
+                raise CheckpointError(f"line {number} of {path} is damaged; {_HOW_TO_MEND}")
+            else:
+                logger.warning("the last line of %s was cut off: that batch is redone", path)
+                break
+    return n_good
+
+
+def _apply(line: bytes, state: CheckpointState) -> bool:
+    """Take in a line of the log; False if it is not one, or was not written to its end."""
     try:
         entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry if line.endswith(b"\n") and isinstance(entry, dict) else None
-
-
-class DeadLetters:
-    """Follows the checkpoint, which is the truth: each failed document stands here once.
-
-    Args:
-        path: The file; its folder is made if need be.
-        failures: What has failed so far.
-    """
-
-    def __init__(self, path: Path, failures: Iterable[Failure]) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.write(failures)
-
-    def write(self, failures: Iterable[Failure]) -> None:
-        """Replace the file."""
-        replace_file(self.path, b"".join(map(format_letter, failures)))
-
-    def add(self, failures: Iterable[Failure]) -> None:
-        """Append documents."""
-        with self.path.open("ab") as file:
-            file.write(b"".join(map(format_letter, failures)))
-
-
-def format_letter(failure: Failure) -> bytes:
-    """The line of a failed document."""
-    line = {"id": failure.document_id, "error": failure.error, "reason": failure.reason}
-    return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-
-
-def replace_file(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
-    """Put a file in place: after a crash there is the old one or the new one.
-
-    Args:
-        path: The file.
-        content: What it holds, or what writes it.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        if callable(content):
-            content(file)
-        else:
-            file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if not (line.endswith(b"\n") and isinstance(entry, dict)):
+            return False
+        state.apply(entry)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True

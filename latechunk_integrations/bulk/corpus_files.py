@@ -3,98 +3,173 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from latechunk_integrations.bulk.corpus_walk import SourceFiles, find_files
 from latechunk_integrations.bulk.rows import Columns, CorpusDocument, Failure, read_document
-from latechunk_integrations.errors import InvalidCharacterError, OptionError
+from latechunk_integrations.errors import InputError, OptionError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["FileSource"]
+__all__ = ["MOST_DOCUMENT_BYTES", "FileSource"]
+
+MOST_DOCUMENT_BYTES = 1 << 28
+"""Bytes of a text file or of a line; what is longer is a dead letter."""
 
 # Rows of a Parquet file that are in memory at once.
 _BATCH_ROWS = 256
+
+# What pyarrow raises over a damaged file.
+_UNREADABLE = (OSError, ValueError, NotImplementedError)
+
+_Read: TypeAlias = Iterator[CorpusDocument | Failure]
 
 
 class FileSource:
     """A file, or every file below a folder, in the order of their names.
 
     ``.txt`` and ``.md`` files are documents, named by their path below the folder. Each line of
-    a ``.jsonl`` file and each row of a ``.parquet`` file is one.
+    a ``.jsonl`` file and each row of a ``.parquet`` file is one. What cannot be read is a failure
+    that keeps its rows, and the files after it are read.
 
     Args:
         path: The file or folder.
         columns: Where JSON lines and Parquet rows keep their document.
+        exclude: Files and folders below it that are no part of the corpus.
+        follow_links: Also links that lead out of the folder, and links to folders.
+        most_bytes: Bytes of a text file or of a line, at most.
 
     Raises:
         OptionError: There is nothing to read, or a Parquet file lacks a column.
+        SourceError: The folder cannot be looked at.
         MissingExtraError: There is a Parquet file, and pyarrow is not installed.
     """
 
-    def __init__(self, path: Path, columns: Columns) -> None:
+    def __init__(
+        self,
+        path: Path,
+        columns: Columns,
+        *,
+        exclude: Sequence[Path] = (),
+        follow_links: bool = False,
+        most_bytes: int = MOST_DOCUMENT_BYTES,
+    ) -> None:
         self._columns = columns
+        self._most_bytes = most_bytes
         self._root = path if path.is_dir() else path.parent
-        self._readers: dict[str, Callable[[Path, str], Iterator[CorpusDocument | Failure]]] = {
+        self._readers: dict[str, Callable[[Path, str], _Read]] = {
             ".txt": self._read_text,
             ".md": self._read_text,
             ".jsonl": self._read_lines,
             ".parquet": self._read_parquet,
         }
-        found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        self._files = [file for file in found if file.suffix in self._readers and file.is_file()]
-        if not self._files:
+        self.found: SourceFiles = find_files(
+            path, self._readers, exclude=exclude, follow_links=follow_links
+        )
+        if not (self.found.files or self.found.unreadable):
             kinds = ", ".join(self._readers)
-            raise OptionError(f"{path} is no file or folder with documents ({kinds})")
-        for file in self._files:
-            if file.suffix == ".parquet":
-                self._check_columns(file)
+            raise OptionError(
+                f"{path} is no file or folder with documents ({kinds}); if it is on a share, see "
+                "that it is mounted"
+            )
+        for file in self._tables():
+            self._check_columns(file)
 
     def __iter__(self) -> Iterator[CorpusDocument | Failure]:
-        for file in self._files:
+        yield from self.found.unreadable
+        for file in self.found.files:
             yield from self._readers[file.suffix](file, file.relative_to(self._root).as_posix())
 
     def n_documents(self) -> int | None:
         """How many documents there are; ``None`` where counting means reading."""
-        if any(file.suffix == ".jsonl" for file in self._files):
+        if any(file.suffix == ".jsonl" for file in self.found.files):
             return None
-        tables = [file for file in self._files if file.suffix == ".parquet"]
-        n_rows: int = sum(_open_parquet(file).metadata.num_rows for file in tables)
-        return n_rows + len(self._files) - len(tables)
+        tables = self._tables()
+        n_files = len(self.found.files) - len(tables)
+        return sum(map(_count_rows, tables)) + n_files + len(self.found.unreadable)
 
-    def _read_text(self, file: Path, name: str) -> Iterator[CorpusDocument | Failure]:
+    def _tables(self) -> list[Path]:
+        return [file for file in self.found.files if file.suffix == ".parquet"]
+
+    def _read_text(self, file: Path, name: str) -> _Read:
         try:
-            document = CorpusDocument(name, file.read_text(encoding="utf-8-sig"))
-        except (OSError, UnicodeDecodeError, InvalidCharacterError) as error:
-            yield Failure.of(name, error)
+            with file.open("rb") as opened:
+                content = opened.read(self._most_bytes + 1)
+            if len(content) > self._most_bytes:
+                raise self._too_long(name)
+            text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+            document = CorpusDocument(name, text, file=name)
+        except OSError as error:
+            yield Failure.of(name, error, file=name, retry=True)
+        except (UnicodeDecodeError, InputError) as error:
+            yield Failure.of(name, error, file=name)
         else:
             yield document
 
-    def _read_lines(self, file: Path, name: str) -> Iterator[CorpusDocument | Failure]:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                place = f"{name}:{number}"
-                if line.isspace():
-                    continue
-                try:
-                    record: Any = json.loads(line)
-                    if not isinstance(record, Mapping):
-                        raise TypeError(f"{place} holds {type(record).__name__}, not an object")  # noqa: TRY301  # one document's error
-                except (ValueError, TypeError, RecursionError) as error:
-                    yield Failure.of(place, error)
-                else:
-                    yield read_document(record, self._columns, place)
+    def _read_lines(self, file: Path, name: str) -> _Read:
+        try:
+            with file.open("rb") as opened:
+                number = 0
+                while line := opened.readline(self._most_bytes + 1):
+                    number += 1
+                    whole = len(line) <= self._most_bytes
+                    while not whole and line and not line.endswith(b"\n"):
+                        line = opened.readline(self._most_bytes)
+                    if whole and line.isspace():
+                        continue
+                    yield self._read_line(line if whole else None, name, number)
+        except OSError as error:
+            yield Failure.of(name, error, file=name, retry=True, hides=True)
 
-    def _read_parquet(self, file: Path, name: str) -> Iterator[CorpusDocument | Failure]:
+    def _read_line(self, line: bytes | None, name: str, number: int) -> CorpusDocument | Failure:
+        """The document of a line; ``None``: it was too long."""
+        place = f"{name}:{number}"
+        try:
+            if line is None:
+                raise self._too_long(place)
+            record: Any = json.loads(line)
+            if not isinstance(record, Mapping):
+                raise TypeError(f"{place} holds {type(record).__name__}, not an object")  # noqa: TRY301  # one document's error
+        except (ValueError, TypeError, RecursionError) as error:
+            return Failure.of(place, error, file=name, hides=True)
+        return read_document(record, self._columns, place, name)
+
+    def _read_parquet(self, file: Path, name: str) -> _Read:
         number = 0
-        batches = _open_parquet(file).iter_batches(_BATCH_ROWS, columns=self._columns.names)
-        for batch in batches:
-            for record in batch.to_pylist():
-                number += 1
-                yield read_document(record, self._columns, f"{name}:{number}")
+        try:
+            table = _open_parquet(file)
+            n_groups = table.num_row_groups
+        except _UNREADABLE as error:
+            yield self._damaged(name, name, error)
+            return
+        for group in range(n_groups):
+            end = number + table.metadata.row_group(group).num_rows
+            try:
+                for batch in table.iter_batches(
+                    _BATCH_ROWS, row_groups=[group], columns=self._columns.names
+                ):
+                    for record in batch.to_pylist():
+                        number += 1
+                        yield read_document(record, self._columns, f"{name}:{number}", name)
+            except _UNREADABLE as error:
+                yield self._damaged(f"{name}:{number + 1}-{end}", name, error)
+            number = end
+
+    def _damaged(self, place: str, name: str, error: Exception) -> Failure:
+        return Failure.of(place, error, file=name, retry=True, hides=True)
+
+    def _too_long(self, place: str) -> InputError:
+        return InputError(
+            f"{place} has more than {self._most_bytes} bytes; divide it, or raise "
+            "most_document_bytes (--most-document-bytes)"
+        )
 
     def _check_columns(self, file: Path) -> None:
-        present = _open_parquet(file).schema_arrow.names
+        try:
+            present = _open_parquet(file).schema_arrow.names
+        except _UNREADABLE:  # said when it is read
+            return
         for option, name in (
             ("text", self._columns.text),
             ("id", self._columns.id),
@@ -108,3 +183,10 @@ class FileSource:
 
 def _open_parquet(path: Path) -> Any:
     return import_extra("pyarrow.parquet", extra="bulk").ParquetFile(path)
+
+
+def _count_rows(path: Path) -> int:
+    try:
+        return int(_open_parquet(path).metadata.num_rows)
+    except _UNREADABLE:  # one failure, when it is read
+        return 1

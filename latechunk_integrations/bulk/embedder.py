@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -10,27 +9,36 @@ from latechunk_integrations.bulk.chunking import Chunking, spans_of
 from latechunk_integrations.bulk.rows import CorpusDocument, DocumentRows, Failure, digest
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import (
+    AuthenticationError,
+    EncodingFailedError,
     LateChunkError,
     MissingExtraError,
     ModelError,
+    NotFiniteError,
     OptionError,
-    RequestRefusedError,
     ServerError,
+    SickDeviceError,
 )
-from latechunk_integrations.schema import ChunkVectors, Parent
+from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent
 
-__all__ = ["DocumentEmbedder", "Outcome"]
+__all__ = ["MOST_FAILURES_IN_A_ROW", "DocumentEmbedder", "Outcome"]
 
 Outcome: TypeAlias = DocumentRows | Failure
 """What became of a document."""
 
+MOST_FAILURES_IN_A_ROW = 10
+"""Documents in a row that the model or its server fails over; then it is sick."""
+
+# The forward pass or the server failed: perhaps over this document, perhaps over every one.
+_OF_DEVICE = (EncodingFailedError, NotFiniteError, ServerError)
 # What no other document would survive either.
-_FATAL = (MissingExtraError, ModelError, OptionError, ServerError)
+_FATAL = (MissingExtraError, ModelError, OptionError, AuthenticationError)
 
 
 def _is_fatal(error: Exception) -> bool:
-    """A server may refuse one document; what else it does wrong, it does to all."""
-    return isinstance(error, _FATAL) and not isinstance(error, RequestRefusedError)
+    return isinstance(error, _FATAL) and not isinstance(
+        error, (EncodingFailedError, NotFiniteError)
+    )
 
 
 class DocumentEmbedder:
@@ -42,6 +50,7 @@ class DocumentEmbedder:
         reproducible: Embed each document by itself. Which texts share a forward pass moves the
             last bits of a vector; alone, a document's rows depend on nothing but the document,
             the model, the options and the number of threads.
+        most_failures_in_a_row: Documents in a row that the model or its server may fail over.
 
     Raises:
         OptionError: There is no such splitter.
@@ -49,13 +58,27 @@ class DocumentEmbedder:
     """
 
     def __init__(
-        self, engine: LateChunkEngine, chunking: Chunking, *, reproducible: bool = True
+        self,
+        engine: LateChunkEngine,
+        chunking: Chunking,
+        *,
+        reproducible: bool = True,
+        most_failures_in_a_row: int = MOST_FAILURES_IN_A_ROW,
     ) -> None:
         self._engine = engine
+        self._most_failures = most_failures_in_a_row
+        self._n_failures = 0
+        self._first_tokens = engine.stats.get("tokens", 0)
         self._split = chunking.build(engine)
         self.reproducible = reproducible
         self.dimensions = engine.dimensions
-        self.key = digest(engine.fingerprint, chunking.fingerprint)
+        self.engine = engine.fingerprint
+        self.key = digest(self.engine, chunking.fingerprint)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that went through the model since this was built."""
+        return self._engine.stats.get("tokens", 0) - self._first_tokens
 
     def embed(self, documents: Sequence[CorpusDocument | Failure]) -> list[Outcome]:
         """The rows of each document, or why there are none; in order.
@@ -65,7 +88,8 @@ class DocumentEmbedder:
         Raises:
             ModelError: The model cannot be used at all.
             OptionError: An option is impossible for every document.
-            ServerError: A model server does not answer, or not as it should.
+            AuthenticationError: A model server refuses the key.
+            SickDeviceError: The model, or its server, failed over many documents in a row.
         """
         outcomes: dict[int, Outcome] = {}
         tasks: list[_Task] = []
@@ -86,6 +110,11 @@ class DocumentEmbedder:
     def close(self) -> None:
         """Nothing to release."""
 
+    def split(self, document: CorpusDocument) -> CharSpans | Failure:
+        """The spans of a document's chunks, or why it has none; nothing is embedded."""
+        prepared = self._prepare(0, document)
+        return prepared if isinstance(prepared, Failure) else prepared.parent.spans
+
     def _prepare(self, at: int, document: CorpusDocument) -> _Task | Failure:
         try:
             # First without chunks: what is no text is nothing for a splitter.
@@ -95,35 +124,43 @@ class DocumentEmbedder:
         except Exception as error:  # a splitter is anybody's code
             if _is_fatal(error):
                 raise
-            return Failure.of(document.id, error, document.version(self.key))
+            version = document.version(self.key)
+            return Failure.of(document.id, error, version, file=document.file)
         return _Task(at, document, parent)
 
     def _embed_group(self, group: list[_Task], outcomes: dict[int, Outcome]) -> None:
         """Embed documents together; when one fails, the others go on without it."""
-        left = deque(group)
-        while left:
-            try:
-                for result in self._engine.embed_iter([task.parent for task in left]):
-                    task = left.popleft()
-                    outcomes[task.at] = self._make_rows(task, result)
-            except LateChunkError as error:  # noqa: PERF203  # the others go on
-                if _is_fatal(error):
-                    raise
-                named = [task for task in left if task.parent.id == error.parent_id]
-                if not named and len(left) > 1:
-                    for task in left:
-                        self._embed_group([task], outcomes)
-                    return
-                task = (named or left)[0]
-                version = task.document.version(self.key)
-                outcomes[task.at] = Failure.of(task.document.id, error, version)
-                left.remove(task)
+        results = self._engine.embed_iter([task.parent for task in group], on_error="yield")
+        for task, result in zip(group, results, strict=True):
+            if isinstance(result, LateChunkError):
+                outcomes[task.at] = self._make_failure(task.document, result)
+            else:
+                self._n_failures = 0
+                outcomes[task.at] = self._make_rows(task, result)
+
+    def _make_failure(self, document: CorpusDocument, error: LateChunkError) -> Failure:
+        if _is_fatal(error):
+            raise error
+        of_device = isinstance(error, _OF_DEVICE)
+        if of_device:
+            self._n_failures += 1
+        if of_device and self._n_failures >= self._most_failures:
+            raise SickDeviceError(
+                f"{self._n_failures} documents in a row failed in the model or its server, the "
+                f"last one {document.id!r}: {error}. What is finished is in the checkpoint: see "
+                "to the device or the server and start the same command again, or raise "
+                "most_failures_in_a_row (--most-failures-in-a-row) if it is the documents"
+            ) from error
+        version = document.version(self.key)
+        return Failure.of(document.id, error, version, file=document.file, retry=of_device)
 
     def _make_rows(self, task: _Task, result: ChunkVectors) -> DocumentRows:
         document, parent = task.document, task.parent
         version = document.version(self.key)
         if result.skipped:
-            return DocumentRows(document.id, version, parent.fingerprint, skipped=True)
+            return DocumentRows(
+                document.id, version, parent.fingerprint, skipped=True, file=document.file
+            )
         return DocumentRows(
             document.id,
             version,
@@ -132,6 +169,8 @@ class DocumentEmbedder:
             tuple(parent.chunk_text(row) for row in range(len(parent.spans))),
             result.vectors,
             result.modes,
+            engine=self.engine,
+            file=document.file,
         )
 
 

@@ -1,4 +1,4 @@
-"""What a run may be told, and what it says at its end."""
+"""What a run may be told."""
 
 from __future__ import annotations
 
@@ -6,10 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from latechunk_integrations.bulk.chunking import Chunking
+from latechunk_integrations.bulk.corpus_files import MOST_DOCUMENT_BYTES
+from latechunk_integrations.bulk.embedder import MOST_FAILURES_IN_A_ROW
 from latechunk_integrations.bulk.rows import Columns
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["IndexSettings", "IndexSummary"]
+__all__ = ["IndexSettings"]
+
+_COUNTS = (
+    "concurrency",
+    "batch_documents",
+    "batch_chars",
+    "most_failures_in_a_row",
+    "most_document_bytes",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +36,20 @@ class IndexSettings:
         reproducible: Embed each document by itself, see `DocumentEmbedder`.
         restart: Forget what the checkpoint holds.
         prune: Remove documents from the target that the source no longer has.
+        prune_at_most: The share of documents that ``prune`` may remove at once, 0 to 1; more is
+            refused.
+        follow_links: Read links that lead out of the source folder, and links to folders.
         dead_letters: Where failed documents are listed; ``None``: in the checkpoint's folder.
+        report: A JSON file that is kept up to date while the run goes on; ``None``: none.
         batch_documents: Documents that are written and noted together, at most.
         batch_chars: Characters of these, about.
+        most_failures_in_a_row: Documents in a row that the model or its server may fail over
+            before the run ends.
+        most_document_bytes: Bytes of a text file or of a line, at most.
         show_progress: Show a progress bar over documents.
 
     Raises:
-        OptionError: A number is less than 1.
+        OptionError: A number is out of its range.
     """
 
     chunking: Chunking = field(default_factory=Chunking)
@@ -44,40 +61,22 @@ class IndexSettings:
     reproducible: bool = True
     restart: bool = False
     prune: bool = False
+    prune_at_most: float = 0.1
+    follow_links: bool = False
     dead_letters: Path | None = None
+    report: Path | None = None
     batch_documents: int = 64
     batch_chars: int = 1 << 18
+    most_failures_in_a_row: int = MOST_FAILURES_IN_A_ROW
+    most_document_bytes: int = MOST_DOCUMENT_BYTES
     show_progress: bool = False
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name in ("concurrency", "batch_documents", "batch_chars"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.prune_at_most <= 1:
+            raise OptionError(f"prune_at_most is a share from 0 to 1, not {self.prune_at_most:g}")
         if self.concurrency > 1 and not self.ray:
             raise OptionError("concurrency is a number of Ray actors: it needs ray")
-
-
-@dataclass
-class IndexSummary:
-    """What a run has done, in documents but for ``n_chunks``.
-
-    Args:
-        dead_letters: Where failed documents are listed.
-        n_documents: Embedded and written in this run.
-        n_chunks: Their chunks.
-        n_unchanged: Finished before, and left as they were.
-        n_skipped: Embedded in this run to nothing, under ``fallback="skip"``.
-        n_failed: Listed among the dead letters, those of former runs included.
-        n_removed: Taken out of the target, under ``prune``.
-        seconds: How long it took.
-    """
-
-    dead_letters: Path
-    n_documents: int = 0
-    n_chunks: int = 0
-    n_unchanged: int = 0
-    n_skipped: int = 0
-    n_failed: int = 0
-    n_removed: int = 0
-    seconds: float = 0.0

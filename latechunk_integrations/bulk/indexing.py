@@ -6,24 +6,28 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm.auto import tqdm
 
-from latechunk_integrations.bulk.checkpoint import Checkpoint, DeadLetters
-from latechunk_integrations.bulk.corpus_files import FileSource
+from latechunk_integrations.bulk.checkpoint import Checkpoint
+from latechunk_integrations.bulk.dead_letters import DeadLetters
 from latechunk_integrations.bulk.embedder import DocumentEmbedder, Outcome
-from latechunk_integrations.bulk.index_settings import IndexSettings, IndexSummary
+from latechunk_integrations.bulk.index_places import open_source
+from latechunk_integrations.bulk.index_settings import IndexSettings
+from latechunk_integrations.bulk.index_summary import IndexSummary, ReportFile
 from latechunk_integrations.bulk.ray_pool import RayPool
+from latechunk_integrations.bulk.reconciliation import Reconciliation
 from latechunk_integrations.bulk.rows import CorpusDocument, DocumentRows, Failure
 from latechunk_integrations.bulk.targets import Target
 from latechunk_integrations.bulk.writers.writer import Writer
 from latechunk_integrations.engine import shared_engine
-from latechunk_integrations.errors import CheckpointError, InputError, LateChunkError
+from latechunk_integrations.errors import CheckpointError, LateChunkError
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["index"]
+__all__ = ["index", "make_identity"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +39,9 @@ class _Embedder(Protocol):
 
     key: str
     dimensions: int
+
+    @property
+    def n_tokens(self) -> int: ...
 
     def run(
         self, batches: Iterable[Sequence[CorpusDocument | Failure]]
@@ -65,33 +72,41 @@ def index(
         What was done. Failed documents are counted, not raised.
 
     Raises:
-        BulkError: The target, the workers or the checkpoint cannot be used; call again.
+        BulkError: The source, the target, the workers, the device or the checkpoint cannot be
+            used; call again.
         ModelError: The model cannot be used.
         OptionError: An option, the source or the target is impossible.
         MissingExtraError: An extra is not installed.
     """
     settings = settings or IndexSettings()
-    start = time.perf_counter()
-    where = Target.parse(target)
-    documents: Any = source
-    if isinstance(source, (str, Path)):
-        documents = FileSource(Path(source), settings.columns)
+    where, folder = Target.parse(target), Path(checkpoint)
+    documents = open_source(source, where, folder, settings)
+    summary = IndexSummary(settings.dead_letters or folder / _DEAD_LETTERS)
+    found = getattr(documents, "found", None)
+    summary.left_out = tuple(found.left_out) if found is not None else ()
     with closing(_make_embedder(options, settings)) as embedder:
-        identity = {"model, options or splitter": embedder.key, "target": where.identity}
+        identity = make_identity(embedder.key, where)
         with (
-            Checkpoint(Path(checkpoint), identity, restart=settings.restart) as kept,
+            Checkpoint(folder, identity, restart=settings.restart) as kept,
             closing(where.open(embedder.dimensions, kept.run_id)) as writer,
         ):
-            run = _Run(embedder, writer, kept, settings)
-            run.go(documents)
-    run.summary.seconds = time.perf_counter() - start
-    return run.summary
+            _Run(embedder, writer, kept, settings, summary).go(documents)
+    return summary
+
+
+def make_identity(key: str, where: Target) -> dict[str, str]:
+    """What a checkpoint belongs to."""
+    return {"model, options or splitter": key, "target": where.identity}
 
 
 def _make_embedder(options: LateChunkOptions, settings: IndexSettings) -> _Embedder:
     if not settings.ray:
-        engine = shared_engine(options)
-        return DocumentEmbedder(engine, settings.chunking, reproducible=settings.reproducible)
+        return DocumentEmbedder(
+            shared_engine(options),
+            settings.chunking,
+            reproducible=settings.reproducible,
+            most_failures_in_a_row=settings.most_failures_in_a_row,
+        )
     return RayPool(
         options,
         settings.chunking,
@@ -99,6 +114,7 @@ def _make_embedder(options: LateChunkOptions, settings: IndexSettings) -> _Embed
         num_cpus=settings.num_cpus,
         num_gpus=settings.num_gpus,
         reproducible=settings.reproducible,
+        most_failures_in_a_row=settings.most_failures_in_a_row,
     )
 
 
@@ -106,41 +122,60 @@ class _Run:
     """The state of one run over the documents."""
 
     def __init__(
-        self, embedder: _Embedder, writer: Writer, checkpoint: Checkpoint, settings: IndexSettings
+        self,
+        embedder: _Embedder,
+        writer: Writer,
+        checkpoint: Checkpoint,
+        settings: IndexSettings,
+        summary: IndexSummary,
     ) -> None:
+        self._start = time.perf_counter()
         self._embedder = embedder
         self._writer = writer
         self._checkpoint = checkpoint
+        self._state = checkpoint.state
         self._settings = settings
-        self._seen: set[str] = set()
-        letters = settings.dead_letters or checkpoint.folder / _DEAD_LETTERS
-        self._letters = DeadLetters(letters, checkpoint.failed.values())
-        self._duplicates: list[Failure] = []
-        self.summary = IndexSummary(letters)
+        self._source = Reconciliation(self._state, embedder.key)
+        self._letters = DeadLetters(summary.dead_letters, self._state.failed.values())
+        self._report = ReportFile(settings.report)
+        self._retried: list[Failure] = []
+        self.summary = summary
 
     def go(self, documents: Iterable[CorpusDocument | Failure]) -> None:
         """Write what is not finished, then clear away what is not wanted any more."""
-        self._writer.recover(self._checkpoint.parts)
-        self._check_target()
-        total = getattr(documents, "n_documents", lambda: None)()
-        with tqdm(total=total, unit=" documents", disable=not self._settings.show_progress) as bar:
+        try:
+            self._writer.recover(self._state.parts)
+            self._check_target()
+            self._embed(documents)
+            if self._settings.prune:
+                self._prune()
+            self._purge()
+        except BaseException as error:
+            self.summary.state, self.summary.error = "aborted", f"{type(error).__name__}: {error}"
+            raise
+        else:
+            self.summary.state = "done"
+        finally:
+            self._write_report(now=True)
+
+    def _embed(self, documents: Iterable[CorpusDocument | Failure]) -> None:
+        self.summary.n_total = getattr(documents, "n_documents", lambda: None)()
+        is_quiet = not self._settings.show_progress
+        with tqdm(total=self.summary.n_total, unit=" documents", disable=is_quiet) as bar:
             pending = self._select_pending(documents, bar)
             for outcomes in self._embedder.run(self._make_batches(pending)):
                 self._finish(outcomes)
+                self._write_report()
                 bar.update(len(outcomes))
-        if self._settings.prune:
-            self._prune()
-        self._purge()
-        failed = [f for name, f in self._checkpoint.failed.items() if name in self._seen]
-        self._letters.write([*failed, *self._duplicates])
-        self.summary.n_failed = len(failed) + len(self._duplicates)
+        self.summary.n_tokens = self._embedder.n_tokens
+        self._letters.write(self._all_failures())
 
     def _check_target(self) -> None:
         """A target that was emptied behind our back would stay empty."""
-        if self._checkpoint.n_chunks and not self._writer.count():
+        if self._state.n_chunks and not self._writer.count():
             raise CheckpointError(
                 f"the target holds no rows, but the checkpoint {self._checkpoint.folder} counts "
-                f"{self._checkpoint.n_chunks}; restart to do every document again"
+                f"{self._state.n_chunks}; restart to do every document again"
             )
 
     def _select_pending(
@@ -148,19 +183,18 @@ class _Run:
     ) -> Iterator[CorpusDocument | Failure]:
         """Documents that are not finished in this version."""
         for document in documents:
-            if isinstance(document, Failure):
-                name, version = document.document_id, document.version
-            else:
-                name, version = document.id, document.version(self._embedder.key)
-            if name in self._seen:
-                self._report_duplicate(name)
-                bar.update(1)
-                continue
-            self._seen.add(name)
-            if not self._checkpoint.knows(name, version):
+            verdict = self._source.judge(document)
+            if verdict in ("added", "replaced", "failing"):
                 yield document
                 continue
-            self.summary.n_unchanged += name not in self._checkpoint.failed
+            if verdict == "unreadable":
+                self._report_retried([self._source.unreadable[-1]])
+            elif verdict == "duplicate":
+                self._report_failures(self._source.duplicates[-1:])
+            elif verdict == "failed":
+                name = document.document_id if isinstance(document, Failure) else document.id
+                self.summary.count_error(replace(self._state.failed[name], file=document.file))
+            self.summary.n_unchanged += verdict == "unchanged"
             bar.update(1)
 
     def _make_batches(
@@ -180,24 +214,19 @@ class _Run:
         if batch:
             yield batch
 
-    def _report_duplicate(self, name: str) -> None:
-        error = InputError(f"the id {name!r} stands in the source before; ids must be unique")
-        self._duplicates.append(Failure.of(name, error))
-        self._letters.add(self._duplicates[-1:])
-
     def _finish(self, outcomes: Sequence[Outcome]) -> None:
         """Write a batch, then note it: what is noted is there."""
         checked = [self._check(outcome) for outcome in outcomes]
         rows = [each for each in checked if isinstance(each, DocumentRows)]
-        failures = [each for each in checked if isinstance(each, Failure)]
+        failures = [each for each in checked if isinstance(each, Failure) and not each.retry]
+        self._report_retried([f for f in checked if isinstance(f, Failure) and f.retry])
         # What a failed document had in the target belongs to a former version of it.
         emptied = [DocumentRows(failure.document_id, failure.version) for failure in failures]
-        self._checkpoint.begin(outcome.document_id for outcome in checked)
-        part = self._writer.write([*rows, *emptied], self._checkpoint.n_batches)
-        self._checkpoint.add(part, rows, failures)
-        self._letters.add(failures)
-        for failure in failures:
-            logger.info("document %r failed: %s", failure.document_id, failure.reason)
+        if rows or failures:
+            self._checkpoint.begin(each.document_id for each in (*rows, *emptied))
+            part = self._writer.write([*rows, *emptied], self._state.n_batches)
+            self._checkpoint.add(part, rows, failures, seal=self._writer.seal(part))
+        self._report_failures(failures)
         self.summary.n_documents += len(rows)
         self.summary.n_skipped += sum(document.skipped for document in rows)
         self.summary.n_chunks += sum(map(len, rows))
@@ -207,16 +236,35 @@ class _Run:
             try:
                 self._writer.check(outcome)
             except LateChunkError as error:
-                return Failure.of(outcome.document_id, error, outcome.version)
+                version = outcome.version
+                return Failure.of(outcome.document_id, error, version, file=outcome.file)
         return outcome
 
+    def _report_retried(self, failures: Sequence[Failure]) -> None:
+        self._retried += failures
+        self.summary.n_retried += len(failures)
+        self._report_failures(failures)
+
+    def _report_failures(self, failures: Sequence[Failure]) -> None:
+        self._letters.add(failures)
+        for failure in failures:
+            self.summary.count_error(failure)
+            logger.info("document %r failed: %s", failure.document_id, failure.reason)
+
+    def _all_failures(self) -> list[Failure]:
+        known = [f for name, f in self._state.failed.items() if name in self._source.seen]
+        failures = {failure.document_id: failure for failure in (*known, *self._retried)}
+        self.summary.n_failed = len(failures) + len(self._source.duplicates)
+        return [*failures.values(), *self._source.duplicates]
+
     def _prune(self) -> None:
-        kept = self._checkpoint
-        known = dict.fromkeys([*kept.finished, *kept.failed, *kept.begun])
-        gone = [name for name in known if name not in self._seen]
+        self.summary.removal_refused = self._source.refuse_removal(self._settings.prune_at_most)
+        if self.summary.removal_refused:
+            return
+        gone = self._source.gone()
         for start in range(0, len(gone), self._settings.batch_documents):
             names = gone[start : start + self._settings.batch_documents]
-            kept.begin(names)
+            self._checkpoint.begin(names)
             self._writer.write([DocumentRows(name, "") for name in names], 0)
             self._checkpoint.forget(names)
         self.summary.n_removed = len(gone)
@@ -225,10 +273,18 @@ class _Run:
         """Take rows of former versions out of files."""
         # By part, not by version alone: a document that was changed back has the same version in
         # its former part and in its present one.
-        kept: dict[str, dict[str, str]] = {part: {} for part in self._checkpoint.stale_parts}
-        for name, (version, part, _) in self._checkpoint.finished.items():
-            if part in kept:
-                kept[part][name] = version
+        kept: dict[str, dict[str, str]] = {part: {} for part in self._state.stale_parts}
+        for name, each in self._state.finished.items():
+            if each.part in kept:
+                kept[each.part][name] = each.version
         for part, versions in sorted(kept.items()):
-            self._writer.purge(part, versions)
-            self._checkpoint.purged([part])
+
+            def announce(seal: str, part: str = part) -> None:
+                self._checkpoint.announce(part, seal)
+
+            seal = self._writer.purge(part, versions, announce)
+            self._checkpoint.purged(part, seal)
+
+    def _write_report(self, *, now: bool = False) -> None:
+        self.summary.seconds = time.perf_counter() - self._start
+        self._report.write(self.summary, now=now)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latechunk_integrations.bulk.checkpoint import format_letter, replace_file
+from latechunk_integrations.bulk.atomic_file import replace_file
 from latechunk_integrations.bulk.chunking import Chunking
+from latechunk_integrations.bulk.dead_letters import format_letter
 from latechunk_integrations.bulk.embedder import DocumentEmbedder
 from latechunk_integrations.bulk.rows import (
     Columns,
@@ -72,7 +73,8 @@ def embed_dataset(  # noqa: PLR0913  # each is a choice of its own, all with def
     Returns:
         A Dataset of chunk rows: ``document_id``, ``chunk_id``, ``start``, ``end`` (code points),
         ``text``, ``vector`` (float32), ``mode``, ``late_parent`` (the fingerprint of text and
-        header), ``version`` (that of all the row depends on).
+        header), ``late_engine`` (that of model and options), ``version`` (that of all
+        that the row depends on).
 
     Raises:
         InputTypeError: ``dataset`` is no Ray Dataset.

@@ -8,7 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from latechunk_integrations.bulk.chunking import Chunking
-from latechunk_integrations.bulk.embedder import DocumentEmbedder, Outcome
+from latechunk_integrations.bulk.embedder import (
+    MOST_FAILURES_IN_A_ROW,
+    DocumentEmbedder,
+    Outcome,
+)
 from latechunk_integrations.bulk.rows import CorpusDocument, Failure
 from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.errors import LateChunkError, OptionError, WorkerError
@@ -36,6 +40,7 @@ class RayPool:
         num_cpus: Cores of each worker, which Ray also makes the number of its threads.
         num_gpus: Accelerators of each worker; may be a fraction.
         reproducible: See `DocumentEmbedder`.
+        most_failures_in_a_row: See `DocumentEmbedder`; of each worker.
 
     Raises:
         MissingExtraError: Ray, or something that the engine needs, is not installed.
@@ -53,6 +58,7 @@ class RayPool:
         num_cpus: float = 1,
         num_gpus: float = 0,
         reproducible: bool = True,
+        most_failures_in_a_row: int = MOST_FAILURES_IN_A_ROW,
     ) -> None:
         self._ray = import_extra("ray", extra="ray")
         self._is_ours = not self._ray.is_initialized()
@@ -61,7 +67,8 @@ class RayPool:
         make = self._ray.remote(_Worker).options(
             num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_task_retries=_RETRIES
         )
-        self._workers = [make.remote(options, chunking, reproducible) for _ in range(concurrency)]
+        asked = (options, chunking, reproducible, most_failures_in_a_row)
+        self._workers = [make.remote(*asked) for _ in range(concurrency)]
         try:
             # Every worker loads its model now; the first one to fail says why.
             described = self._get([worker.describe.remote() for worker in self._workers])
@@ -93,6 +100,11 @@ class RayPool:
             idle.append(waiting.pop(finished))
             yield self._get(finished)
 
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that went through the models of the workers that are there now."""
+        return sum(self._get([worker.count_tokens.remote() for worker in self._workers]))
+
     def close(self) -> None:
         """Stop the workers, and Ray if it was started here."""
         for worker in self._workers:
@@ -122,8 +134,14 @@ class _Worker:
     text only.
     """
 
-    def __init__(self, options: LateChunkOptions, chunking: Chunking, reproducible: bool) -> None:  # noqa: FBT001  # Ray hands it over
-        self._asked = (options, chunking, reproducible)
+    def __init__(
+        self,
+        options: LateChunkOptions,
+        chunking: Chunking,
+        reproducible: bool,  # noqa: FBT001  # Ray hands it over
+        most_failures_in_a_row: int,
+    ) -> None:
+        self._asked = (options, chunking, reproducible, most_failures_in_a_row)
         self._embedder: DocumentEmbedder | None = None
 
     def describe(self) -> tuple[str, int, int]:
@@ -137,11 +155,19 @@ class _Worker:
         _check_key(embedder.key, key)
         return embedder.embed(documents)
 
+    def count_tokens(self) -> int:
+        """Tokens that went through the model."""
+        return self._load_embedder().n_tokens
+
     def _load_embedder(self) -> DocumentEmbedder:
         if self._embedder is None:
-            options, chunking, reproducible = self._asked
-            engine = shared_engine(options)
-            self._embedder = DocumentEmbedder(engine, chunking, reproducible=reproducible)
+            options, chunking, reproducible, most_failures = self._asked
+            self._embedder = DocumentEmbedder(
+                shared_engine(options),
+                chunking,
+                reproducible=reproducible,
+                most_failures_in_a_row=most_failures,
+            )
         return self._embedder
 
 

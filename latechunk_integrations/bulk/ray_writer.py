@@ -94,6 +94,7 @@ def _read_documents(table: Any) -> list[DocumentRows]:
                 tuple(columns["text"][row] for row in at),
                 np.array([columns["vector"][row] for row in at], np.float32),
                 tuple(columns["mode"][row] for row in at),
+                engine=columns["late_engine"][at[0]],
             )
         )
     return documents

@@ -21,6 +21,7 @@ __all__ = [
     "CorpusDocument",
     "DocumentRows",
     "Failure",
+    "RowsDigest",
     "chunk_id",
     "digest",
     "read_document",
@@ -36,6 +37,7 @@ COLUMNS = (
     "vector",
     "mode",
     "late_parent",
+    "late_engine",
     "version",
 )
 """The columns of a chunk row."""
@@ -72,6 +74,7 @@ class CorpusDocument:
         id: Its id, unique in the corpus.
         text: Its text.
         header: What its tokens attend to, such as a title; ``""``: nothing.
+        file: The file that it comes from, for reports; no part of its version.
 
     Raises:
         InvalidCharacterError: The id holds a lone surrogate, which no target can store.
@@ -80,6 +83,7 @@ class CorpusDocument:
     id: str
     text: str
     header: str = ""
+    file: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Check the id; the text is its own document's error."""
@@ -103,19 +107,37 @@ class Failure:
         error: Name of the error's type.
         reason: The error's message.
         version: As in `DocumentRows`.
+        file: The file that it comes from, for reports.
+        retry: Not for certain the document's fault: a file that cannot be read now, a device
+            that failed. Its rows stay, and every run tries it again.
+        hides: Documents that nobody can name may be in what could not be read. While there is
+            such a place, no document counts as gone.
     """
 
     document_id: str
     error: str
     reason: str
     version: str = ""
+    file: str = field(default="", compare=False)
+    retry: bool = False
+    hides: bool = False
 
     @classmethod
-    def of(cls, document_id: str, error: Exception, version: str = "") -> Failure:
-        """What an exception says; in the id, ``?`` stands for what is no character."""
-        document_id = document_id.encode("utf-8", "replace").decode()
-        name, reason = type(error).__name__, str(error)
-        return cls(document_id, name, reason, version or digest(document_id, name, reason))
+    def of(
+        cls,
+        document_id: str,
+        error: Exception,
+        version: str = "",
+        *,
+        file: str = "",
+        retry: bool = False,
+        hides: bool = False,
+    ) -> Failure:
+        r"""What an exception says; in the id, ``\udce9`` stands for what is no character."""
+        document_id = _write_text(document_id)
+        name, reason = type(error).__name__, _write_text(str(error))
+        version = version or digest(document_id, name, reason)
+        return cls(document_id, name, reason, version, _write_text(file), retry, hides)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +153,8 @@ class DocumentRows:
         vectors: Float32, shape ``(n_chunks, dim)``.
         modes: ``late``, ``windowed`` or ``standalone`` for each chunk.
         skipped: The document was left out under ``fallback="skip"``.
+        engine: Fingerprint of model and options, `LateChunkEngine.fingerprint`.
+        file: The file that the document comes from, for reports.
     """
 
     document_id: str
@@ -141,9 +165,19 @@ class DocumentRows:
     vectors: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     modes: tuple[str, ...] = ()
     skipped: bool = False
+    engine: str = ""
+    file: str = ""
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def digest(self) -> str:
+        """Hash of all rows, vectors included, in any order."""
+        hashed = RowsDigest()
+        for row in self.rows():
+            hashed.add(row)
+        return hashed.value
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Each chunk as a mapping of `COLUMNS`; the vector stays an array."""
@@ -151,7 +185,33 @@ class DocumentRows:
         for (start, end), text, vector, mode in chunks:
             identity = chunk_id(self.document_id, start, end)
             values = (self.document_id, identity, start, end, text, vector, mode)
-            yield dict(zip(COLUMNS, (*values, self.parent, self.version), strict=True))
+            yield dict(zip(COLUMNS, (*values, self.parent, self.engine, self.version), strict=True))
+
+
+class RowsDigest:
+    """Hash of rows as they come, whatever their order; a row that comes twice counts twice."""
+
+    def __init__(self) -> None:
+        self._sum = 0
+        self.n_rows = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take in a row of `COLUMNS`; a value of another kind is hashed as it prints."""
+        joined = hashlib.sha256()
+        for name in COLUMNS:
+            value = row.get(name)
+            if name == "vector":
+                encoded = np.asarray(value, "<f4").tobytes()
+            else:
+                encoded = str(value).encode("utf-8", "surrogatepass")
+            joined.update(len(encoded).to_bytes(8, "big") + encoded)
+        self._sum += int.from_bytes(joined.digest()[:12], "big")
+        self.n_rows += 1
+
+    @property
+    def value(self) -> str:
+        """The hash so far, hex, 24 digits."""
+        return f"{self._sum % (1 << 96):024x}"
 
 
 def chunk_id(document_id: str, start: int, end: int) -> str:
@@ -172,8 +232,12 @@ def digest(*parts: str) -> str:
     return joined.hexdigest()[:32]
 
 
+def _write_text(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def read_document(
-    record: Mapping[str, Any], columns: Columns, place: str
+    record: Mapping[str, Any], columns: Columns, place: str, file: str = ""
 ) -> CorpusDocument | Failure:
     """The document of a record, or why it is none.
 
@@ -181,6 +245,7 @@ def read_document(
         record: Values by column.
         columns: Which of them hold the document.
         place: Names the record where its id cannot.
+        file: The file that holds it, for reports.
     """
     given = record.get(columns.id)
     named = isinstance(given, (str, int)) and not isinstance(given, bool) and given != ""
@@ -197,8 +262,8 @@ def read_document(
             if not isinstance(value, str):
                 raise InputTypeError(f"{place} has {type(value).__name__} in {name!r}, not a str")
     except InputError as error:
-        return Failure.of(document_id, error)
-    return CorpusDocument(document_id, str(text), str(header or ""))
+        return Failure.of(document_id, error, file=file, hides=not named)
+    return CorpusDocument(document_id, str(text), str(header or ""), file)
 
 
 def to_table(documents: Sequence[DocumentRows], dimensions: int) -> Any:

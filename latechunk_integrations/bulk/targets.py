@@ -61,11 +61,16 @@ class Target:
         """Names the target in a checkpoint."""
         return f"{self.kind}:{self.place}#{self.collection}"
 
-    def open(self, dimensions: int, run_id: str) -> Writer:
+    @property
+    def local_path(self) -> Path | None:
+        """Where it is on this machine; ``None`` for a server."""
+        return None if self.place.startswith(("http://", "https://")) else Path(self.place)
+
+    def open(self, dimensions: int | None, run_id: str) -> Writer:
         """Connect.
 
         Args:
-            dimensions: Width of a vector.
+            dimensions: Width of a vector; ``None``: only to read what is there.
             run_id: Names the parts of a run, where there are parts.
 
         Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
 from typing import Annotated, Any
 
 import typer
@@ -10,26 +12,57 @@ from typer.core import TyperGroup
 from latechunk_integrations import __version__
 from latechunk_integrations.cli.compare_command import compare_command
 from latechunk_integrations.cli.diagnose_command import diagnose_command
+from latechunk_integrations.cli.exit_codes import ExitCode, exit_code_of
 from latechunk_integrations.cli.index_command import index_command
 from latechunk_integrations.cli.inspect_command import inspect_command
 from latechunk_integrations.cli.tune_command import tune_command
-from latechunk_integrations.errors import LateChunkError
+from latechunk_integrations.core.printable import escape_controls
 
 __all__ = ["app"]
 
-_FAILED = 2
+_DEBUG = "--debug"
 
 
 class _PlainErrors(TyperGroup):
-    """Ends in one line and exit code 2 where the user can mend what went wrong."""
+    """Ends every error in one line and its exit code; ``--debug`` shows the traceback."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take ``--debug`` out, which may stand anywhere."""
+        ctx.meta[_DEBUG] = _DEBUG in args
+        return super().parse_args(ctx, [each for each in args if each != _DEBUG])
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
+        if not ctx.meta[_DEBUG]:
+            _silence_clients()
         try:
             return super().invoke(ctx)
-        except (LateChunkError, OSError) as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(_FAILED) from None
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, typer.Abort) or hasattr(error, "exit_code"):
+                raise  # typer's own
+            if ctx.meta[_DEBUG]:
+                traceback.print_exc()
+            code = exit_code_of(error)
+            typer.echo(f"error: {_describe(error, code)}", err=True)
+            raise typer.Exit(code) from None
+
+
+def _describe(error: BaseException, code: ExitCode) -> str:
+    """One line, without anything that a terminal would act on."""
+    if code is ExitCode.INTERRUPTED:
+        return "interrupted; what is finished is kept"
+    said = escape_controls(" ".join(str(error).split()))
+    if code is not ExitCode.FAULT:
+        return said or type(error).__name__
+    return f"{type(error).__name__}: {said} (a fault of latechunk; {_DEBUG} shows where)"
+
+
+def _silence_clients() -> None:
+    """Clients of stores log what they raise, with a traceback; we say it in one line."""
+    for name in ("pymilvus", "milvus_lite"):
+        client = logging.getLogger(name)
+        client.addHandler(logging.NullHandler())
+        client.propagate = False
 
 
 app = typer.Typer(
@@ -55,6 +88,9 @@ def _begin(
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
         ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option(_DEBUG, help="Show the traceback of an error; may stand anywhere.")
     ] = False,
 ) -> None:
     """Measure, tune, inspect and index with late chunking."""

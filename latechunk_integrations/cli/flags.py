@@ -70,7 +70,7 @@ def _read_value(text: str) -> Any:
 
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return text
     # A prompt such as "query: " is a mapping to YAML, and no option is one.
     return text if isinstance(value, dict) else value

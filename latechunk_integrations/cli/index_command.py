@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latechunk_integrations.cli.flags import read_options, read_pairs
+from latechunk_integrations.cli import arguments as common
+from latechunk_integrations.cli import index_arguments as given
+from latechunk_integrations.cli.exit_codes import ExitCode
+from latechunk_integrations.cli.flags import read_options
+from latechunk_integrations.core.printable import escape_controls
 
 if TYPE_CHECKING:
-    from latechunk_integrations.bulk.index_settings import IndexSummary
+    from latechunk_integrations.bulk.index_summary import IndexSummary
 
 __all__ = ["index_command"]
 
-_SOME_FAILED = 1
+_PRINTED = Path("-")
 
-_Source = Annotated[
-    Path, typer.Argument(help="Folder of .txt, .md, .jsonl or .parquet files, or one of them.")
-]
-_Target = Annotated[
-    str,
-    typer.Option(
-        help="milvus:FILE.db#NAME, qdrant:FOLDER#NAME, a URL, or a .parquet/.jsonl folder."
-    ),
-]
-_Options = Annotated[
-    list[str] | None, typer.Option("--option", "-o", help="An engine option, NAME=VALUE.")
-]
-_Arguments = Annotated[
-    list[str] | None, typer.Option(help="An argument of the splitter, NAME=VALUE.")
-]
 _ShareBatches = Annotated[
     bool,
     typer.Option("--share-batches", help="Faster on a GPU; the last bits may vary."),
@@ -38,25 +28,35 @@ _ShareBatches = Annotated[
 _Prune = Annotated[
     bool, typer.Option("--prune", help="Remove documents that the source no longer has.")
 ]
+_PruneAtMost = Annotated[
+    float,
+    typer.Option(help="Share of the documents that --prune may remove at once; more is refused."),
+]
 _Restart = Annotated[
     bool, typer.Option("--restart", help="Forget the checkpoint, do every document again.")
 ]
+_MostFailures = Annotated[
+    int, typer.Option(help="Failures of the model or its server in a row that end the run.")
+]
+_MostBytes = Annotated[int, typer.Option(help="Bytes of a text file or of a line, at most.")]
 
 
 def index_command(  # noqa: PLR0913  # every flag is an argument
     *,
-    source: _Source,
-    to: _Target,
-    checkpoint: Annotated[Path, typer.Option(help="Folder that keeps what is finished.")],
-    config: Annotated[Path | None, typer.Option(help="YAML file of engine options.")] = None,
-    model: Annotated[str | None, typer.Option(help="Hub name or local path.")] = None,
-    option: _Options = None,
-    splitter: Annotated[str, typer.Option(help="'recursive' or module:name.")] = "recursive",
-    chunk_size: Annotated[int | None, typer.Option(help="Tokens of a chunk.")] = None,
-    splitter_argument: _Arguments = None,
-    text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text",
-    id_column: Annotated[str, typer.Option(help="Column of the id.")] = "id",
-    header_column: Annotated[str | None, typer.Option(help="Column of the header.")] = None,
+    source: given.Source,
+    to: given.TargetName,
+    checkpoint: given.StateFolder,
+    config: common.Config = None,
+    model: common.Model = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", help="An engine option, NAME=VALUE.")
+    ] = None,
+    splitter: given.SplitterName = "recursive",
+    chunk_size: given.ChunkTokens = None,
+    splitter_argument: given.SplitterArguments = None,
+    text_column: given.TextColumn = "text",
+    id_column: given.IdColumn = "id",
+    header_column: given.HeaderColumn = None,
     ray: Annotated[bool, typer.Option("--ray", help="Embed in Ray actors.")] = False,
     concurrency: Annotated[int, typer.Option(help="Number of Ray actors.")] = 1,
     num_cpus: Annotated[float, typer.Option(help="Cores of each actor.")] = 1,
@@ -64,23 +64,26 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
     batch_documents: Annotated[int, typer.Option(help="Documents noted together, at most.")] = 64,
     share_batches: _ShareBatches = False,
     prune: _Prune = False,
+    prune_at_most: _PruneAtMost = 0.1,
+    follow_links: given.FollowLinks = False,
     restart: _Restart = False,
-    dead_letters: Annotated[Path | None, typer.Option(help="File of failed documents.")] = None,
+    dead_letters: given.DeadLettersFile = None,
+    most_failures_in_a_row: _MostFailures = 10,
+    most_document_bytes: _MostBytes = 1 << 28,
+    json_file: given.JsonFile = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Embed a corpus into a vector store or files; started again, it goes on where it stopped.
 
-    Ends with 0, with 1 when documents failed (see the dead letters), with 2 when it could not go
-    on.
+    Ends with 0: all done, 1: documents failed (see the dead letters), 2: the command is wrong,
+    3: stopped on the way (start it again), 4: all done but a removal that was refused.
     """
-    from latechunk_integrations.bulk.chunking import Chunking  # noqa: PLC0415  # costs seconds
-    from latechunk_integrations.bulk.index_settings import IndexSettings  # noqa: PLC0415  # as above
+    from latechunk_integrations.bulk.index_settings import IndexSettings  # noqa: PLC0415  # costs seconds
     from latechunk_integrations.bulk.indexing import index  # noqa: PLC0415  # as above
     from latechunk_integrations.bulk.rows import Columns  # noqa: PLC0415  # as above
 
-    arguments = read_pairs(splitter_argument or (), "--splitter-argument")
     settings = IndexSettings(
-        chunking=Chunking(splitter, chunk_size, arguments),
+        chunking=given.make_chunking(splitter, chunk_size, splitter_argument),
         columns=Columns(text_column, id_column, header_column),
         ray=ray,
         concurrency=concurrency,
@@ -89,17 +92,29 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
         batch_documents=batch_documents,
         reproducible=not share_batches,
         prune=prune,
+        prune_at_most=prune_at_most,
+        follow_links=follow_links,
         restart=restart,
         dead_letters=dead_letters,
+        report=None if json_file == _PRINTED else json_file,
+        most_failures_in_a_row=most_failures_in_a_row,
+        most_document_bytes=most_document_bytes,
         show_progress=not quiet,
     )
     options = read_options(config, model, option or ())
     summary = index(source, to, options, checkpoint, settings)
-    typer.echo(_describe_summary(summary))
-    raise typer.Exit(_SOME_FAILED if summary.n_failed else 0)
+    is_json = json_file == _PRINTED
+    typer.echo(json.dumps(summary.to_dict(), indent=1) if is_json else _describe(summary))
+    raise typer.Exit(_exit_code(summary))
 
 
-def _describe_summary(summary: IndexSummary) -> str:
+def _exit_code(summary: IndexSummary) -> ExitCode:
+    if summary.removal_refused:
+        return ExitCode.REMOVAL_REFUSED
+    return ExitCode.FOUND if summary.n_failed else ExitCode.DONE
+
+
+def _describe(summary: IndexSummary) -> str:
     """A run in a few lines."""
     written = f"{summary.n_documents} documents, {summary.n_chunks} chunks written"
     lines = [f"{written} in {summary.seconds:.1f} s; {summary.n_unchanged} documents unchanged"]
@@ -107,6 +122,15 @@ def _describe_summary(summary: IndexSummary) -> str:
         lines.append(f"{summary.n_skipped} of them skipped, too long for a window")
     if summary.n_removed:
         lines.append(f"{summary.n_removed} documents removed")
+    if summary.left_out:
+        lines.append(
+            f"{len(summary.left_out)} files and folders of the source left out (links out of it, "
+            f"what this command writes), such as {escape_controls(str(summary.left_out[0]))}"
+        )
     if summary.n_failed:
         lines.append(f"{summary.n_failed} documents failed, see {summary.dead_letters}")
+    if summary.n_retried:
+        lines.append(f"{summary.n_retried} of them keep their rows and are tried again next time")
+    if summary.removal_refused:
+        lines.append(f"removal refused: {escape_controls(summary.removal_refused)}")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from latechunk_integrations.schema import Parent
 __all__ = ["CachedVectors", "VectorCache", "input_key"]
 
 logger = logging.getLogger(__name__)
+
+_DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +69,23 @@ class VectorCache:
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
 
-    def get(self, key: str, compute: Callable[[], CachedVectors]) -> CachedVectors:
-        """The vectors kept under a key; computed and kept if there are none, or damaged ones."""
+    def get(
+        self, key: str, shape: tuple[int, int], compute: Callable[[], CachedVectors]
+    ) -> CachedVectors:
+        """The vectors kept under a key; computed and kept if there are none, or damaged ones.
+
+        Args:
+            key: Names them.
+            shape: What they must have, ``(n, dim)``.
+            compute: Makes them.
+        """
         if self._folder is None:
             return compute()
         path = self._folder / f"{key}.npz"
         if path.is_file():
             try:
-                return _read(path)
-            except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                return _check(_read(path), shape)
+            except (ValueError, TypeError, KeyError, EOFError, *_DAMAGED_ZIP) as error:
                 logger.warning("kept vectors in %s are damaged, computed anew: %s", path, error)
         made = compute()
         _write(path, made)
@@ -87,6 +98,14 @@ def _read(path: Path) -> CachedVectors:
         seconds, tokens, memory = arrays["costs"].tolist()
         costs = Costs(seconds, int(tokens), None if memory < 0 else memory)
         return CachedVectors(arrays["vectors"], arrays["late"], costs)
+
+
+def _check(found: CachedVectors, shape: tuple[int, int]) -> CachedVectors:
+    if found.vectors.shape != shape or found.vectors.dtype != np.float32:
+        raise ValueError(f"{found.vectors.dtype} of shape {found.vectors.shape}, not {shape}")
+    if found.late.shape != shape[:1] or found.late.dtype != np.bool_:
+        raise ValueError(f"{found.late.dtype} marks of shape {found.late.shape}")
+    return found
 
 
 def _write(path: Path, made: CachedVectors) -> None:

@@ -133,7 +133,8 @@ class Passes:
             costs = Costs(time.perf_counter() - start, 0)
             return CachedVectors(vectors, np.zeros(len(vectors), bool), costs)
 
-        return make_unit(self._cache.get(key, compute).vectors.copy())
+        shape = (len(self._golden.queries), self._engine.dimensions)
+        return make_unit(self._cache.get(key, shape, compute).vectors.copy())
 
     def _embed_late(self, configuration: Configuration, chunk_size: int | None) -> CachedVectors:
         options = configuration.options() | {"context_weight": 1.0, "header_weight": 0.0}
@@ -240,7 +241,8 @@ class Passes:
             vectors = np.concatenate([result.vectors for result in results])
             return CachedVectors(vectors, np.array(late, bool), costs)
 
-        return self._cache.get(input_key(engine.fingerprint, parents), compute)
+        shape = (sum(len(parent.spans) for parent in parents), engine.dimensions)
+        return self._cache.get(input_key(engine.fingerprint, parents), shape, compute)
 
 
 _ALONE: dict[str, Any] = {"context_weight": 0.0, "header_weight": 0.0}

@@ -9,12 +9,13 @@ from pathlib import Path
 import yaml
 from rich import box
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from latechunk_integrations.core.printable import escape_controls
 from latechunk_integrations.evaluation.diagnostics import Diagnosis
 from latechunk_integrations.evaluation.inspection import ChunkView, Inspection
 from latechunk_integrations.evaluation.results import Comparison, Difference, TuneResult
@@ -220,7 +221,7 @@ def _print_chunk(console: Console, number: int, chunk: ChunkView, highest: float
     console.print(Text.assemble((f"chunk {number}", "bold"), (f"  {facts}", "dim")))
     for line in _draw_bars(chunk, highest):
         console.print(line, highlight=False)
-    words = " ".join(chunk.text[: 2 * _SHOWN_CHARS].split())
+    words = escape_controls(" ".join(chunk.text[: 2 * _SHOWN_CHARS].split()))
     text = Text(words if len(words) <= _SHOWN_CHARS else words[:_SHOWN_CHARS] + "…")
     console.print(Padding(text, (0, 0, 1, 2)))
 
@@ -255,6 +256,11 @@ def _format_ratio(value: float, baseline: float) -> str:
 
 def _format_value(value: object) -> str:
     return str(yaml.safe_dump(value)).removesuffix("...\n").strip()
+
+
+def escape(text: str) -> str:
+    """A text that is neither markup of rich nor an order to the terminal."""
+    return escape_markup(escape_controls(text))
 
 
 def _print_notes(console: Console, notes: Sequence[str]) -> None:

@@ -22,8 +22,9 @@ def _rows(name: str, version: str) -> DocumentRows:
 
 def _filled(folder: Path) -> Path:
     with Checkpoint(folder, IDENTITY) as checkpoint:
-        checkpoint.add("one", [_rows("a", "1"), _rows("b", "1")], [Failure("c", "E", "why", "1")])
-        checkpoint.add("two", [_rows("a", "2")], [])
+        rows = [_rows("a", "1"), _rows("b", "1")]
+        checkpoint.add("one", rows, [Failure("c", "E", "why", "1")], seal="1:x")
+        checkpoint.add("two", [_rows("a", "2")], [], seal="2:y")
     return folder / "finished.jsonl"
 
 
@@ -31,14 +32,17 @@ def test_it_remembers_the_last_version_of_each_document(tmp_path: Path) -> None:
     _filled(tmp_path)
     with Checkpoint(tmp_path, IDENTITY) as checkpoint:
         known = [("a", "1"), ("a", "2"), ("b", "1"), ("c", "1"), ("c", "2"), ("d", "1")]
-        assert [checkpoint.knows(*each) for each in known] == [0, 1, 1, 1, 0, 0]
-        assert checkpoint.stale_parts == {"one"}
-        assert checkpoint.parts == {"one", "two"}
-        checkpoint.purged(["one"])
+        assert [checkpoint.state.knows(*each) for each in known] == [0, 1, 1, 1, 0, 0]
+        assert checkpoint.state.stale_parts == {"one"}
+        assert checkpoint.state.parts == {"one": {"1:x"}, "two": {"2:y"}}
+        checkpoint.announce("one", "3:z")
+        assert checkpoint.state.parts["one"] == {"1:x", "3:z"}
+        checkpoint.purged("one", "3:z")
+        assert checkpoint.state.parts["one"] == {"3:z"}
         checkpoint.forget(["b"])
     with Checkpoint(tmp_path, IDENTITY) as checkpoint:
-        assert not checkpoint.knows("b", "1")
-        assert checkpoint.n_chunks == 1
+        assert not checkpoint.state.knows("b", "1")
+        assert checkpoint.state.n_chunks == 1
 
 
 def test_a_log_cut_off_anywhere_in_its_last_line_loses_that_line_alone(tmp_path: Path) -> None:
@@ -48,11 +52,11 @@ def test_a_log_cut_off_anywhere_in_its_last_line_loses_that_line_alone(tmp_path:
     for end in range(first_line, len(whole)):
         log.write_bytes(whole[:end])
         with Checkpoint(tmp_path, IDENTITY) as checkpoint:
-            assert checkpoint.knows("a", "1")
-            assert not checkpoint.knows("a", "2")
-            checkpoint.add("two", [_rows("a", "2")], [])
+            assert checkpoint.state.knows("a", "1")
+            assert not checkpoint.state.knows("a", "2")
+            checkpoint.add("two", [_rows("a", "2")], [], seal="2:y")
         with Checkpoint(tmp_path, IDENTITY) as checkpoint:
-            assert checkpoint.knows("a", "2")
+            assert checkpoint.state.knows("a", "2")
 
 
 def test_a_log_damaged_in_the_middle_is_refused(tmp_path: Path) -> None:
@@ -61,7 +65,7 @@ def test_a_log_damaged_in_the_middle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"line 1 .* is damaged"):
         Checkpoint(tmp_path, IDENTITY)
     with Checkpoint(tmp_path, IDENTITY, restart=True) as checkpoint:
-        assert not checkpoint.knows("a", "2")
+        assert not checkpoint.state.knows("a", "2")
 
 
 @pytest.mark.parametrize("left", [None, "{", "{}", "[]"])
@@ -70,10 +74,10 @@ def test_a_checkpoint_without_a_readable_head_is_refused(tmp_path: Path, left: s
     (tmp_path / "run.json").unlink()
     if left is not None:
         (tmp_path / "run.json").write_text(left, encoding="utf-8")
-    with pytest.raises(CheckpointError, match="start anew with restart"):
+    with pytest.raises(CheckpointError, match="restart does all again"):
         Checkpoint(tmp_path, IDENTITY)
     with Checkpoint(tmp_path, IDENTITY, restart=True) as checkpoint:
-        assert not checkpoint.finished
+        assert not checkpoint.state.finished
 
 
 def test_a_checkpoint_of_something_else_is_refused_by_name(tmp_path: Path) -> None:
@@ -81,7 +85,7 @@ def test_a_checkpoint_of_something_else_is_refused_by_name(tmp_path: Path) -> No
     with pytest.raises(CheckpointError, match="another target;"):
         Checkpoint(tmp_path, {**IDENTITY, "target": "other"})
     with Checkpoint(tmp_path, IDENTITY) as checkpoint:
-        assert checkpoint.knows("a", "2")
+        assert checkpoint.state.knows("a", "2")
 
 
 def test_two_runs_do_not_share_a_checkpoint(tmp_path: Path) -> None:
@@ -91,4 +95,4 @@ def test_two_runs_do_not_share_a_checkpoint(tmp_path: Path) -> None:
     ):
         Checkpoint(tmp_path, IDENTITY)
     with Checkpoint(tmp_path, IDENTITY) as checkpoint:
-        assert not checkpoint.finished
+        assert not checkpoint.state.finished

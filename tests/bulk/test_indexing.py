@@ -28,7 +28,7 @@ class KilledError(BaseException):
     """The process ends here; nothing catches it."""
 
 
-def _die(*_: object) -> None:
+def _die(*_: object, **__: object) -> None:
     raise KilledError
 
 
@@ -86,7 +86,7 @@ def expected(engine: LateChunkEngine, corpus: list[CorpusDocument]) -> support.R
 
 
 def without_hashes(rows: support.Rows) -> support.Rows:
-    dropped = ("chunk_id", "version", "late_parent")
+    dropped = ("chunk_id", "version", "late_parent", "late_engine")
     return {
         name: {key: value for key, value in row.items() if key not in dropped}
         for name, row in rows.items()
@@ -105,6 +105,7 @@ def test_every_chunk_stands_in_the_target_as_the_engine_embeds_it(
     spans = sorted((row["start"], row["end"]) for row in third)
     parent = Parent(corpus[3].text, spans, corpus[3].header)
     assert {row["late_parent"] for row in third} == {parent.fingerprint}
+    assert {row["late_engine"] for row in rows.values()} == {tiny_engine.fingerprint}
 
 
 def test_a_second_run_changes_nothing(indexing: Indexing) -> None:
@@ -188,7 +189,7 @@ def test_a_document_that_returns_after_its_removal_was_not_noted_is_done_again(
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "forget", _die)
         with pytest.raises(KilledError):
-            indexing(corpus[:2], prune=True)
+            indexing(corpus[:2], prune=True, prune_at_most=1)
     indexing(corpus)
     assert without_hashes(indexing.rows()) == expected(tiny_engine, corpus)
 
@@ -229,8 +230,8 @@ def test_a_file_whose_name_is_no_text_does_not_end_the_run(
     for _ in range(2):
         assert indexing(source).n_failed == 2
         assert indexing.letters() == {
-            "caf?.txt": "InvalidCharacterError",
-            "caf?.jsonl:1": "JSONDecodeError",
+            "caf\\udce9.txt": "InvalidCharacterError",
+            "caf\\udce9.jsonl:1": "JSONDecodeError",
         }
     assert {row["document_id"] for row in indexing.rows().values()} == {"a.txt"}
 
@@ -251,9 +252,9 @@ def test_documents_that_left_the_source_stay_unless_they_are_pruned(
     indexing(corpus)
     indexing(corpus[:3])
     assert without_hashes(indexing.rows()) == expected(tiny_engine, corpus)
-    assert indexing(corpus[:3], prune=True).n_removed == 2
+    assert indexing(corpus[:3], prune=True, prune_at_most=1).n_removed == 2
     assert without_hashes(indexing.rows()) == expected(tiny_engine, corpus[:3])
-    assert indexing(corpus, prune=True).n_documents == 2
+    assert indexing(corpus, prune=True, prune_at_most=1).n_documents == 2
 
 
 def test_an_id_may_hold_any_printable_character(indexing: Indexing) -> None:
@@ -285,11 +286,11 @@ def test_killed_ten_times_every_chunk_stands_there_once(
         with monkeypatch.context() as patch:
             _die_somewhere(patch, rng)
             try:
-                indexing(_dying(corpus, rng), prune=True)
+                indexing(_dying(corpus, rng), prune=True, prune_at_most=1)
             except KilledError:
                 n_killed += 1
         _cut_last_line(indexing.folder / "checkpoint" / "finished.jsonl", rng)
-    indexing(corpus, prune=True)
+    indexing(corpus, prune=True, prune_at_most=1)
     assert without_hashes(indexing.rows()) == expected(tiny_engine, corpus)
 
 

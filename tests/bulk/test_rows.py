@@ -73,7 +73,7 @@ def test_a_record_becomes_a_document(record: dict[str, Any], expected: CorpusDoc
         ({"id": "a"}, "a", "InputTypeError"),
         ({"id": "a", "text": ["x"]}, "a", "InputTypeError"),
         ({"id": "a", "text": "x", "head": 3}, "a", "InputTypeError"),
-        ({"id": "a\ud800", "text": "x"}, "a?", "InvalidCharacterError"),
+        ({"id": "a\ud800", "text": "x"}, "a\\ud800", "InvalidCharacterError"),
     ],
 )
 def test_a_record_that_holds_no_document_fails_with_a_name(

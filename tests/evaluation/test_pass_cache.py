@@ -18,6 +18,8 @@ MADE = CachedVectors(
     Costs(1.25, 4_000_000_000, 512.5),
 )
 
+SHAPE = (3, 2)
+
 
 def _refuse() -> CachedVectors:
     raise AssertionError("computed although it was there")
@@ -26,8 +28,8 @@ def _refuse() -> CachedVectors:
 @pytest.mark.parametrize("memory", [512.5, None])
 def test_what_was_computed_once_is_read_back_whole(tmp_path: Path, memory: float | None) -> None:
     costs = replace(MADE.costs, peak_memory_mb=memory)
-    VectorCache(tmp_path / "new" / "folder").get("key", lambda: replace(MADE, costs=costs))
-    found = VectorCache(tmp_path / "new" / "folder").get("key", _refuse)
+    VectorCache(tmp_path / "new" / "folder").get("key", SHAPE, lambda: replace(MADE, costs=costs))
+    found = VectorCache(tmp_path / "new" / "folder").get("key", SHAPE, _refuse)
     np.testing.assert_array_equal(found.vectors, MADE.vectors)
     assert found.vectors.dtype == np.float32
     np.testing.assert_array_equal(found.late, MADE.late)
@@ -36,9 +38,9 @@ def test_what_was_computed_once_is_read_back_whole(tmp_path: Path, memory: float
 
 def test_without_a_folder_nothing_is_kept() -> None:
     cache = VectorCache(None)
-    cache.get("key", lambda: MADE)
+    cache.get("key", SHAPE, lambda: MADE)
     with pytest.raises(AssertionError, match="computed although"):
-        cache.get("key", _refuse)
+        cache.get("key", SHAPE, _refuse)
 
 
 def test_a_run_that_stopped_leaves_no_half_written_vectors(tmp_path: Path) -> None:
@@ -47,9 +49,9 @@ def test_a_run_that_stopped_leaves_no_half_written_vectors(tmp_path: Path) -> No
 
     cache = VectorCache(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        cache.get("key", stopped)
+        cache.get("key", SHAPE, stopped)
     (tmp_path / "key.123.partial").write_bytes(b"half a file")
-    np.testing.assert_array_equal(cache.get("key", lambda: MADE).vectors, MADE.vectors)
+    np.testing.assert_array_equal(cache.get("key", SHAPE, lambda: MADE).vectors, MADE.vectors)
 
 
 @pytest.mark.parametrize("kept", [0, 100], ids=["empty", "cut short"])
@@ -57,11 +59,32 @@ def test_damaged_vectors_are_computed_anew_and_that_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: int
 ) -> None:
     cache, path = VectorCache(tmp_path), tmp_path / "key.npz"
-    cache.get("key", lambda: MADE)
+    cache.get("key", SHAPE, lambda: MADE)
     path.write_bytes(path.read_bytes()[:kept])
-    np.testing.assert_array_equal(cache.get("key", lambda: MADE).vectors, MADE.vectors)
+    np.testing.assert_array_equal(cache.get("key", SHAPE, lambda: MADE).vectors, MADE.vectors)
     assert "key.npz are damaged" in caplog.text
-    np.testing.assert_array_equal(cache.get("key", _refuse).vectors, MADE.vectors)
+    np.testing.assert_array_equal(cache.get("key", SHAPE, _refuse).vectors, MADE.vectors)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(MADE, vectors=MADE.vectors[:2]),
+        replace(MADE, vectors=MADE.vectors.ravel()),
+        replace(MADE, vectors=MADE.vectors.astype(np.float64)),
+        replace(MADE, late=MADE.late[:1]),
+    ],
+    ids=["rows", "one axis", "float64", "marks"],
+)
+def test_vectors_of_another_shape_are_computed_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, other: CachedVectors
+) -> None:
+    cache = VectorCache(tmp_path)
+    np.savez(
+        tmp_path / "key.npz", vectors=other.vectors, late=other.late, costs=np.array([1.0, 2, 3])
+    )
+    np.testing.assert_array_equal(cache.get("key", SHAPE, lambda: MADE).vectors, MADE.vectors)
+    assert "key.npz are damaged" in caplog.text
 
 
 def test_the_key_tells_apart_all_that_vectors_depend_on(tiny_engine: LateChunkEngine) -> None:

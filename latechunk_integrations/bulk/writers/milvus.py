@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
+
+import numpy as np
 
 from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows
 from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
@@ -33,14 +35,14 @@ class MilvusWriter(StoreWriter):
         uri: A file (``.db``) or ``http://host:port``; a server's token is read from the
             environment variable ``MILVUS_TOKEN``.
         collection: Name of the collection.
-        dimensions: Width of a vector.
+        dimensions: Width of a vector; ``None``: the collection is only read.
 
     Raises:
         MissingExtraError: pymilvus is not installed.
         WriterError: Milvus does not answer, or the collection is of another make.
     """
 
-    def __init__(self, uri: str, collection: str, dimensions: int) -> None:
+    def __init__(self, uri: str, collection: str, dimensions: int | None) -> None:
         self._milvus = import_extra("pymilvus", extra="milvus")
         self._failure = self._milvus.MilvusException
         self._collection = collection
@@ -51,6 +53,8 @@ class MilvusWriter(StoreWriter):
         )
         if self._exists():
             self._check_collection()
+        elif dimensions is None:
+            raise WriterError(f"there is no collection {collection!r} in {uri}")
         else:
             self._make_collection(is_server=bool(token))
 
@@ -98,6 +102,22 @@ class MilvusWriter(StoreWriter):
         )
         return int(found[0]["count(*)"])
 
+    def scan(self) -> Iterator[Mapping[str, Any]]:
+        """Every row, in no order."""
+        rows = self._repeat(
+            lambda: self._client.query_iterator(
+                self._collection, batch_size=_ROWS, output_fields=["*"], **_TIMEOUT
+            ),
+            "reading",
+        )
+        try:
+            while batch := self._repeat(rows.next, "reading"):
+                for row in batch:
+                    vector = np.asarray(row.get("vector", ()), np.float32)
+                    yield {**row, "vector": vector}
+        finally:
+            rows.close()
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
@@ -117,7 +137,7 @@ class MilvusWriter(StoreWriter):
             schema.add_field(name, kinds.INT64)
         schema.add_field("text", kinds.VARCHAR, max_length=_TEXT_BYTES)
         schema.add_field("vector", kinds.FLOAT_VECTOR, dim=self._dimensions)
-        for name in ("mode", "late_parent", "version"):
+        for name in ("mode", "late_parent", "late_engine", "version"):
             schema.add_field(name, kinds.VARCHAR, max_length=_SHORT_BYTES)
         indexes = self._client.prepare_index_params()
         indexes.add_index("vector", index_type="AUTOINDEX", metric_type="COSINE")
@@ -144,6 +164,9 @@ class MilvusWriter(StoreWriter):
             lambda: self._client.describe_collection(self._collection, **_TIMEOUT), "describing"
         )
         fields = {field["name"]: field for field in described["fields"]}
+        if self._dimensions is None:
+            self._load()
+            return
         missing = [name for name in COLUMNS if name not in fields]
         if missing:
             raise WriterError(
@@ -156,6 +179,9 @@ class MilvusWriter(StoreWriter):
                 f"the collection {self._collection!r} holds vectors of {width} numbers, the model "
                 f"gives {self._dimensions}; name another collection"
             )
+        self._load()
+
+    def _load(self) -> None:
         self._repeat(lambda: self._client.load_collection(self._collection, **_TIMEOUT), "loading")
 
     def _repeat(self, call: Any, what: str) -> Any:

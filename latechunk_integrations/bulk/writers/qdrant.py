@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from latechunk_integrations.bulk.rows import DocumentRows
 from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
@@ -31,14 +35,14 @@ class QdrantWriter(StoreWriter):
         place: A folder, or the URL of a server, whose key is read from the environment variable
             ``QDRANT_API_KEY``.
         collection: Name of the collection.
-        dimensions: Width of a vector.
+        dimensions: Width of a vector; ``None``: the collection is only read.
 
     Raises:
         MissingExtraError: qdrant-client is not installed.
         WriterError: Qdrant does not answer, or the collection is of another make.
     """
 
-    def __init__(self, place: str, collection: str, dimensions: int) -> None:
+    def __init__(self, place: str, collection: str, dimensions: int | None) -> None:
         qdrant = import_extra("qdrant_client", extra="qdrant")
         self._models = qdrant.models
         self._errors = import_extra("qdrant_client.http.exceptions", extra="qdrant")
@@ -53,12 +57,18 @@ class QdrantWriter(StoreWriter):
                     timeout=_TIMEOUT_SECONDS,
                     check_compatibility=False,  # the first call shows whether they get on
                 )
+            elif dimensions is None and not Path(place).is_dir():
+                raise WriterError(f"there is no folder {place}")
             else:
                 self._client = qdrant.QdrantClient(path=place)
-        except RuntimeError as error:  # another process holds the folder
+        # Another process holds the folder, or a file in it is damaged or cannot be written.
+        except (RuntimeError, OSError, ValueError, sqlite3.Error) as error:
             raise WriterError(f"Qdrant cannot open {place}: {error}") from error
         if self._exists():
-            self._check_collection(dimensions)
+            if dimensions is not None:
+                self._check_collection(dimensions)
+        elif dimensions is None:
+            raise WriterError(f"there is no collection {collection!r} in {place}")
         else:
             self._make_collection(dimensions, is_server=is_server)
 
@@ -93,6 +103,26 @@ class QdrantWriter(StoreWriter):
     def count(self) -> int:
         """Points of the collection."""
         return int(self._repeat(lambda: self._client.count(self._collection), "counting").count)
+
+    def scan(self) -> Iterator[Mapping[str, Any]]:
+        """Every point: its payload with ``vector``, and ``id`` where we did not write it."""
+        offset = None
+        while True:
+            points, offset = self._repeat(
+                lambda offset=offset: self._client.scroll(
+                    self._collection, limit=_ROWS, offset=offset, with_vectors=True
+                ),
+                "reading",
+            )
+            for point in points:
+                vector = point.vector if isinstance(point.vector, list) else ()
+                yield {
+                    "id": point.id,
+                    **(point.payload or {}),
+                    "vector": np.asarray(vector, np.float32),
+                }
+            if offset is None:
+                return
 
     def close(self) -> None:
         """Close the connection, or let go of the folder."""
@@ -145,11 +175,14 @@ class QdrantWriter(StoreWriter):
             errors=(
                 self._errors.UnexpectedResponse,
                 self._errors.ResponseHandlingException,
-                ConnectionError,
+                OSError,  # a connection, or a full disk under the local mode
+                sqlite3.Error,
             ),
             is_transient=self._is_transient,
         )
 
     def _is_transient(self, error: BaseException) -> bool:
+        if isinstance(error, (OSError, sqlite3.Error)):
+            return isinstance(error, ConnectionError)
         status = getattr(error, "status_code", None) or _SERVER_ERROR
         return status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from latechunk_integrations.bulk.rows import DocumentRows
 from latechunk_integrations.errors import WriterError
@@ -20,15 +19,22 @@ _LONGEST_WAIT_SECONDS = 10.0
 
 
 class Writer(Protocol):
-    """A target of chunk rows. Writing the same documents again changes nothing."""
+    """A target of chunk rows. Writing the same documents again changes nothing.
 
-    def recover(self, parts: AbstractSet[str]) -> None:
+    A class of yours is called with place, collection and the width of a vector; without a width
+    (``None``) it is to read only: what is not there is a `WriterError`.
+    """
+
+    def recover(self, parts: Mapping[str, Collection[str]]) -> None:
         """Drop what a former run wrote and did not note in its checkpoint.
 
         Called once, before anything is written.
 
         Args:
-            parts: The parts that the checkpoint knows.
+            parts: The parts that the checkpoint knows, each with the seals that it may have.
+
+        Raises:
+            CheckpointError: A part is missing or damaged.
         """
         ...
 
@@ -55,8 +61,31 @@ class Writer(Protocol):
         """
         ...
 
-    def purge(self, part: str, versions: Mapping[str, str]) -> None:
-        """Keep only rows of these documents in these versions in a part."""
+    def seal(self, part: str) -> str:
+        """Size and hash of a part; ``""`` where there are no parts."""
+        ...
+
+    def purge(
+        self, part: str, versions: Mapping[str, str], announce: Callable[[str], object]
+    ) -> str:
+        """Keep only rows of these documents in these versions in a part.
+
+        Args:
+            part: The part.
+            versions: The version of each document.
+            announce: Called with the new seal before the part is replaced.
+
+        Returns:
+            The new seal.
+        """
+        ...
+
+    def scan(self) -> Iterator[Mapping[str, Any]]:
+        """Every row in the target, in any order and bounded memory.
+
+        A row that we wrote is a mapping of `COLUMNS`, its vector float32; what another program
+        wrote is given as it is there.
+        """
         ...
 
     def count(self) -> int:
@@ -71,11 +100,18 @@ class Writer(Protocol):
 class StoreWriter:
     """What writers to vector stores share: there are no parts, an upsert replaces a row."""
 
-    def recover(self, parts: AbstractSet[str]) -> None:
+    def recover(self, parts: Mapping[str, Collection[str]]) -> None:
         """Nothing to drop: writing again replaces the rows."""
 
-    def purge(self, part: str, versions: Mapping[str, str]) -> None:
+    def seal(self, part: str) -> str:
+        """There are no parts."""
+        return ""
+
+    def purge(
+        self, part: str, versions: Mapping[str, str], announce: Callable[[str], object]
+    ) -> str:
         """Nothing to do: former versions go when the new one is written."""
+        return ""
 
 
 def repeated(

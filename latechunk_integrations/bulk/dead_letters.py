@@ -1,0 +1,65 @@
+"""The file that lists documents that failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from latechunk_integrations.bulk.atomic_file import replace_file
+from latechunk_integrations.bulk.rows import Failure
+from latechunk_integrations.errors import OptionError
+
+__all__ = ["DeadLetters", "format_letter"]
+
+_KEYS = {"id", "error", "reason"}
+
+
+class DeadLetters:
+    """Each failed document once: those that the checkpoint knows, and those of this run.
+
+    Args:
+        path: The file; its folder is made if need be.
+        failures: What has failed so far.
+
+    Raises:
+        OptionError: A file of another make is there.
+    """
+
+    def __init__(self, path: Path, failures: Iterable[Failure]) -> None:
+        self.path = path
+        check_is_ours(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.write(failures)
+
+    def write(self, failures: Iterable[Failure]) -> None:
+        """Replace the file."""
+        replace_file(self.path, b"".join(map(format_letter, failures)))
+
+    def add(self, failures: Iterable[Failure]) -> None:
+        """Append documents."""
+        with self.path.open("ab") as file:
+            file.write(b"".join(map(format_letter, failures)))
+
+
+def check_is_ours(path: Path) -> None:
+    """Refuse a file that holds something else than dead letters, so that it is not replaced."""
+    if not path.exists():
+        return
+    try:
+        with path.open("rb") as file:
+            lines = [json.loads(line) for line in file.read().splitlines()]
+        if all(isinstance(line, dict) and line.keys() == _KEYS for line in lines):
+            return
+    except (ValueError, RecursionError, OSError):
+        pass
+    raise OptionError(
+        f"{path} is no file of dead letters, and would be replaced: name another file for "
+        "dead_letters (--dead-letters)"
+    )
+
+
+def format_letter(failure: Failure) -> bytes:
+    """The line of a failed document."""
+    line = {"id": failure.document_id, "error": failure.error, "reason": failure.reason}
+    return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
