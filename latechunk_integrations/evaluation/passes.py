@@ -1,8 +1,8 @@
 """The passes that configurations are blended from, each computed once and shared.
 
 A blend is ``normalize(w * late + (1 - w) * standalone + h * header)``, so every weight over the
-same late and standalone vectors costs nothing more. The late pass pools the chunks of all chunk
-sizes from the same windows.
+same late and standalone vectors costs nothing more. Where no window depends on the chunks, one
+late pass pools those of all chunk sizes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from latechunk_integrations.core.blending import make_unit
+from latechunk_integrations.core.headings import (
+    find_kind,
+    find_title,
+    heading_paths,
+    join_header,
+)
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet
@@ -138,12 +144,19 @@ class Passes:
 
     def _embed_late(self, configuration: Configuration, chunk_size: int | None) -> CachedVectors:
         options = configuration.options() | {"context_weight": 1.0, "header_weight": 0.0}
-        key = ("late", configuration.header, *options.values())
+        shared = configuration.layout == "text" and configuration.focus == 0
+        key = ("late", configuration.header, None if shared else chunk_size, *options.values())
+        what = f"late, title {configuration.header}"
+        if not shared:  # whole chunks share a window, or a chunk is what focus is about
+            if key not in self._kept:
+                parents = self._make_parents(self._spans[chunk_size], configuration.header)
+                self._kept[key] = self._embed(parents, options, f"{what}, {chunk_size}")
+            return self._kept[key]
         if key not in self._kept:
             sizes = list(self._spans.values())
             spans = [CharSpans(np.concatenate([s.array for s in each])) for each in zip(*sizes)]  # noqa: B905
             parents = self._make_parents(spans, configuration.header)
-            self._kept[key] = self._embed(parents, options, f"late, title {configuration.header}")
+            self._kept[key] = self._embed(parents, options, what)
         return self._select(self._kept[key], chunk_size)
 
     def _select(self, all_sizes: CachedVectors, chunk_size: int | None) -> CachedVectors:
@@ -189,7 +202,9 @@ class Passes:
                 texts = [parent.chunk_text(row) for row in range(len(parent.spans))]
                 tokens = encoder.tokenize(texts, encoder.document_prompt)
                 inner = max((len(each.prompt) + len(each.ids) for each in tokens), default=0)
-                longest = max(longest, inner + len(encoder.tokenize_header(parent.header)))
+                headers = {parent.header, *(parent.headers or ())}
+                outer = max(len(encoder.tokenize_header(header)) for header in headers)
+                longest = max(longest, inner + outer)
             longest += len(encoder.lead) + len(encoder.tail)
             self._lengths[header, chunk_size] = longest
         return self._lengths[header, chunk_size]
@@ -213,11 +228,11 @@ class Passes:
         return CachedVectors(table[rows], np.zeros(len(rows), bool), found.costs)
 
     def _make_parents(self, spans: Sequence[CharSpans], header: HeaderUse) -> list[Parent]:
+        documents = zip(self._golden.documents, spans, strict=True)
+        if header == "auto":
+            return [_find_headers(document, each) for document, each in documents]
         used = header != "none"
-        return [
-            Parent(d.text, each, header=d.title if used else "", id=d.doc_id)
-            for d, each in zip(self._golden.documents, spans, strict=True)
-        ]
+        return [Parent(d.text, each, d.title if used else "", d.doc_id) for d, each in documents]
 
     def _embed(
         self, parents: Sequence[Parent], options: Mapping[str, Any], what: str
@@ -251,6 +266,15 @@ _ALONE: dict[str, Any] = {"context_weight": 0.0, "header_weight": 0.0}
 def prepended(document: GoldenDocument, start: int, end: int) -> str:
     """A chunk with its document's title in front, as most pipelines build it."""
     return f"{document.title}\n{document.text[start:end]}".lstrip("\n")
+
+
+def _find_headers(document: GoldenDocument, spans: CharSpans) -> Parent:
+    """A parent with the headers that the adapters give its chunks."""
+    metadata = {"title": document.title}
+    title = find_title(metadata, document.text)
+    paths = heading_paths(document.text, spans, kind=find_kind(metadata, document.text))
+    headers = [join_header(title, path) for path in paths] if any(paths) else None
+    return Parent(document.text, spans, title, document.doc_id, headers)
 
 
 def blend(

@@ -36,8 +36,9 @@ __all__ = [
 
 _CHANCE = 0.05
 
-HeaderUse: TypeAlias = Literal["none", "prepended", "attended"]
-"""Nothing of the title, the title in front of each chunk and pooled, or attended to only."""
+HeaderUse: TypeAlias = Literal["none", "prepended", "attended", "auto"]
+"""Nothing of the title; the title in front of each chunk and pooled; the title attended to; or,
+attended to likewise, what the adapters choose: the title and the headings above the chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,6 +105,8 @@ def describe(configuration: Configuration) -> str:
         parts.append("the title in front of each chunk's text")
     elif configuration.header == "attended":
         parts.append("the title read along")
+    elif configuration.header == "auto":
+        parts.append("the title and the headings above each chunk read along")
     if configuration.header_weight:
         parts.append(f"{configuration.header_weight:g} of the title's own vector added")
     if weight and configuration.preamble_tokens:

@@ -37,7 +37,8 @@ SPANS: dict[int | None, list[CharSpans]] = {
         CharSpans([(0, 40), (40, BLANK), (BLANK, BLANK + 4), (BLANK, len(LONG))]),
         CharSpans([(0, 20), (20, len(SHORT))]),
     ],
-    None: [CharSpans([(0, len(LONG))]), CharSpans([(3, 7)])],
+    # Across the borders of the other size: chunks of two sizes never read each other.
+    None: [CharSpans([(0, len(LONG))]), CharSpans([(3, 30)])],
 }
 CONFIGURATIONS = [
     Configuration(name="early"),
@@ -56,6 +57,10 @@ CONFIGURATIONS = [
         preamble_tokens=9,
         overlap_tokens=12,
         pool_edges=False,
+    ),
+    Configuration(name="text, focus", context_weight=1.0, focus="auto"),
+    Configuration(
+        name="units", context_weight=1.0, header="attended", layout="units", focus="auto"
     ),
 ]
 
@@ -151,11 +156,32 @@ def test_early_chunking_is_no_reason_to_leave_late_chunking_out(
 def test_a_prepended_title_is_pooled_with_each_chunk(tiny_engine: LateChunkEngine) -> None:
     prepended = Configuration(name="prepended", header="prepended")
     vectors, _ = _passes(tiny_engine).vectors(prepended, None)
-    expected = tiny_engine.embed_texts([SHORT[3:7]])
+    expected = tiny_engine.embed_texts([SHORT[3:30]])
     np.testing.assert_allclose(vectors[1:], expected, atol=1e-6)
     by_hand = Parent("Supply and capital\n" + LONG)
     one = LateChunkEngine(tiny_engine.encoder, replace(tiny_engine.options, **_PLAIN))
     np.testing.assert_allclose(vectors[:1], one.embed([by_hand])[0].vectors, atol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_an_automatic_header_is_the_title_and_the_headings_above_a_chunk(
+    tiny_engine: LateChunkEngine, weight: float
+) -> None:
+    text = "# Rules\n\nRead them.\n\n## Delivery\n\nWithin thirty days.\n"
+    spans = CharSpans([(0, text.index("##")), (text.index("Within"), len(text))])
+    golden = GoldenSet(
+        "headed",
+        (GoldenDocument("a", text, "Handbook"),),
+        (Query("q", "a", "When?"),),
+        (GoldSpan("q", "a", 3, 9),),
+    )
+    auto = Configuration(name="auto", context_weight=weight, header="auto", layout="units")
+    vectors, _ = Passes(tiny_engine, golden, {9: [spans]}, VectorCache(None)).vectors(auto, 9)
+    by_hand = Parent(
+        text, spans, headers=["Handbook > Rules", "Handbook > Rules > Delivery"], id="a"
+    )
+    one = LateChunkEngine(tiny_engine.encoder, replace(tiny_engine.options, **auto.options()))
+    np.testing.assert_allclose(vectors, one.embed([by_hand])[0].vectors, atol=1e-6)
 
 
 def test_a_prepended_title_is_refused_in_a_late_pass(tiny_engine: LateChunkEngine) -> None:
