@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import print_table
-from latechunk_integrations.core.windows import divide_budget, plan_windows
+from latechunk_integrations.core.windows import divide_budgets, pack_units, plan_runs
+from latechunk_integrations.options import LateChunkOptions
 
 _SPECIALS = 2
 _HEADER = 10
-_PREAMBLE = 48
 _SAMPLE = 4_000
 
 
@@ -53,45 +53,34 @@ MODELS = {
 # TFLOP/s and dollars an hour: for CPU cores what is reached, for GPUs the peak.
 CORES = {"CPU core float32": (0.12, 0.04), "CPU core AMX": (0.36, 0.04)}
 GPUS = {"L4": (121.0, 0.7), "H100": (989.0, 3.0)}
-CONFIGURATIONS = {"early": (False, True), "late": (True, False), "recommended": (True, True)}
-
-
-def windows_of(n_tokens: int, model: Model, *, late: bool, early: bool, chunk: int) -> list[int]:
-    """Lengths of all windows of one document; header and both passes as the options say."""
-    both = late and early
-    header = _HEADER if both else 0
-    lengths: list[int] = []
-    if late:
-        budget = divide_budget(
-            model.window,
-            fixed=_SPECIALS,
-            header=header,
-            n_tokens=n_tokens,
-            preamble=_PREAMBLE,
-            overlap=None,
-        )
-        plan = plan_windows(n_tokens, budget)
-        runs = plan.runs[:, 1] - plan.runs[:, 0]
-        lengths += (_SPECIALS + budget.header + plan.preambles + runs).tolist()
-    if early and not (both and n_tokens <= chunk):
-        whole, rest = divmod(n_tokens, chunk)
-        lengths += [_SPECIALS + header + chunk] * whole
-        lengths += [_SPECIALS + header + rest] * (rest > 0)
-    return lengths
+CONFIGURATIONS = ("early", "default", "textbook late")
 
 
 def lengths_of(
     model: Model, tokens: NDArray[np.int64], configuration: str, chunk: int
 ) -> NDArray[np.int64]:
     """Lengths of all windows of all documents."""
-    late, early = CONFIGURATIONS[configuration]
-    return np.array(
-        [
-            length
-            for n_tokens in tokens.tolist()
-            for length in windows_of(n_tokens, model, late=late, early=early, chunk=chunk)
-        ]
-    )
+    fixed = _SPECIALS + _HEADER
+    if configuration == "textbook late":
+        each = np.ones_like(tokens)
+        budgets = divide_budgets(
+            model.window,
+            fixed=_SPECIALS * each,
+            header=_HEADER * each,
+            n_tokens=tokens,
+            preamble=LateChunkOptions.preamble_tokens,
+            overlap=LateChunkOptions.overlap_tokens,
+        )
+        runs = plan_runs(tokens, budgets)
+        return fixed + runs.preambles + runs.bounds[:, 1] - runs.bounds[:, 0]
+    n_chunks = -(-tokens // chunk)
+    documents = np.repeat(np.arange(len(tokens)), n_chunks)
+    sizes = np.full(len(documents), fixed + chunk)
+    sizes[np.cumsum(n_chunks) - 1] = fixed + tokens - (n_chunks - 1) * chunk
+    if configuration == "early":
+        return sizes
+    windows = pack_units(sizes, documents, model.window)
+    return np.bincount(windows, weights=sizes).astype(np.int64)
 
 
 def compute(model: Model, lengths: NDArray[np.int64], scale: float) -> tuple[list[str], float]:
@@ -141,7 +130,7 @@ def main() -> None:
     print_table("The rest", [*case, *columns], others)
     print(
         f"Assumed: documents of {options.median_tokens} tokens in the median (log-normal, spread "
-        f"{options.spread}), chunks of {options.chunk_tokens}, headers of {_HEADER} in the blend; "
+        f"{options.spread}), chunks of {options.chunk_tokens}, headers of {_HEADER}; "
         f"TFLOP/s reached and dollars an hour {CORES}; peaks {GPUS}, of which "
         f"{ {name: model.reached for name, model in MODELS.items()} } is reached; "
         f"{options.planned_per_second:,} tokens planned a second by a core; "

@@ -39,16 +39,28 @@ def seconds_in_turns(contenders: dict[str, Callable[[], object]], rounds: int) -
 
     The ratios then hold whatever else the machine is doing.
     """
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    return cpu_seconds_in_turns(contenders, rounds)[0]
+
+
+def cpu_seconds_in_turns(
+    contenders: dict[str, Callable[[], object]], rounds: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The same, and the median CPU seconds of this process: those a busy machine hardly moves."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for turn in range(rounds + 1):
         for name, run in contenders.items():
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             run()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if turn:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+                ends = time.perf_counter(), time.process_time()
+                times[name].append((ends[0] - start[0], ends[1] - start[1]))
+    wall, cpu = (
+        {name: statistics.median(each[kind] for each in values) for name, values in times.items()}
+        for kind in (0, 1)
+    )
+    return wall, cpu
 
 
 class PeakMemory:

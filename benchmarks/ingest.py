@@ -1,8 +1,10 @@
-"""What ingestion costs: late chunking and the recommended blend against early chunking today.
+"""What ingestion costs: the default and the textbook's late chunking against early chunking.
 
-Early chunking runs as users run it: sentence-transformers in float32, its own batches. Windows,
-overlap, preamble, headers and the second pass of the blend are all counted. Next to each time
-stands the number of tokens, which bounds what any implementation can reach at equal dtype.
+Early chunking runs as users run it: sentence-transformers in float32, its own batches, the title in
+front of each chunk. The contenders take turns, so that ratios hold whatever else the machine is
+doing; the CPU time of this process stands beside the wall time for the same reason. The default is
+held to 1.02 times the tokens and 1.1 times the time; in bfloat16, where ``dtype="auto"`` takes it
+on a CPU, to 0.6 times the time.
 """
 
 from __future__ import annotations
@@ -13,83 +15,79 @@ from functools import partial
 from typing import Any
 
 from benchmarks.corpus import sentences
-from benchmarks.harness import minilm, print_table, seconds_in_turns
+from benchmarks.harness import cpu_seconds_in_turns, minilm, print_table
 from latechunk_integrations import CharSpans, LateChunkEngine, Parent
 
-# A published refactor to late chunking took this many times the ingest time.
-MARK = 2.3
+MOST_TOKENS = 1.02
+MOST_TIME = {"float32": 1.1, "bfloat16": 0.6}
 _TITLE = "Handbook of the message broker, part {}"
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "textbook late": {"layout": "text", "focus": 0.0},
-    "textbook late, no overlap": {
-        "layout": "text",
-        "focus": 0.0,
-        "overlap_tokens": 0,
-        "preamble_tokens": 0,
-    },
 }
-LENGTHS = {"fit the window": (24, 930), "long": (1, 22_000)}
+LENGTHS = {"fit the window": (24, 930), "long": (2, 11_000)}
 
 
-def corpus(n_parents: int, n_chars: int, chunk_chars: int, *, header: bool) -> list[Parent]:
+def corpus(n_parents: int, n_chars: int, chunk_chars: int) -> list[Parent]:
     """Parents with titles."""
     parents = []
     for seed in range(n_parents):
         text = sentences(n_chars - 20 * (seed % 7), seed)
         starts = range(0, len(text), chunk_chars)
         spans = CharSpans([(start, min(start + chunk_chars, len(text))) for start in starts])
-        parents.append(Parent(text, spans, header=_TITLE.format(seed) if header else ""))
+        parents.append(Parent(text, spans, header=_TITLE.format(seed)))
     return parents
 
 
-def measure(shape: tuple[int, int], chunk_chars: int, rounds: int, dtype: str) -> list[list[str]]:
+def measure(shape: tuple[int, int], chunk_chars: int, rounds: int, path: str) -> list[list[str]]:
     """A row for each configuration, without the names of the case."""
-    path = minilm()
-    early = LateChunkEngine.from_pretrained(path, dtype="float32", enabled=False)
-    model = early.encoder.model  # type: ignore[attr-defined]  # a local encoder
-    plain = corpus(*shape, chunk_chars, header=False)
-    titled = corpus(*shape, chunk_chars, header=True)
-    texts = [parent.chunk_text(i) for parent in plain for i in range(len(parent.spans))]
-    n_early = sum(len(ids) for ids in model.tokenizer(texts)["input_ids"])
     engines = {
-        name: LateChunkEngine.from_pretrained(path, dtype=dtype, **options)
+        (name, dtype): LateChunkEngine.from_pretrained(path, dtype=dtype, **options)
+        for dtype in ("float32", "auto")
         for name, options in CONFIGURATIONS.items()
-        if len(plain) == 1 or "overlap" not in name
     }
+    if _dtype(engines["default", "auto"]) == "float32":  # the same rows again
+        engines = {key: engine for key, engine in engines.items() if key[1] == "float32"}
+    model = engines["default", "float32"].encoder.model  # type: ignore[attr-defined]  # a local encoder
+    parents = corpus(*shape, chunk_chars)
+    texts = [f"{p.header}\n{p.chunk_text(i)}" for p in parents for i in range(len(p.spans))]
+    n_early = sum(len(ids) for ids in model.tokenizer(texts)["input_ids"])
     contenders: dict[str, Callable[[], object]] = {
         "early": lambda: model.encode_document(texts, show_progress_bar=False)
     }
-    for name, engine in engines.items():
-        parents = titled if engine.options.standalone else plain
-        contenders[name] = partial(engine.embed, parents)
-    times = seconds_in_turns(contenders, rounds)
+    contenders |= {str(key): partial(engine.embed, parents) for key, engine in engines.items()}
+    wall, cpu = cpu_seconds_in_turns(contenders, rounds)
     rows = []
-    for name, engine in engines.items():
-        n_tokens = engine.stats["tokens"] / (rounds + 1)
-        per_time, per_tokens = times[name] / times["early"], n_tokens / n_early
-        used = str(engine.encoder.model.dtype).removeprefix("torch.")  # type: ignore[attr-defined]  # local
-        cells = [f"{per_time:.2f}", f"{per_tokens:.2f}", f"{per_time / per_tokens:.2f}"]
-        rows.append([name, used, *cells, "yes" if per_time <= MARK else "no"])
+    for key, engine in engines.items():
+        name, dtype = key[0], _dtype(engine)
+        per_tokens = engine.stats["tokens"] / (rounds + 1) / n_early
+        times = [seconds[str(key)] / seconds["early"] for seconds in (wall, cpu)]
+        held = per_tokens <= MOST_TOKENS and min(times) <= MOST_TIME.get(dtype, 1.0)
+        verdict = ("yes" if held else "no") if name == "default" else ""
+        rows.append([name, dtype, *(f"{each:.2f}" for each in (per_tokens, *times)), verdict])
     return rows
+
+
+def _dtype(engine: LateChunkEngine) -> str:
+    return str(engine.encoder.model.dtype).removeprefix("torch.")  # type: ignore[attr-defined]  # local
 
 
 def main() -> None:
     """Print the table."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--dtype", default="auto")
-    arguments.add_argument("--chunk-chars", type=int, nargs="+", default=[530])
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--model", default=minilm())
+    arguments.add_argument("--chunk-chars", type=int, nargs="+", default=[265, 530])
     options = arguments.parse_args()
     rows = [
         [name, chunk_chars, *row]
         for name, shape in LENGTHS.items()
         for chunk_chars in options.chunk_chars
-        for row in measure(shape, chunk_chars, options.rounds, options.dtype)
+        for row in measure(shape, chunk_chars, options.rounds, options.model)
     ]
-    columns = ["parents", "chunk chars", "configuration", "dtype", "time / early float32"]
-    columns += ["tokens / early", "time per token / early", f"at most {MARK}"]
-    print_table("Ingestion with MiniLM, window 256", columns, rows)
+    columns = ["parents", "chunk chars", "configuration", "dtype", "tokens / early"]
+    columns += ["time / early float32", "CPU time / early", "held"]
+    print_table("Ingestion over early chunking with the title in front", columns, rows)
 
 
 if __name__ == "__main__":
