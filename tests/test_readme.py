@@ -1,4 +1,4 @@
-"""The README tells the truth: its code runs, its option table is complete."""
+"""README and home page tell the truth: their code runs, the option table is complete."""
 
 from __future__ import annotations
 
@@ -12,8 +12,17 @@ import pytest
 from latechunk_integrations import LateChunkOptions
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-_BLOCKS = re.findall(r"<!-- runs: tests/test_readme.py -->\n```python\n(.*?)```", README, re.DOTALL)
+PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md"]
+OPTIONS = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+_BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(
+        r"<!-- runs: tests/test_readme.py -->\n```python\n(.*?)```",
+        page.read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+]
 
 
 def test_all_three_quickstarts_are_found() -> None:
@@ -32,13 +41,13 @@ def test_quickstart_runs(
     code = code.replace('open("contract.md").read()', "CONTRACT")
     contract = (tmp_path / "contract.md").read_text(encoding="utf-8")
     scope: dict[str, object] = {"CONTRACT": contract}
-    exec(compile(code, "README.md", "exec"), scope)  # noqa: S102  # our own README
+    exec(compile(code, "quickstart", "exec"), scope)  # noqa: S102  # our own pages
     found = scope.get("nodes") or scope.get("found") or scope["similarities"]
     assert len(found) in (2, 3)  # type: ignore[arg-type]  # nodes, documents or similarities
 
 
 def test_option_table_names_every_option_and_its_default() -> None:
-    rows = dict(re.findall(r"^\| (`.+?`) \| (.*?) \|", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| (`.+?`) \| (.*?) \|", OPTIONS, re.MULTILINE))
     table = {
         name.strip(" `"): default.strip("`")
         for names, default in rows.items()

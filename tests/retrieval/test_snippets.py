@@ -115,12 +115,12 @@ def test_a_page_of_200_000_tokens_is_cut_at_the_same_tokens_as_if_it_were_read_a
     starts = _token_starts(tiny_model_path, page)
     assert len(starts) > 200_000
     options = SnippetOptions(length=512, chunk_size=100, n_snippets=20)
-    edges = {0, *starts[100::100], len(page)}
+    edges = [0, *starts[100::100], len(page)]
     n_taken = 0
     for one in select_snippets(engine, QUESTION, [page], options=options):
-        assert set(one.span) <= edges
-        n_taken += sum(one.span.start <= start < one.span.end for start in starts)
-    assert n_taken == 20 * 500
+        assert set(one.span) <= set(edges)
+        n_taken += sum(one.span.start <= edge < one.span.end for edge in edges)
+    assert n_taken == 20 * 5, "chunks; the page's last one may be short"
 
 
 def test_all_comes_back_where_there_is_less_than_was_asked_for(

@@ -1,0 +1,27 @@
+"""The pages' code runs as it is printed, but for the name of a model: there is no model hub here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+_BLOCK = re.compile(r"<!-- runs: tests/test_docs_code.py -->\n```python\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_tutorials_code_runs_from_top_to_bottom(capsys: pytest.CaptureFixture[str]) -> None:
+    code = "\n".join(_BLOCK.findall((DOCS / "tutorial.md").read_text(encoding="utf-8")))
+    exec(compile(code, "tutorial.md", "exec"), {})  # noqa: S102  # our own page
+    scores = dict(re.findall(r"^(early|late) ([0-9.]+) ", capsys.readouterr().out, re.MULTILINE))
+    assert float(scores["late"]) > float(scores["early"]), "the page says that it rises"
+
+
+def test_every_typed_error_has_its_part_of_the_page() -> None:
+    from latechunk_integrations import errors
+
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"^### (.*)$", page, re.MULTILINE))))
+    assert named == {name for name in errors.__all__ if name.endswith("Error")}
