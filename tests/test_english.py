@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BEING_WRITTEN = {"bulk.md", "evaluation.md", "langchain.md", "llama-index.md"}
+PAGES = [
+    ROOT / "README.md",
+    *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in _BEING_WRITTEN),
+]
 # Translated idioms of ours that readers stumbled over.
 _STUMBLES = re.compile(
     r"\bstands? (?:in|at|for|on|there|alone|behind|before|besides?)\b|\bbehind (?:it|them|the|a)\b"
