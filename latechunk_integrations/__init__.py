@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from latechunk_integrations.engine import LateChunkEngine
     from latechunk_integrations.errors import LateChunkError
     from latechunk_integrations.options import LateChunkOptions
-    from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent, Span
+    from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent, Span, SubSpanVectors
 
 __all__ = [
     "CharSpans",
@@ -19,6 +19,7 @@ __all__ = [
     "LateChunkOptions",
     "Parent",
     "Span",
+    "SubSpanVectors",
 ]
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ _HOMES = {
     "LateChunkOptions": "options",
     "Parent": "schema",
     "Span": "schema",
+    "SubSpanVectors": "schema",
 }
 
 

@@ -64,6 +64,8 @@ class EngineFields(BaseModel):
     preamble_tokens: int = 48
     header_weight: float = 0.0
     pool_edges: bool = True
+    sub_span_tokens: int | None = None
+    sub_spans_per_chunk: float | None = None
     dimensions: int | None = None
     normalize: bool = True
     document_prompt: str | None = None

@@ -44,6 +44,7 @@ The tree::
         ├── UnknownChunkError            a text whose parent is not known (strict only)
         │   ├── AlteredChunkError        a text that was changed after splitting (strict only)
         │   └── ParentNotHeldError       a parent that is named and not held here (strict only)
+        ├── UnknownSubSpanError          a sub-span that these options do not cut
         ├── IncompleteParentError        what makes up a parent is missing from a call
         └── TextKeyedCacheError          a cache that knows a chunk by its text alone
 """
@@ -94,6 +95,7 @@ __all__ = [
     "SpanError",
     "TextKeyedCacheError",
     "UnknownChunkError",
+    "UnknownSubSpanError",
     "UnpicklableEncoderError",
     "WindowBudgetError",
     "WindowError",
@@ -369,6 +371,10 @@ class AlteredChunkError(UnknownChunkError):
 
 class ParentNotHeldError(UnknownChunkError):
     """A chunk names a parent that nothing here holds, under ``strict=True``."""
+
+
+class UnknownSubSpanError(OriginError):
+    """A part of a chunk that the engine does not cut there: its options are others."""
 
 
 class IncompleteParentError(OriginError):

@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 
 __all__ = [
+    "CHUNK_KEY",
     "CONTENT_KEY",
     "END_KEY",
     "ENGINE_KEY",
     "MODE_KEY",
     "PARENT_KEY",
     "START_KEY",
+    "SUB_END_KEY",
+    "SUB_START_KEY",
     "VECTOR_KEYS",
     "digest_text",
 ]
@@ -37,8 +40,20 @@ MODE_KEY = "late_mode"
 CONTENT_KEY = "late_content"
 """Hash of what was embedded of the chunk itself, so that a later change of it is noticed."""
 
-VECTOR_KEYS = (PARENT_KEY, START_KEY, END_KEY, ENGINE_KEY, MODE_KEY, CONTENT_KEY)
-"""All of them."""
+SUB_START_KEY = "late_sub_start"
+"""Where the sub-span that the vector is of begins in the parent, in code points."""
+
+SUB_END_KEY = "late_sub_end"
+"""One past where it ends."""
+
+VECTOR_KEYS = (
+    *(PARENT_KEY, START_KEY, END_KEY, SUB_START_KEY, SUB_END_KEY),
+    *(ENGINE_KEY, MODE_KEY, CONTENT_KEY),
+)
+"""All that say how a vector was made."""
+
+CHUNK_KEY = "late_chunk"
+"""The id of the chunk that a sub-span is a part of, where the chunk has one."""
 
 
 def digest_text(*texts: str) -> str:

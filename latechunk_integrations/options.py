@@ -87,6 +87,12 @@ class LateChunkOptions:
         pool_edges: Pool special tokens and prompt with the chunks that hold the parent's first
             or last token, as the model's own pooling does; ``False``: they are attended only.
             Models that read one token (``last``, ``cls``) need theirs: there it does nothing.
+        sub_span_tokens: About as many tokens make a sub-span, a part of a chunk with a vector of
+            its own from the same pass; ``None``: there are none. Each is a unit in the windows, and
+            a chunk pools what its sub-spans pool. Special tokens and prompts of such units are
+            attended only. 32 is what was measured.
+        sub_spans_per_chunk: Most sub-spans of a parent, as the mean over its chunks: the most
+            similar neighbours are joined until it is met. ``None``: as many as there are.
         dimensions: Matryoshka truncation of the vectors; ``None``: all dimensions.
         normalize: Give vectors unit length.
         document_prompt: Prefix of every window, ``{title}`` in it a slot for the header; ``None``:
@@ -136,6 +142,8 @@ class LateChunkOptions:
     preamble_tokens: int = 48
     header_weight: float = 0.0
     pool_edges: bool = True
+    sub_span_tokens: int | None = None
+    sub_spans_per_chunk: float | None = None
     dimensions: int | None = None
     normalize: bool = True
     document_prompt: str | None = None
@@ -178,6 +186,7 @@ class LateChunkOptions:
         _check_count("overlap_tokens", self.overlap_tokens, least=0)
         _check_count("min_parent_tokens", self.min_parent_tokens, least=0, optional=False)
         _check_count("preamble_tokens", self.preamble_tokens, least=0, optional=False)
+        self._check_sub_spans()
         self._check_layout()
         _check_weight("context_weight", self.context_weight, most=1.0)
         _check_weight("header_weight", self.header_weight, most=math.inf)
@@ -193,6 +202,16 @@ class LateChunkOptions:
             _check_weight("header_pooling", self.header_pooling, most=1.0)
         if self.header_focus != "auto" and math.inf in (self.focus, self.header_focus):
             raise OptionError("an infinite focus takes the header along: leave header_focus='auto'")
+
+    def _check_sub_spans(self) -> None:
+        _check_count("sub_span_tokens", self.sub_span_tokens, least=1)
+        if self.sub_spans_per_chunk is None:
+            return
+        _check_weight("sub_spans_per_chunk", self.sub_spans_per_chunk, most=math.inf)
+        if self.sub_spans_per_chunk < 1:
+            raise OptionError("sub_spans_per_chunk must be at least 1: each chunk keeps one")
+        if self.sub_span_tokens is None:
+            raise OptionError("sub_spans_per_chunk needs sub_span_tokens, such as 32")
 
     def _check_server(self) -> None:
         if not self.encoder:

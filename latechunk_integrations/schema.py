@@ -26,6 +26,7 @@ __all__ = [
     "Parent",
     "PoolingMode",
     "Span",
+    "SubSpanVectors",
     "TokenSpans",
     "check_characters",
     "check_texts",
@@ -244,6 +245,50 @@ class Parent:
 
 
 @dataclass(frozen=True, eq=False)
+class SubSpanVectors:
+    """Vectors of parts of chunks, chunk after chunk, in text order inside each.
+
+    The sub-spans of a chunk cover it without a gap, and each belongs to one chunk.
+
+    Args:
+        vectors: Float32, shape ``(n_sub_spans, dim)``, read-only; unit length as those of chunks.
+        chunks: Number of the chunk that each is a part of, ascending, int64, read-only, shape
+            ``(n_sub_spans,)``.
+        spans: Where each is in the parent's text.
+
+    Raises:
+        InputTypeError: The fields are not of one length, or `chunks` descends.
+    """
+
+    vectors: NDArray[np.float32]
+    chunks: NDArray[np.int64]
+    spans: CharSpans
+
+    def __post_init__(self) -> None:
+        """Check the lengths, and make the arrays read-only."""
+        if not len(self.vectors) == len(self.chunks) == len(self.spans):
+            raise InputTypeError(
+                f"{len(self.vectors)} vectors, {len(self.chunks)} chunks and {len(self.spans)} "
+                "spans: give one of each for each sub-span"
+            )
+        if (np.diff(self.chunks, prepend=0) < 0).any():
+            raise InputTypeError("the chunks of sub-spans ascend from 0")
+        self.vectors.flags.writeable = False
+        self.chunks.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def of_chunk(self, chunk: int) -> slice:
+        """The rows of one chunk's sub-spans."""
+        first, last = np.searchsorted(self.chunks, [chunk, chunk + 1]).tolist()
+        return slice(first, last)
+
+    def __reduce__(self) -> tuple[type[SubSpanVectors], tuple[object, ...]]:
+        return type(self), (self.vectors, self.chunks, self.spans)
+
+
+@dataclass(frozen=True, eq=False)
 class ChunkVectors:
     """The chunk vectors of one parent, in the order of its spans.
 
@@ -254,6 +299,7 @@ class ChunkVectors:
         modes: One of ``late``, ``windowed``, ``standalone`` for each row.
         n_windows: Windows that the parent's late pass took; 0 where there was none.
         skipped: The parent was left out under ``fallback="skip"``.
+        sub_spans: Vectors of parts of the chunks; None without ``sub_span_tokens``.
     """
 
     parent_id: str
@@ -261,6 +307,7 @@ class ChunkVectors:
     modes: tuple[Mode, ...]
     n_windows: int = 0
     skipped: bool = False
+    sub_spans: SubSpanVectors | None = None
 
     def __post_init__(self) -> None:
         """Make the rows read-only."""
@@ -275,8 +322,8 @@ class ChunkVectors:
 
     def __reduce__(self) -> tuple[type[ChunkVectors], tuple[object, ...]]:
         # NumPy forgets that an array was read-only; building the value anew makes it so again.
-        fields = (self.parent_id, self.vectors, self.modes, self.n_windows, self.skipped)
-        return type(self), fields
+        own = (self.parent_id, self.vectors, self.modes, self.n_windows, self.skipped)
+        return type(self), (*own, self.sub_spans)
 
 
 def _check_headers(

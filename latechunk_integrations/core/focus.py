@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HEADER_STEP", "choose_focus", "nest_spans", "paint_chunks"]
+__all__ = ["HEADER_STEP", "SUB_SPAN_SLOPE", "choose_focus", "nest_spans", "paint_chunks"]
 
 # Nats by which the focus grows with the logarithm of the units in a window. Chosen with two models
 # on half of the queries of four sets, and checked on the other half; see docs/focus.md.
 _SLOPE = 1.6
+SUB_SPAN_SLOPE = 2.0
+"""The same where units are sub-spans, which say less and give more of their attention away."""
 HEADER_STEP = 0.5
 """Nats that the header focus lies below the focus: a header that no question names costs less so,
 and one that questions name keeps its worth."""
 
 
-def choose_focus(n_units: NDArray[np.float64]) -> NDArray[np.float64]:
+def choose_focus(n_units: NDArray[np.float64], slope: float = _SLOPE) -> NDArray[np.float64]:
     """The focus where nothing else was asked for, in nats.
 
     The more units a window holds besides its own, the more of its attention a token would
@@ -23,11 +25,12 @@ def choose_focus(n_units: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Args:
         n_units: Units of each window, at least 1, shape ``(n_windows,)``.
+        slope: Nats by which it grows with the logarithm of their number.
 
     >>> choose_focus(np.array([1.0, 2.0, 16.0])).round(1).tolist()
     [0.0, 1.1, 4.4]
     """
-    return _SLOPE * np.log(np.maximum(n_units, 1.0))
+    return slope * np.log(np.maximum(n_units, 1.0))
 
 
 def nest_spans(spans: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

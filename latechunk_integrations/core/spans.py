@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.text_index import TextIndex
 from latechunk_integrations.errors import InputTypeError, OptionError
 
-__all__ = ["LocatedBy", "LocatedSpans", "locate"]
+__all__ = ["UNSPACED", "LocatedBy", "LocatedSpans", "locate"]
 
 # Occurrences looked at on each side of the place where a chunk is expected. Measured on highly
 # repetitive text: 2 are too few, 8 are as good as 64.
@@ -48,8 +48,8 @@ _MIN_PART_CHARS = 12
 # What stands more often than this is boilerplate: no part of it tells places apart.
 _MAX_REPEATS = 256
 # In scripts without spaces each character counts as a word.
-_UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
 class LocatedBy(str, Enum):

@@ -41,6 +41,7 @@ class ModelUse:
         layout: How a window is laid out: ``units`` or ``text``.
         focus: Nats toward the own chunk, or ``auto``; None: the encoder knows no focus.
         header_pooling: Weight of a header's tokens in the pooling.
+        sub_span_tokens: About how many tokens make a sub-span; None: there are none.
         dtype: Number format of the forward pass; None: not known.
         device: Where it runs; None: not known.
     """
@@ -58,6 +59,7 @@ class ModelUse:
     layout: str
     focus: float | str | None
     header_pooling: float
+    sub_span_tokens: int | None
     dtype: str | None
     device: str | None
 
@@ -141,6 +143,7 @@ def describe(
         layout=layout,
         focus=options.focus if takes_units else None,
         header_pooling=header_pooling,
+        sub_span_tokens=options.sub_span_tokens,
         dtype=encoder.dtype,
         device=encoder.device,
     )
@@ -215,10 +218,12 @@ def _trained(contract: ModelContract) -> str:
 
 
 def _used_layout(use: ModelUse) -> str:
+    size = use.sub_span_tokens
+    parts = "" if size is None else f", sub-spans of about {size} tokens"
     if use.focus is None:
-        return f"running {use.layout}; no units and no focus here"
+        return f"running {use.layout}; no units and no focus here{parts}"
     pooled = f", header pooled by {use.header_pooling:g}" if use.header_pooling else ""
-    return f"{use.layout}, focus {use.focus}{pooled}"
+    return f"{use.layout}, focus {use.focus}{pooled}{parts}"
 
 
 def _used_pooling(use: ModelUse) -> str:

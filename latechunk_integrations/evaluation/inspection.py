@@ -166,7 +166,8 @@ def _view_windows(
             start, end = int(offsets[run_start, 0]), int(offsets[run_end - 1, 1])
             yield WindowView(start, end, n_tokens, preamble, (), focus, header_focus)
             continue
-        units = tuple(passages.chunk_rows[np.searchsorted(passages.chunk_texts, texts)].tolist())
+        rows = passages.pooled_rows[np.searchsorted(passages.pooled_texts, texts)]
+        units = tuple(dict.fromkeys(passages.pieces.chunks[rows].tolist()))
         spans = parent.spans.array[list(units)]
         yield WindowView(
             int(spans[:, 0].min()),
@@ -193,9 +194,10 @@ def _view_chunks(
     numbers = np.cumsum(is_late) - 1
     windows: list[list[int]] = [[] for _ in spans]
     of_windows = np.repeat(np.arange(len(is_late)), np.diff(block.bag_bounds))
+    pieces = block.passages.pieces
     for row, window in zip(block.bags.rows.tolist(), of_windows.tolist(), strict=True):
-        if is_late[window]:
-            windows[row].append(int(numbers[window]))
+        if is_late[window] and row < len(pieces):
+            windows[pieces.chunks[row]].append(int(numbers[window]))
     if query:
         found = compare_sentences(
             engine, parent.text, query, spans=parent.spans.array.tolist(), header=parent.header
@@ -210,7 +212,7 @@ def _view_chunks(
             end=end,
             text=parent.text[start:end],
             n_tokens=int(last[row] - first[row]),
-            windows=tuple(windows[row]),
+            windows=tuple(dict.fromkeys(windows[row])),
             mode=modes[row],
             early=early[row],
             late=late[row],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,33 @@ class ChunkSums:
         else:
             np.add.at(self.sums, rows, sums)
             np.add.at(self.weights, rows, weights)
+
+    def take(self, rows: slice) -> ChunkSums:
+        """Some of the sums, as a view."""
+        return ChunkSums(self.sums[rows], self.weights[rows])
+
+    def join(self, groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], ChunkSums]:
+        """The sums of groups of rows.
+
+        Args:
+            groups: Group of each row, ascending, int64, shape ``(n_rows,)``.
+
+        Returns:
+            The groups that have rows, int64, and their sums.
+        """
+        found, first = np.unique(groups, return_index=True)
+        if not len(found):
+            return found, self
+        weights = np.add.reduceat(self.weights, first)
+        return found, ChunkSums(np.add.reduceat(self.sums, first, axis=0), weights)
+
+    @classmethod
+    def stack(cls, tables: Sequence[ChunkSums]) -> ChunkSums:
+        """Several tables, one below the other."""
+        return cls(
+            np.concatenate([table.sums for table in tables]),
+            np.concatenate([table.weights for table in tables]),
+        )
 
     def means(self) -> NDArray[np.float32]:
         """The weighted means, in place: the sums are gone afterwards."""

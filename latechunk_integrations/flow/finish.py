@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.blending import blend, make_unit
 from latechunk_integrations.core.finite import check_vectors
 from latechunk_integrations.options import LateChunkOptions
-from latechunk_integrations.schema import ChunkVectors, Mode
+from latechunk_integrations.schema import ChunkVectors, Mode, SubSpanVectors
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["Sides", "finish_parent"]
+__all__ = ["Sides", "finish_parent", "finish_vectors"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,12 @@ class Sides:
 
 
 def finish_parent(
-    parent_id: str, sides: Sides, options: LateChunkOptions, stats: EngineStats, dtype: str | None
+    parent_id: str,
+    sides: Sides,
+    options: LateChunkOptions,
+    stats: EngineStats,
+    dtype: str | None,
+    sub_spans: SubSpanVectors | None = None,
 ) -> ChunkVectors:
     """Blend both sides, check, and give unit length.
 
@@ -51,14 +56,35 @@ def finish_parent(
         options: Weights, and whether vectors get unit length.
         stats: Counts parents and chunks.
         dtype: What the encoder computed in, for the error.
+        sub_spans: Those of the chunks, finished.
 
     Raises:
         NotFiniteError: A vector is not finite, or has no length.
     """
     n_chunks = len(sides.is_late)
+    vectors = finish_vectors(parent_id, sides, options, dtype)
+    late_mode: Mode = "windowed" if sides.windowed else "late"
+    modes = tuple(late_mode if late else "standalone" for late in sides.is_late.tolist())
+    stats.count("parents")
+    stats.count("chunks", n_chunks)
+    stats.count("standalone_chunks", n_chunks - int(sides.is_late.sum()))
+    if sub_spans is not None:
+        stats.count("sub_spans", len(sub_spans))
+    return ChunkVectors(parent_id, vectors, modes, sides.n_windows, sub_spans=sub_spans)
+
+
+def finish_vectors(
+    parent_id: str, sides: Sides, options: LateChunkOptions, dtype: str | None
+) -> NDArray[np.float32]:
+    """The vectors of one parent's chunks, or of their sub-spans; see `finish_parent`.
+
+    Returns:
+        Float32, shape ``(n, dim)``.
+    """
+    n = len(sides.is_late)
     blended = options.standalone or options.header_weight > 0
     if sides.late is None:
-        vectors = np.zeros((n_chunks, sides.alone.shape[1]), np.float32)
+        vectors = np.zeros((n, sides.alone.shape[1]), np.float32)
     else:
         # A copy, so that no parent keeps the vectors of a whole block in memory.
         vectors = np.array(sides.late, np.float32)
@@ -70,11 +96,4 @@ def finish_parent(
     if sides.headers is not None:
         vectors += np.float32(options.header_weight) * sides.headers
     check_vectors(vectors, f"parent {parent_id!r}", dtype, parent_id=parent_id)
-    if options.normalize:
-        make_unit(vectors)
-    late_mode: Mode = "windowed" if sides.windowed else "late"
-    modes = tuple(late_mode if late else "standalone" for late in sides.is_late.tolist())
-    stats.count("parents")
-    stats.count("chunks", n_chunks)
-    stats.count("standalone_chunks", n_chunks - int(sides.is_late.sum()))
-    return ChunkVectors(parent_id, vectors, modes, sides.n_windows)
+    return make_unit(vectors) if options.normalize else vectors

@@ -11,22 +11,19 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.alignment import Aligner
 from latechunk_integrations.core.focus import nest_spans
 from latechunk_integrations.core.frames import Passages
-from latechunk_integrations.core.ranges import to_bounds
-from latechunk_integrations.encoders.base import TokenEncoder, TokenizedTexts
-from latechunk_integrations.errors import naming
+from latechunk_integrations.core.ranges import count_ranges
+from latechunk_integrations.encoders.base import TokenEncoder
+from latechunk_integrations.flow.pieces import Pieces, cut_pieces
 from latechunk_integrations.flow.policy import Policy
 from latechunk_integrations.flow.pooled_texts import (
-    LONG_TEXT_CHARS,
     BlockTexts,
     PooledTexts,
-    count_title_tokens,
-    drain_ids,
     group_texts,
     join_arrays,
     join_texts,
-    narrow_ids,
 )
 from latechunk_integrations.flow.resolution import Resolved
+from latechunk_integrations.flow.text_pool import TextPool
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent
 
@@ -37,25 +34,28 @@ _NO_TOKEN = "they hold white space or characters that the tokenizer drops"  # no
 
 @dataclass(frozen=True)
 class BlockPassages:
-    """The tokenized texts of a block, and its chunks.
+    """The tokenized texts of a block, and its pieces: its chunks, or their sub-spans.
 
-    Rows of sums: one for each chunk of the block, then one for each chunk that is embedded
-    alone, then one for each header that has a vector of its own.
+    Rows of sums: one for each piece of the block, then one for each piece that is embedded
+    alone, then one for each header that has a vector of its own; where running text is read for
+    sub-spans, then one for each chunk.
 
     Args:
         texts: The tokenized texts.
         owners: Parent of each text, int64, shape ``(n_texts,)``.
         is_late: Whether a text belongs to the late pass, bool, same shape.
         groups: What a unit may share a window with; -1: nothing. Int64, same shape.
-        chunk_texts: Text that each pooled chunk lies in, int64, shape ``(n_pooled,)``.
-        chunk_spans: Its tokens there, half-open, int64, shape ``(n_pooled, 2)``.
-        chunk_rows: Its row of sums, int64, shape ``(n_pooled,)``.
-        chunk_bounds: First chunk of each parent, and the number of chunks, int64.
-        alone_chunks: Chunk of each standalone row, ascending, int64.
+        pooled_texts: Text that each pooled span lies in, int64, shape ``(n_pooled,)``.
+        pooled_spans: Its tokens there, half-open, int64, shape ``(n_pooled, 2)``.
+        pooled_rows: Its row of sums, int64, shape ``(n_pooled,)``.
+        pieces: The pieces of all parents.
+        alone: Piece of each standalone row, ascending, int64.
         header_rows: Row of each chunk's header vector, int64; -1: it has none.
+        first_chunk_row: The first row of a chunk that has rows besides those of its pieces;
+            None: chunks have none.
         n_rows: Rows of sums.
         modes: Pooling mode of each text: the encoder's own, unless another was asked for.
-        of_chunks: Whether the texts of the late pass are chunks, not parents.
+        of_chunks: Whether the texts of the late pass are pieces, not parents.
         skipped: Whether a parent is left out, bool, shape ``(n_parents,)``.
         unit_tokens: Tokens of a typical unit of each parent, float64, same shape.
     """
@@ -64,12 +64,13 @@ class BlockPassages:
     owners: NDArray[np.int64]
     is_late: NDArray[np.bool_]
     groups: NDArray[np.int64]
-    chunk_texts: NDArray[np.int64]
-    chunk_spans: NDArray[np.int64]
-    chunk_rows: NDArray[np.int64]
-    chunk_bounds: NDArray[np.int64]
-    alone_chunks: NDArray[np.int64]
+    pooled_texts: NDArray[np.int64]
+    pooled_spans: NDArray[np.int64]
+    pooled_rows: NDArray[np.int64]
+    pieces: Pieces
+    alone: NDArray[np.int64]
     header_rows: NDArray[np.int64]
+    first_chunk_row: int | None
     n_rows: int
     modes: NDArray[np.str_]
     of_chunks: bool
@@ -122,41 +123,39 @@ class _BlockReader:
         self._resolved = resolved
         self._policy = policy
         self._parents = parents
-        self._bounds = to_bounds(np.array([len(parent.spans) for parent in parents], np.int64))
-        self._owners = np.repeat(np.arange(len(parents)), np.diff(self._bounds))
         self._skipped = np.zeros(len(parents), dtype=bool)
         self._unit_tokens = np.ones(len(parents))
-        self._pool: list[NDArray[np.integer]] = [*map(narrow_ids, (encoder.lead, encoder.tail))]
-        self._pool_size = len(encoder.lead) + len(encoder.tail)
-        self._headers: dict[str, tuple[int, int]] = {"": (0, 0)}
+        self._pool = TextPool(encoder)
+        self._pieces = cut_pieces(parents, self._pool, options.sub_span_tokens)
+        self._owners = self._pieces.owners
         self._collected = BlockTexts()
 
     def read(self) -> BlockPassages:
-        n_chunks = int(self._bounds[-1])
+        n_pieces = len(self._pieces)
         if not self._options.late:
-            alone, read = self._every_chunk(), None
+            alone, read = self._every_piece(), None
         elif self._resolved.layout == "units":
             alone, read = self._read_units()
         else:
             alone, read = self._read_running(), None
         if len(alone):
             if read is None:
-                read = self._read_chunks(alone)
+                read = self._read_pieces(alone)
             self._collected.add(
-                read, self._owners[alone], n_chunks + np.arange(len(alone), dtype=np.int64)
+                read, self._owners[alone], n_pieces + np.arange(len(alone), dtype=np.int64)
             )
-        header_rows, n_rows = self._read_headers(n_chunks + len(alone))
+        header_rows, n_rows = self._read_headers(n_pieces + len(alone))
         return self._block(alone, header_rows, n_rows)
 
-    def _every_chunk(self) -> NDArray[np.int64]:
-        return np.arange(int(self._bounds[-1]), dtype=np.int64)
+    def _every_piece(self) -> NDArray[np.int64]:
+        return np.arange(len(self._pieces), dtype=np.int64)
 
-    # Layout units: every chunk is a text of its own.
+    # Layout units: every piece is a text of its own.
 
     def _read_units(self) -> tuple[NDArray[np.int64], PooledTexts]:
-        """Units of the late pass; returns the chunks that are embedded alone, and their texts."""
-        order, levels = self._order_chunks()
-        read = self._read_chunks(order)
+        """Units of the late pass; returns the pieces that are embedded alone, and their texts."""
+        order, levels = self._order_pieces()
+        read = self._read_pieces(order)
         owners = self._owners[order]
         n_tokens = read.text[:, 1]
         sizes = self._unit_sizes(read)
@@ -181,19 +180,23 @@ class _BlockReader:
         chosen = chosen[np.argsort(order[chosen], kind="stable")]
         return order[chosen], read.take(chosen)
 
-    def _order_chunks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The chunks of all parents in the order of their windows, and the level of each."""
-        order = self._every_chunk()
+    def _order_pieces(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The pieces of all parents in the order of their windows, and the level of each."""
+        bounds = self._pieces.chunk_bounds
+        order = np.arange(int(bounds[-1]), dtype=np.int64)
         levels = np.zeros(len(order), np.int64)
         spans = np.concatenate([parent.spans.array for parent in self._parents])
+        owners = np.repeat(np.arange(len(self._parents)), np.diff(bounds))
         rises = (np.diff(spans[:, 0]) > 0) & (np.diff(spans[:, 1]) > 0)
-        mixed = np.unique(self._owners[1:][~rises & (np.diff(self._owners) == 0)])
+        mixed = np.unique(owners[1:][~rises & (np.diff(owners) == 0)])
         for owner in mixed.tolist():
-            own = slice(self._bounds[owner], self._bounds[owner + 1])
+            own = slice(bounds[owner], bounds[owner + 1])
             chunks, own_levels = nest_spans(spans[own])
-            order[own] = chunks + self._bounds[owner]
+            order[own] = chunks + bounds[owner]
             levels[own] = own_levels
-        return order, levels
+        of_chunks = self._pieces.of_chunks
+        counts = np.diff(of_chunks)[order]
+        return count_ranges(of_chunks[order], counts), np.repeat(levels, counts)
 
     def _unit_sizes(self, read: PooledTexts) -> NDArray[np.int64]:
         specials = len(self._encoder.lead) + len(self._encoder.tail)
@@ -205,19 +208,22 @@ class _BlockReader:
     # Layout text: every parent is a text.
 
     def _read_running(self) -> NDArray[np.int64]:
-        """Texts of the late pass; returns the chunks that are embedded alone."""
+        """Texts of the late pass; returns the pieces that are embedded alone."""
         parents = self._parents
-        aligner = Aligner([p.spans for p in parents], [len(p.text) for p in parents])
+        n_chars = [len(parent.text) for parent in parents]
+        aligner = chunk_aligner = Aligner([parent.spans for parent in parents], n_chars)
+        if self._pieces.divided:
+            aligner = Aligner(self._pieces.of_parents(), n_chars)
         read = self._read_texts(
             [parent.text for parent in parents],
             [parent.header for parent in parents],
             np.arange(len(parents)),
-            aligner,
+            [aligner, chunk_aligner] if self._pieces.divided else [aligner],
         )
         spans = aligner.token_spans().array
         n_tokens = read.text[:, 1]
         room = self._encoder.max_tokens - (self._unit_sizes(read) - n_tokens)
-        self._unit_tokens = self._chunk_means(spans[:, 1] - spans[:, 0])
+        self._unit_tokens = self._piece_means(spans[:, 1] - spans[:, 0])
         early = self._choose_early(n_tokens, n_tokens > room, n_tokens)
         empty = spans[:, 1] == spans[:, 0]
         self._report_empty(np.flatnonzero(empty & ~early[self._owners]))
@@ -225,15 +231,17 @@ class _BlockReader:
         runs = some & ~early & ~self._skipped
         texts = np.flatnonzero(runs)
         number = np.cumsum(runs) - 1
-        chunks = np.flatnonzero(runs[self._owners])
-        self._collected.add_running(
-            read.take(texts),
-            texts,
-            number[self._owners[chunks]],
-            spans[chunks],
-            chunks,
-            late=True,
-        )
+        pieces = np.flatnonzero(runs[self._owners])
+        of_texts, rows = number[self._owners[pieces]], pieces
+        spans = spans[pieces]
+        if self._pieces.divided:
+            # A token over the border of two sub-spans is pooled with both, and once with the chunk.
+            owners = self._pieces.chunk_owners
+            chunks = np.flatnonzero(runs[owners])
+            of_texts = np.concatenate([of_texts, number[owners[chunks]]])
+            spans = np.concatenate([spans, chunk_aligner.token_spans().array[chunks]])
+            rows = np.concatenate([rows, -1 - chunks])  # their place is known later
+        self._collected.add_running(read.take(texts), texts, of_texts, spans, rows, late=True)
         alone = ~self._skipped[self._owners]
         late = runs[self._owners] & ~empty
         if self._options.standalone:
@@ -242,19 +250,19 @@ class _BlockReader:
             alone &= ~late
         return np.flatnonzero(alone)
 
-    def _chunk_means(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _piece_means(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
         n_parents = len(self._parents)
         totals = np.bincount(self._owners, weights=lengths, minlength=n_parents)
-        means: NDArray[np.float64] = totals / np.maximum(np.diff(self._bounds), 1)
+        means: NDArray[np.float64] = totals / np.maximum(np.diff(self._pieces.bounds), 1)
         return means
 
     def _is_whole(self) -> NDArray[np.bool_]:
-        """Chunks over the whole text, which go through the same windows alone."""
+        """Pieces over the whole text, which go through the same windows alone."""
         if self._encoder.pooling != self._encoder.standalone_pooling:
             return np.zeros(len(self._owners), dtype=bool)
-        if self._resolved.has_focus:
+        if self._resolved.has_focus or self._pieces.divided:
             return np.zeros(len(self._owners), dtype=bool)
-        spans = np.concatenate([parent.spans.array for parent in self._parents])
+        spans = self._pieces.spans
         ends = np.array([len(parent.text) for parent in self._parents])[self._owners]
         own_header = np.array([parent.headers is None for parent in self._parents])[self._owners]
         whole: NDArray[np.bool_] = (spans[:, 0] == 0) & (spans[:, 1] == ends) & own_header
@@ -286,28 +294,30 @@ class _BlockReader:
                 early[owner] = True
         return early
 
-    def _report_empty(self, chunks: NDArray[np.int64]) -> None:
-        for owner in np.unique(self._owners[chunks]).tolist():
+    def _report_empty(self, pieces: NDArray[np.int64]) -> None:
+        """Report the chunks of which no piece has a token."""
+        chunks, counts = np.unique(self._pieces.chunks[pieces], return_counts=True)
+        chunks = chunks[counts == np.diff(self._pieces.of_chunks)[chunks]]
+        owners = self._pieces.chunk_owners[chunks]
+        for owner in np.unique(owners).tolist():
             if not self._skipped[owner]:
-                own = np.sort(chunks[self._owners[chunks] == owner]) - self._bounds[owner]
-                self._policy.report_empty(self._parents[owner], own, _NO_TOKEN)
+                rows = chunks[owners == owner] - self._pieces.chunk_bounds[owner]
+                self._policy.report_empty(self._parents[owner], rows, _NO_TOKEN)
 
     # Texts to tokens.
 
-    def _read_chunks(self, chunks: NDArray[np.int64]) -> PooledTexts:
-        """Chunks as texts of their own."""
-        spans = np.concatenate([parent.spans.array for parent in self._parents])[chunks]
-        owners = self._owners[chunks]
-        rows = chunks - self._bounds[owners]
+    def _read_pieces(self, pieces: NDArray[np.int64]) -> PooledTexts:
+        """Pieces as texts of their own."""
+        spans, owners = self._pieces.spans[pieces], self._owners[pieces]
+        rows = self._pieces.chunks[pieces] - self._pieces.chunk_bounds[owners]
         parts: list[PooledTexts] = []
-        # Group by group: all chunks of a huge parent would be its text once more.
+        # Group by group: all pieces of a huge parent would be its text once more.
         for group in group_texts((spans[:, 1] - spans[:, 0]).tolist()):
-            own = [
-                (self._parents[owner], row)
-                for owner, row in zip(owners[group].tolist(), rows[group].tolist(), strict=True)
+            own = [self._parents[owner] for owner in owners[group].tolist()]
+            texts = [p.text[a:b] for p, (a, b) in zip(own, spans[group].tolist(), strict=True)]
+            headers = [
+                p.chunk_header(row) for p, row in zip(own, rows[group].tolist(), strict=True)
             ]
-            texts = [parent.chunk_text(row) for parent, row in own]
-            headers = [parent.chunk_header(row) for parent, row in own]
             parts.append(self._read_texts(texts, headers, owners[group]))
         return join_texts(parts)
 
@@ -316,90 +326,29 @@ class _BlockReader:
         texts: Sequence[str],
         headers: Sequence[str],
         owners: NDArray[np.int64],
-        aligner: Aligner | None = None,
+        aligners: Sequence[Aligner] = (),
     ) -> PooledTexts:
-        slot = self._encoder.title_slot
-        parts: list[PooledTexts] = []
-        for group in group_texts([len(text) for text in texts]):
-            own = [self._parents[owner] for owner in owners[group].tolist()]
-            with naming([parent.id for parent in own]):
-                if slot is None:
-                    prompts: str | list[str] = self._encoder.document_prompt
-                else:
-                    prompts = [slot.fill(header.strip()) for header in headers[group]]
-                tokens = self._tokenize(texts[group], prompts)
-                for header in set(headers[group]) if slot is None else ():
-                    self._keep_header(header)
-            if aligner is not None:
-                aligner.add(
-                    tokens.text_offsets,
-                    np.repeat(
-                        np.arange(group.start, group.start + len(tokens)),
-                        tokens.ends - tokens.text_starts,
-                    ),
-                )
-            parts.append(self._place(tokens, headers[group]))
-        return join_texts(parts)
-
-    def _tokenize(self, texts: Sequence[str], prompts: str | list[str]) -> TokenizedTexts:
-        if len(texts) == 1 and len(texts[0]) > LONG_TEXT_CHARS:
-            prompt = prompts if isinstance(prompts, str) else prompts[0]
-            pieces = list(self._encoder.tokenize_pieces(texts[0], prompt))
-            return TokenizedTexts.join(pieces)
-        found = self._encoder.tokenize(texts, prompts)
-        return found if isinstance(found, TokenizedTexts) else TokenizedTexts.of(found)
-
-    def _keep_header(self, header: str) -> None:
-        if header not in self._headers:
-            ids = self._encoder.tokenize_header(header)
-            self._headers[header] = (self._keep(ids), len(ids))
-
-    def _keep(self, ids: NDArray[np.int32]) -> int:
-        start = self._pool_size
-        self._pool.append(narrow_ids(ids))
-        self._pool_size += len(ids)
-        return start
-
-    def _place(self, tokens: TokenizedTexts, headers: Sequence[str]) -> PooledTexts:
-        base = self._keep(tokens.ids)
-        prompts = np.stack(
-            [tokens.prompt_starts, tokens.text_starts - tokens.prompt_starts], axis=1
-        )
-        texts = np.stack([tokens.text_starts, tokens.ends - tokens.text_starts], axis=1)
-        prompts[:, 0] += base
-        texts[:, 0] += base
-        edges = list(tokens.edges) if tokens.edges is not None else []
-        slot = self._encoder.title_slot
-        if slot is None:
-            placed = np.array([self._headers[header] for header in headers], np.int64)
-            nothing = np.zeros_like(prompts)
-            return PooledTexts(prompts, placed.reshape(-1, 2), nothing, texts, edges)
-        n_front, n_title = count_title_tokens(tokens, headers, len(slot.before))
-        front, title, back = prompts.copy(), prompts.copy(), prompts.copy()
-        front[:, 1] = n_front
-        title[:, 0] += n_front
-        title[:, 1] = n_title
-        back[:, 0] += n_front + n_title
-        back[:, 1] -= n_front + n_title
-        return PooledTexts(front, title, back, texts, edges)
+        ids = [self._parents[owner].id for owner in owners.tolist()]
+        return self._pool.read(texts, headers, ids, aligners)
 
     def _read_headers(self, first_row: int) -> tuple[NDArray[np.int64], int]:
         """Texts of the headers that get a vector of their own."""
-        n_chunks = int(self._bounds[-1])
-        rows = np.full(n_chunks, -1, np.int64)
+        of_chunks = self._pieces.chunk_owners
+        rows = np.full(len(of_chunks), -1, np.int64)
         if not self._options.header_weight:
             return rows, first_row
         numbers: dict[tuple[int, str], int] = {}
-        for chunk in range(n_chunks):
-            owner = int(self._owners[chunk])
-            header = self._parents[owner].chunk_header(chunk - int(self._bounds[owner]))
+        for chunk, owner in enumerate(of_chunks.tolist()):
+            first = int(self._pieces.chunk_bounds[owner])
+            header = self._parents[owner].chunk_header(chunk - first)
             if header.strip() and not self._skipped[owner]:
                 rows[chunk] = first_row + numbers.setdefault((owner, header), len(numbers))
         if numbers:
             owners = np.array([owner for owner, _ in numbers], np.int64)
             texts = [header for _, header in numbers]
             read = self._read_texts(texts, [""] * len(texts), owners)
-            self._collected.add(read, owners, first_row + np.arange(len(texts), dtype=np.int64))
+            numbered = first_row + np.arange(len(texts), dtype=np.int64)
+            self._collected.add(read, owners, numbered, are_headers=True)
         return rows, first_row + len(numbers)
 
     def _block(
@@ -413,15 +362,17 @@ class _BlockReader:
         own = self._encoder.standalone_pooling
         in_units = self._encoder.pooling if self._options.pooling != "auto" else own
         modes = np.where(running, self._encoder.pooling, np.where(late, in_units, own))
+        # Each sub-span has special tokens of its own, which would say the same of all of them.
+        of_sub_spans = self._pieces.divided & ~running & ~join_arrays(found.headers, bool)
         # Pooled in any case where special tokens are all that there is, or what the model reads.
         edges_pooled = (
-            np.full(len(late), self._options.pool_edges)
+            (self._options.pool_edges & ~of_sub_spans)
             | (read.text[:, 1] == 0)
             | ~np.isin(modes, ("mean", "weighted"))
         )
         has_prompt = read.front[:, 1] + read.back[:, 1] > 0
         texts = Passages(
-            pool=drain_ids(self._pool),
+            pool=self._pool.drain(),
             lead=(0, n_lead),
             tail=(n_lead, n_tail),
             front=read.front,
@@ -432,18 +383,22 @@ class _BlockReader:
             front_pooled=~has_prompt | self._encoder.prompt_pooled,
             edges=read.edges or None,
         )
+        rows = join_arrays(found.rows, np.int64)
+        of_chunks = rows < 0
+        rows = np.where(of_chunks, n_rows - 1 - rows, rows)
         return BlockPassages(
             texts,
             owners=join_arrays(found.owners, np.int64),
             is_late=late,
             groups=join_arrays(found.groups, np.int64),
-            chunk_texts=join_arrays(found.chunk_texts, np.int64),
-            chunk_spans=np.concatenate([np.zeros((0, 2), np.int64), *found.chunk_spans]),
-            chunk_rows=join_arrays(found.chunk_rows, np.int64),
-            chunk_bounds=self._bounds,
-            alone_chunks=alone,
+            pooled_texts=join_arrays(found.texts, np.int64),
+            pooled_spans=np.concatenate([np.zeros((0, 2), np.int64), *found.spans]),
+            pooled_rows=rows,
+            pieces=self._pieces,
+            alone=alone,
             header_rows=header_rows,
-            n_rows=n_rows,
+            first_chunk_row=n_rows if of_chunks.any() else None,
+            n_rows=n_rows + (len(self._pieces.chunk_owners) if of_chunks.any() else 0),
             modes=modes,
             of_chunks=self._resolved.layout == "units",
             skipped=self._skipped,

@@ -55,15 +55,16 @@ class PooledTexts:
 
 @dataclass
 class BlockTexts:
-    """Texts, and the chunks in them, on their way into a block."""
+    """Texts, and the spans in them that are pooled, on their way into a block."""
 
     reads: list[PooledTexts] = field(default_factory=list)
     owners: list[NDArray[np.int64]] = field(default_factory=list)
     late: list[NDArray[np.bool_]] = field(default_factory=list)
     groups: list[NDArray[np.int64]] = field(default_factory=list)
-    chunk_texts: list[NDArray[np.int64]] = field(default_factory=list)
-    chunk_spans: list[NDArray[np.int64]] = field(default_factory=list)
-    chunk_rows: list[NDArray[np.int64]] = field(default_factory=list)
+    headers: list[NDArray[np.bool_]] = field(default_factory=list)
+    texts: list[NDArray[np.int64]] = field(default_factory=list)
+    spans: list[NDArray[np.int64]] = field(default_factory=list)
+    rows: list[NDArray[np.int64]] = field(default_factory=list)
     n_texts: int = 0
 
     def add(
@@ -74,32 +75,35 @@ class BlockTexts:
         *,
         late: bool = False,
         groups: NDArray[np.int64] | None = None,
+        are_headers: bool = False,
     ) -> None:
-        """Texts that are one chunk each."""
+        """Texts that are pooled as a whole."""
         n = len(read.text)
         spans = np.stack([np.zeros(n, np.int64), read.text[:, 1]], axis=1)
         self.add_running(read, owners, np.arange(n), spans, rows, late=late, groups=groups)
+        self.headers[-1][:] = are_headers
 
     def add_running(
         self,
         read: PooledTexts,
         owners: NDArray[np.int64],
-        chunk_texts: NDArray[np.int64],
+        texts: NDArray[np.int64],
         spans: NDArray[np.int64],
         rows: NDArray[np.int64],
         *,
         late: bool,
         groups: NDArray[np.int64] | None = None,
     ) -> None:
-        """Texts with any chunks in them."""
+        """Texts with any pooled spans in them."""
         n = len(read.text)
         self.reads.append(read)
         self.owners.append(owners)
         self.late.append(np.full(n, late))
         self.groups.append(np.full(n, -1, np.int64) if groups is None else groups)
-        self.chunk_texts.append(chunk_texts + self.n_texts)
-        self.chunk_spans.append(spans)
-        self.chunk_rows.append(rows)
+        self.headers.append(np.zeros(n, dtype=bool))
+        self.texts.append(texts + self.n_texts)
+        self.spans.append(spans)
+        self.rows.append(rows)
         self.n_texts += n
 
 

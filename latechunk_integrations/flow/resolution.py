@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.core.focus import HEADER_STEP, choose_focus
+from latechunk_integrations.core.focus import HEADER_STEP, SUB_SPAN_SLOPE, choose_focus
 from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import LateChunkOptions
@@ -26,12 +26,14 @@ class Resolved:
         focus: In nats; None: chosen for each window by the rule of `choose_focus`.
         header_focus: The same toward headers; None: by the same rule.
         header_pooling: Weight of a header's tokens in the pooling, from 0 to 1.
+        of_sub_spans: Whether units are sub-spans, for which the rule is another.
     """
 
     layout: Literal["units", "text"]
     focus: float | None
     header_focus: float | None
     header_pooling: float
+    of_sub_spans: bool = False
 
     @property
     def has_focus(self) -> bool:
@@ -58,7 +60,12 @@ class Resolved:
             Float32, shape ``(n_windows,)`` each.
         """
         asked = self.focus
-        focus = choose_focus(n_units) if asked is None else np.full(len(n_units), asked)
+        if asked is not None:
+            focus = np.full(len(n_units), asked)
+        elif self.of_sub_spans:
+            focus = choose_focus(n_units, SUB_SPAN_SLOPE)
+        else:
+            focus = choose_focus(n_units)
         if self.header_focus is not None:
             header_focus = np.full(len(n_units), self.header_focus)
         elif asked is None:
@@ -83,7 +90,13 @@ def resolve(options: LateChunkOptions, encoder: TokenEncoder) -> Resolved:
     pooling = options.header_pooling
     if pooling is None:
         pooling = 1.0 if encoder.title_slot is not None else 0.0
-    return Resolved("text" if layout == "text" else "units", focus, header_focus, float(pooling))
+    return Resolved(
+        "text" if layout == "text" else "units",
+        focus,
+        header_focus,
+        float(pooling),
+        of_sub_spans=options.sub_span_tokens is not None,
+    )
 
 
 def check_running_text(options: LateChunkOptions) -> None:

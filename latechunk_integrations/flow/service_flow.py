@@ -64,6 +64,12 @@ class ServiceFlow:
             raise OptionError(
                 f"encoder={options.encoder!r} pools by itself: leave header_pooling out"
             )
+        if options.sub_span_tokens is not None:
+            raise OptionError(
+                f"encoder={options.encoder!r} gives vectors of chunks, no tokens to pool sub-spans "
+                "from: leave sub_span_tokens out, or use an encoder that gives tokens (local, tei, "
+                "vllm, llama.cpp)"
+            )
         self._planner = ServicePlanner(encoder, options, stats)
 
     layout = "text"

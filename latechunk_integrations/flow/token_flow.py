@@ -2,6 +2,7 @@
 
 The steps, none of which looks back:
 
+    chunks -> sub-spans, where asked for      pieces.py, core/sub_spans.py
     parents -> tokenized texts, token spans   passages.py, one block ahead, which calls
     text -> token ids, offsets                encoders
     character spans -> token spans            core/alignment.py
@@ -10,12 +11,14 @@ The steps, none of which looks back:
     windows -> batches                        core/batching.py
     batch -> token embeddings                 encoders
     token embeddings -> chunk sums            core/pooling.py, core/sums.py
-    chunk sums -> vectors                     the model's heads, then finish.py
+    sums of pieces -> rows of vectors         vector_rows.py
+    rows -> vectors                           the model's heads, then finish.py
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +29,18 @@ from latechunk_integrations.encoders.base import QueryEncoder, QueryPartner, Tok
 from latechunk_integrations.errors import OptionError, ParentTooLongError
 from latechunk_integrations.flow.chunk_sums import ChunkSums
 from latechunk_integrations.flow.failures import Failed, isolate_failures
-from latechunk_integrations.flow.finish import Sides, finish_parent
+from latechunk_integrations.flow.finish import Sides, finish_parent, finish_vectors
 from latechunk_integrations.flow.resolution import Resolved, resolve
 from latechunk_integrations.flow.token_plan import BlockFailure, TokenBlock, TokenPlanner
 from latechunk_integrations.flow.token_run import WindowRunner
+from latechunk_integrations.flow.vector_rows import (
+    SubSpanRows,
+    VectorRows,
+    chunk_rows,
+    sub_span_rows,
+)
 from latechunk_integrations.options import LateChunkOptions
-from latechunk_integrations.schema import ChunkVectors, Parent
+from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent, SubSpanVectors
 from latechunk_integrations.stats import EngineStats
 
 __all__ = ["TokenFlow"]
@@ -103,34 +112,43 @@ class TokenFlow:
             raise block.error
         sums = self._runner.run(block)
         passages = block.passages
-        has_sums = sums.weights > 0
+        sub_spans = None
+        if passages.pieces.divided:
+            sums, chunks, sub_spans = sub_span_rows(passages, sums, self._options)
+        else:
+            chunks = chunk_rows(passages, sums)
         vectors = self._finish_means(sums)
-        n_chunks = int(passages.chunk_bounds[-1])
-        alone_bounds = np.searchsorted(passages.alone_chunks, passages.chunk_bounds)
         for at, parent in enumerate(block.parents):
             if passages.skipped[at]:
                 yield self._skip(parent)
                 continue
-            start, end = passages.chunk_bounds[at : at + 2].tolist()
-            first, last = alone_bounds[at : at + 2].tolist()
-            is_late = has_sums[start:end]
-            headers = passages.header_rows[start:end]
-            n_windows = int(block.late_windows[at])
             yield finish_parent(
                 parent.id,
-                Sides(
-                    late=vectors[start:end] if is_late.any() else None,
-                    is_late=is_late,
-                    alone=vectors[n_chunks + first : n_chunks + last],
-                    alone_rows=passages.alone_chunks[first:last] - start,
-                    headers=_pick(vectors, headers) if self._options.header_weight else None,
-                    n_windows=n_windows,
-                    windowed=bool(block.windowed[at]),
-                ),
+                replace(self._sides(block, chunks, vectors, at), windowed=bool(block.windowed[at])),
                 self._options,
                 self._stats,
                 self._encoder.dtype,
+                None if sub_spans is None else self._sub_spans(block, sub_spans, vectors, at),
             )
+
+    def _sides(
+        self, block: TokenBlock, rows: VectorRows, vectors: NDArray[np.float32], at: int
+    ) -> Sides:
+        with_headers = self._options.header_weight > 0
+        n_windows = int(block.late_windows[at])
+        return rows.sides(vectors, at, with_headers=with_headers, n_windows=n_windows)
+
+    def _sub_spans(
+        self, block: TokenBlock, found: SubSpanRows, vectors: NDArray[np.float32], at: int
+    ) -> SubSpanVectors:
+        """Those of one parent."""
+        sides = self._sides(block, found.rows, vectors, at)
+        own = slice(*found.rows.bounds[at : at + 2].tolist())
+        return SubSpanVectors(
+            finish_vectors(block.parents[at].id, sides, self._options, self._encoder.dtype),
+            found.chunks[own] - block.passages.pieces.chunk_bounds[at],
+            CharSpans(found.spans[own]),
+        )
 
     def _embed_alone(self, parent: Parent) -> Iterator[ChunkVectors]:
         return self._embed_block(self.planner.plan([parent]))
@@ -138,7 +156,10 @@ class TokenFlow:
     def _skip(self, parent: Parent) -> ChunkVectors:
         self._stats.count("parents")
         nothing = np.zeros((0, self._encoder.dimensions), np.float32)
-        return ChunkVectors(parent.id, nothing, (), skipped=True)
+        sub_spans = None
+        if self._options.sub_span_tokens is not None:
+            sub_spans = SubSpanVectors(nothing, np.zeros(0, np.int64), CharSpans([]))
+        return ChunkVectors(parent.id, nothing, (), skipped=True, sub_spans=sub_spans)
 
     def _finish_means(self, sums: ChunkSums) -> NDArray[np.float32]:
         """Means through the model's heads."""
@@ -205,9 +226,3 @@ class TokenFlow:
         if self._options.strict:
             raise ParentTooLongError(reason)
         self._stats.report("truncated_texts", reason, n_cut)
-
-
-def _pick(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Unit vectors of the headers of some chunks; zeros for a chunk without one."""
-    picked = np.where(rows[:, None] >= 0, vectors[rows], np.float32(0))
-    return make_unit(picked)

@@ -164,15 +164,15 @@ class TokenPlanner:
         """What each chunk pools, by the mode of its text."""
         parts = []
         for mode in _MODES:
-            chunks = np.flatnonzero(passages.modes[passages.chunk_texts] == mode)
+            chunks = np.flatnonzero(passages.modes[passages.pooled_texts] == mode)
             if not len(chunks) and mode != "mean":
                 continue
             parts.append(
                 chunk_bags(
                     frames,
-                    passages.chunk_spans[chunks],
-                    passages.chunk_texts[chunks],
-                    passages.chunk_rows[chunks],
+                    passages.pooled_spans[chunks],
+                    passages.pooled_texts[chunks],
+                    passages.pooled_rows[chunks],
                     mode,
                 )
             )

@@ -188,9 +188,9 @@ def _mark_chunks(block: TokenBlock) -> NDArray[np.int32] | None:
     running = passages.is_late & (passages.groups < 0)
     if block.focus is None or not running.any() or (passages.groups >= 0).any():
         return None
-    late = np.flatnonzero(running[passages.chunk_texts])
-    places = passages.texts.text[passages.chunk_texts[late], 0]
-    return paint_chunks(passages.chunk_spans[late], places, len(passages.texts.pool))
+    late = np.flatnonzero(running[passages.pooled_texts])
+    places = passages.texts.text[passages.pooled_texts[late], 0]
+    return paint_chunks(passages.pooled_spans[late], places, len(passages.texts.pool))
 
 
 def _find_rows(lengths: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:

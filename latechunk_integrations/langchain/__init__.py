@@ -18,12 +18,18 @@ from latechunk_integrations.langchain.compressors import LinkRankingCompressor, 
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings, PlainEmbeddings
 from latechunk_integrations.langchain.pair import LateChunkPair, late_chunking
 from latechunk_integrations.langchain.parent_store import BoundedStore
+from latechunk_integrations.langchain.qdrant_multivectors import (
+    MultivectorRetriever,
+    add_multivectors,
+    create_multivectors,
+)
 from latechunk_integrations.langchain.retrievers import SnippetRetriever
 from latechunk_integrations.langchain.store_proxy import (
     LateChunkVectorStore,
     aadd_late_chunks,
     add_late_chunks,
 )
+from latechunk_integrations.langchain.sub_span_documents import SubSpanRetriever, split_sub_spans
 from latechunk_integrations.langchain.text_splitter import LateChunkTextSplitter
 
 __all__ = [
@@ -34,11 +40,16 @@ __all__ = [
     "LateChunkTextSplitter",
     "LateChunkVectorStore",
     "LinkRankingCompressor",
+    "MultivectorRetriever",
     "PlainEmbeddings",
     "SnippetCompressor",
     "SnippetRetriever",
+    "SubSpanRetriever",
     "aadd_late_chunks",
     "add_late_chunks",
+    "add_multivectors",
     "attach",
+    "create_multivectors",
     "late_chunking",
+    "split_sub_spans",
 ]

@@ -14,7 +14,7 @@ from latechunk_integrations.core.folding import says_the_same
 from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.langchain.chunk_text import ChunkText, StandaloneText
 from latechunk_integrations.langchain.parent_store import ParentStore
-from latechunk_integrations.schema import Parent
+from latechunk_integrations.schema import Parent, Span
 
 __all__ = ["Parents", "attach", "with_text"]
 
@@ -28,6 +28,7 @@ class _Place(NamedTuple):
     fingerprint: str
     start: int
     end: int
+    sub_span: Span | None = None
 
 
 def attach(documents: Iterable[Document], parents: Parents = None) -> list[Document]:
@@ -76,7 +77,12 @@ def _place(document: Document) -> _Place | None:
     fingerprint, start, end = (document.metadata.get(key) for key in keys)
     if not isinstance(fingerprint, str) or not fingerprint:
         return None
-    return _Place(fingerprint, _bound(start), _bound(end))
+    return _Place(fingerprint, _bound(start), _bound(end), _sub_span(document.metadata))
+
+
+def _sub_span(metadata: Mapping[Any, Any]) -> Span | None:
+    start, end = (_bound(metadata.get(key)) for key in (marks.SUB_START_KEY, marks.SUB_END_KEY))
+    return Span(start, end) if 0 <= start < end else None
 
 
 def _bound(value: object) -> int:
@@ -110,7 +116,7 @@ def _attached(
     copied = document.model_copy(update={"metadata": metadata})
     if isinstance(text, ChunkText):
         own = text.parent or parent or text.fingerprint
-        return with_text(copied, ChunkText(text, own, text.row, metadata))
+        return with_text(copied, ChunkText(text, own, text.row, metadata, text.sub_span))
     if parent is None:
         metadata[marks.MODE_KEY] = "standalone"
         return with_text(copied, StandaloneText(text, "parent_not_held"))
@@ -121,7 +127,7 @@ def _attached(
     if row is None or not _stands(text, parent, row, document.metadata):
         metadata[marks.MODE_KEY] = "standalone"
         return with_text(copied, StandaloneText(text, "altered"))
-    return with_text(copied, ChunkText(text, parent, row, metadata))
+    return with_text(copied, ChunkText(text, parent, row, metadata, place.sub_span))
 
 
 def _stands(text: str, parent: Parent, row: int, metadata: Mapping[Any, Any]) -> bool:

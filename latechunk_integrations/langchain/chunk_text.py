@@ -42,17 +42,24 @@ class ChunkText(str):
         parent: The parent with all of its chunks' spans, or its fingerprint.
         row: Which of them this is.
         marks: Metadata that are told how the chunk was embedded.
+        sub_span: The part of the chunk, in its parent, that the vector is of; None: all of it.
     """
 
-    __slots__ = ("_parent", "fingerprint", "marks", "row")
+    __slots__ = ("_parent", "fingerprint", "marks", "row", "sub_span")
 
     _parent: Parent | None
     fingerprint: str
     row: int
     marks: dict[Any, Any] | None
+    sub_span: Span | None
 
     def __new__(  # noqa: PYI034  # Self: 3.11
-        cls, text: str, parent: Parent | str, row: int, marks: dict[Any, Any] | None = None
+        cls,
+        text: str,
+        parent: Parent | str,
+        row: int,
+        marks: dict[Any, Any] | None = None,
+        sub_span: Span | None = None,
     ) -> ChunkText:
         """Build the str, then attach where it comes from."""
         chunk = super().__new__(cls, text)
@@ -62,6 +69,7 @@ class ChunkText(str):
             chunk._parent, chunk.fingerprint = parent, parent.fingerprint
         chunk.row = row
         chunk.marks = marks
+        chunk.sub_span = sub_span
         return chunk
 
     @property
@@ -87,11 +95,11 @@ class ChunkText(str):
     def __reduce__(self) -> tuple[object, ...]:
         if self._parent is not None:
             remember(self._parent)
-        return ChunkText, (str(self), self.fingerprint, self.row)
+        return ChunkText, (str(self), self.fingerprint, self.row, None, self.sub_span)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ChunkText:
         """The copy shares the parent; it belongs to other metadata, if to any."""
-        return ChunkText(self, self._parent or self.fingerprint, self.row)
+        return ChunkText(self, self._parent or self.fingerprint, self.row, sub_span=self.sub_span)
 
 
 class StandaloneText(str):

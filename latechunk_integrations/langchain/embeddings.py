@@ -25,6 +25,7 @@ from latechunk_integrations.errors import (
     OptionError,
     ParentNotHeldError,
     UnknownChunkError,
+    UnknownSubSpanError,
 )
 from latechunk_integrations.langchain.attach import Parents, attach
 from latechunk_integrations.langchain.chunk_text import (
@@ -246,7 +247,8 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
         """
         engine = self.engine.fingerprint
         if isinstance(text, ChunkText):
-            return f"late-{engine}-{text.fingerprint}-{text.row}"
+            part = "" if text.sub_span is None else "-{}-{}".format(*text.sub_span)
+            return f"late-{engine}-{text.fingerprint}-{text.row}{part}"
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return f"text-{engine}-{digest}"
 
@@ -275,7 +277,7 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
         engine = self.engine.fingerprint
         for row, text in found.chunks:
             result = results[text.fingerprint]
-            out[row] = result.vectors[text.row]
+            out[row] = _vector_of(text, result)
             _stamp(text.marks, engine, result.modes[text.row])
 
     def _report(self, n_texts: int, found: _Found) -> None:
@@ -291,6 +293,32 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
             if self.strict:
                 raise error(message)
             self._stats.report(reason, f"embedded standalone: {message}", n_rows)
+
+
+def _vector_of(text: ChunkText, result: ChunkVectors) -> NDArray[np.float32]:
+    """The vector of a chunk, or of the part of it that the text names."""
+    vector: NDArray[np.float32] = result.vectors[text.row]
+    if text.sub_span is None:
+        return vector
+    if result.sub_spans is None:
+        raise UnknownSubSpanError(
+            "a text is a sub-span of a chunk, and these embeddings cut none: build them with the "
+            "sub_span_tokens that the sub-spans were cut with",
+            parent_id=result.parent_id,
+            span=text.sub_span,
+        )
+    own = result.sub_spans.of_chunk(text.row)
+    spans = result.sub_spans.spans.array[own]
+    (found,) = np.nonzero((spans == text.sub_span).all(axis=1))
+    if not len(found):
+        raise UnknownSubSpanError(
+            f"a text is the sub-span {tuple(text.sub_span)} of a chunk that these embeddings cut "
+            f"at {spans.tolist()}: model or sub_span_tokens are others; cut the sub-spans of the "
+            "chunks anew with split_sub_spans",
+            parent_id=result.parent_id,
+            span=text.sub_span,
+        )
+    return result.sub_spans.vectors[own][found[0]]
 
 
 def _stamp(marks: dict[Any, Any] | None, engine: str, mode: str) -> None:

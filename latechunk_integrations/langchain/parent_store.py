@@ -14,10 +14,17 @@ from typing import Any, TypeAlias, TypeVar, get_args
 
 import numpy as np
 from langchain_core.stores import BaseStore
+from numpy.typing import NDArray
 
 from latechunk_integrations.errors import LateChunkError
 from latechunk_integrations.langchain.chunk_text import find_alive, remember
-from latechunk_integrations.schema import ChunkVectors, Mode, Parent
+from latechunk_integrations.schema import (
+    CharSpans,
+    ChunkVectors,
+    Mode,
+    Parent,
+    SubSpanVectors,
+)
 
 __all__ = ["MEMORY_BYTES", "BoundedStore", "ParentStore"]
 
@@ -153,7 +160,9 @@ class ParentStore:
 
 def _size(value: Held) -> int:
     if isinstance(value, ChunkVectors):
-        return value.vectors.nbytes + _ENTRY_BYTES
+        parts = value.sub_spans
+        extra = 0 if parts is None else parts.vectors.nbytes + 3 * parts.chunks.nbytes
+        return value.vectors.nbytes + extra + _ENTRY_BYTES
     headers = sum(map(sys.getsizeof, set(value.headers or ())))
     texts = sys.getsizeof(value.text) + sys.getsizeof(value.header) + headers
     return texts + value.spans.array.nbytes + _ENTRY_BYTES
@@ -164,7 +173,12 @@ def _to_bytes(value: Held) -> bytes:
     if isinstance(value, ChunkVectors):
         content = io.BytesIO()
         modes = np.array([_MODES.index(mode) for mode in value.modes], np.uint8)
-        np.savez(content, vectors=value.vectors, modes=modes)
+        arrays: dict[str, NDArray[Any]] = {"vectors": value.vectors, "modes": modes}
+        if value.sub_spans is not None:
+            parts = value.sub_spans
+            arrays |= {"sub_vectors": parts.vectors, "sub_chunks": parts.chunks}
+            arrays |= {"sub_spans": parts.spans.array}
+        np.savez(content, allow_pickle=False, **arrays)
         return content.getvalue()
     fields = {name: getattr(value, name) for name in ("text", "header", "id", "headers")}
     return json.dumps({**fields, "spans": value.spans.array.tolist()}, ensure_ascii=False).encode()
@@ -188,11 +202,19 @@ def _vectors_from_bytes(content: bytes, parent: Parent) -> ChunkVectors | None:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             rows, modes = arrays["vectors"], arrays["modes"]
+            parts = None
+            if "sub_vectors" in arrays:
+                own = CharSpans(arrays["sub_spans"])
+                parts = SubSpanVectors(arrays["sub_vectors"], arrays["sub_chunks"], own)
         if rows.dtype != np.float32 or rows.shape[:1] != (len(parent.spans),) or rows.ndim != 2:  # noqa: PLR2004  # a matrix
             raise ValueError(f"{rows.dtype} {rows.shape} for {len(parent.spans)} chunks")
-        if not np.isfinite(rows).all():
+        if parts is not None and parts.vectors.shape[1:] != rows.shape[1:]:
+            raise ValueError(f"sub-spans of width {parts.vectors.shape} for {rows.shape}")
+        every = [rows] if parts is None else [rows, parts.vectors]
+        if not all(np.isfinite(some).all() for some in every):
             raise ValueError("not all of them are finite")
-        return ChunkVectors(parent.id, rows, tuple(_MODES[mode] for mode in modes))
+        found = tuple(_MODES[mode] for mode in modes)
+        return ChunkVectors(parent.id, rows, found, sub_spans=parts)
     except _DAMAGED as error:
         logger.warning("the parent store holds damaged vectors of %s: %s", parent.id, error)
         return None

@@ -17,7 +17,7 @@ from latechunk_integrations.langchain.attach import Parents, with_text
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
 from latechunk_integrations.marks import PARENT_KEY
 
-__all__ = ["LateChunkVectorStore", "aadd_late_chunks", "add_late_chunks"]
+__all__ = ["LateChunkVectorStore", "aadd_late_chunks", "add_late_chunks", "batch_chunks"]
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 _BATCH_CHUNKS = 1_000
@@ -251,7 +251,7 @@ def add_late_chunks(
     known = list(parents) if isinstance(parents, Iterator) else parents
     written: list[str] = []
     given = None if ids is None else iter(ids)
-    for batch in _batches(chunks):
+    for batch in batch_chunks(chunks):
         own = {} if given is None else {"ids": [one for one, _ in zip(given, batch, strict=False)]}
         if own and len(own["ids"]) < len(batch):
             raise InputTypeError("there are fewer ids than chunks")
@@ -266,7 +266,8 @@ async def aadd_late_chunks(
     return await asyncio.to_thread(add_late_chunks, vector_store, chunks, **kwargs)
 
 
-def _batches(chunks: Iterable[Document]) -> Iterator[list[Document]]:
+def batch_chunks(chunks: Iterable[Document]) -> Iterator[list[Document]]:
+    """Chunks in batches that do not cut a parent whose chunks follow each other."""
     batch: list[Document] = []
     for chunk in chunks:
         full = len(batch) >= _BATCH_CHUNKS

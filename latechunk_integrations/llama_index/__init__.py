@@ -22,6 +22,10 @@ from latechunk_integrations.llama_index.postprocessors import (
 from latechunk_integrations.llama_index.property_graph import LateChunkPropertyGraphIndex
 from latechunk_integrations.llama_index.retrievers import SnippetRetriever
 from latechunk_integrations.llama_index.sources import JoinedDocument, stamp_parents
+from latechunk_integrations.llama_index.sub_span_nodes import (
+    SubSpanNodeParser,
+    SubSpanNodeRetriever,
+)
 from latechunk_integrations.llama_index.wiring import LateChunkParts, late_chunking
 
 __all__ = [
@@ -35,6 +39,8 @@ __all__ = [
     "PlainEmbedding",
     "SnippetPostprocessor",
     "SnippetRetriever",
+    "SubSpanNodeParser",
+    "SubSpanNodeRetriever",
     "late_chunking",
     "stamp_parents",
 ]

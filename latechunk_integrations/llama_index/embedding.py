@@ -52,10 +52,8 @@ from latechunk_integrations.llama_index.parents import (
     parents_of,
 )
 from latechunk_integrations.llama_index.plain import PlainEmbedding
-from latechunk_integrations.llama_index.sources import (
-    ParentBy,
-    check_parent_by,
-)
+from latechunk_integrations.llama_index.sources import ParentBy, check_parent_by
+from latechunk_integrations.llama_index.sub_span_marks import ChunkParts, SubSpanNodes
 from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent
 from latechunk_integrations.stats import EngineStats
@@ -95,8 +93,7 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
             parent, such as ``"file_path"`` for the pages of a file.
         parent_level: ``"section"``: behind a Markdown or HTML parser each section is a parent;
             ``"document"``: all nodes of a source are one. Where `parent_by` joins, it says.
-        show_progress: Show a bar over parents, also where LlamaIndex does not pass its own
-            ``show_progress`` on.
+        show_progress: Show a bar over parents, also where LlamaIndex does not say so.
         embeddings_cache: A LlamaIndex key-value store for the vectors of parents, under keys of
             our own, since the text alone does not tell a late vector.
         **options: Fields of `LateChunkOptions` (see `EngineFields`), and of ``BaseEmbedding``.
@@ -280,11 +277,13 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
             UnknownChunkError: ``strict`` and a node names no source.
         """
         show = bool(kwargs.get("show_progress"))
-        if not self.enabled:
-            self.embed_alone(self._open_nodes(nodes), show_progress=show)
+        given = SubSpanNodes.of(nodes, self.engine_key)
+        if not self.enabled and not given.parts:
+            self.embed_alone(self._open_nodes(given.chunks), show_progress=show)
             return nodes
-        parents = parents_of(nodes, self.grouping, self.report_problem)
-        self.embed_parents(self._open_parents(parents), show_progress=show)
+        parents = self._open_parents(parents_of(given.chunks, self.grouping, self.report_problem))
+        self.embed_parents(parents, show_progress=show, parts=given.found if given.parts else None)
+        given.fill(self.engine_key)
         return nodes
 
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
@@ -292,7 +291,12 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
         return await asyncio.to_thread(self.__call__, nodes, **kwargs)
 
     def embed_parents(
-        self, parents: Iterable[NodeParent], *, show_progress: bool = False, bar: bool = True
+        self,
+        parents: Iterable[NodeParent],
+        *,
+        show_progress: bool = False,
+        bar: bool = True,
+        parts: dict[str, ChunkParts] | None = None,
     ) -> None:
         """Set vectors and marks of the nodes of parents, whatever they carry.
 
@@ -300,6 +304,7 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
             parents: A stream of parents; skipped ones leave their nodes without embedding.
             show_progress: Show a bar over parents.
             bar: False: the caller has a bar of its own.
+            parts: Takes in the sub-spans of each node, by its id.
         """
         hidden = not (bar and (show_progress or self.show_progress))
         engine_key = self.engine_key
@@ -316,6 +321,8 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
             for vector, (node, mode, span) in zip(result.vectors.tolist(), rows, strict=True):
                 node.embedding = vector
                 mark_node(node, engine_key, mode, item.parent, (span[0], span[1]))
+            if parts is not None:
+                parts |= ChunkParts.of_nodes(item.nodes, item.parent, result)
 
     def embed_alone(self, nodes: Iterable[BaseNode], *, show_progress: bool = False) -> None:
         """Embed each node alone, text for text as LlamaIndex's own embeddings do.

@@ -13,6 +13,8 @@ from latechunk_integrations.marks import (
     MODE_KEY,
     PARENT_KEY,
     START_KEY,
+    SUB_END_KEY,
+    SUB_START_KEY,
     VECTOR_KEYS,
     digest_text,
 )
@@ -57,6 +59,7 @@ def mark_node(
     mode: Mode,
     parent: Parent | None = None,
     span: tuple[int, int] | None = None,
+    sub_span: tuple[int, int] | None = None,
 ) -> None:
     """Write into the metadata how the node's vector was made.
 
@@ -66,6 +69,7 @@ def mark_node(
         mode: How the vector came about.
         parent: What the node is a chunk of; None: it was embedded alone.
         span: Where it stands in the parent.
+        sub_span: The part of it, in the parent, that the vector is of; None: all of it.
     """
     for key in VECTOR_KEYS:
         node.metadata.pop(key, None)
@@ -74,6 +78,8 @@ def mark_node(
     if parent is not None and span is not None:
         node.metadata[PARENT_KEY] = parent.fingerprint
         node.metadata[START_KEY], node.metadata[END_KEY] = span
+    if sub_span is not None:
+        node.metadata[SUB_START_KEY], node.metadata[SUB_END_KEY] = sub_span
     hide_keys(node, VECTOR_KEYS)
     node.metadata[CONTENT_KEY] = _content_digest(node)
 

@@ -47,6 +47,7 @@ from latechunk_integrations.llama_index.sources import (
     check_parent_by,
     group_documents,
 )
+from latechunk_integrations.llama_index.sub_span_marks import ChunkParts
 
 __all__ = ["LateChunkNodeParser"]
 
@@ -236,6 +237,7 @@ class LateChunkNodeParser(NodeParser):
             else:
                 parsed |= {id(group.documents[row]): some for row, some in held.items()}
         done: list[_SplitGroup] = []
+        parts = self._new_parts()
 
         def parents() -> Iterator[NodeParent]:
             hidden = not (show_progress or model.show_progress)
@@ -247,14 +249,24 @@ class LateChunkNodeParser(NodeParser):
                 yield from self._parents(model, one)
                 done.append(one)
 
-        if model.enabled:
-            model.embed_parents(parents(), bar=False)
+        if model.enabled or parts is not None:
+            model.embed_parents(parents(), bar=False, parts=parts)
         else:
             model.embed_alone(node for item in parents() for node in item.nodes)
         for group, documents in done:
-            self._waiting.keep(group, [document.nodes for document in documents])
-            parsed |= {id(group.documents[row]): documents[row].nodes for row in group.present}
+            made = [self._expand(document.nodes, parts) for document in documents]
+            self._waiting.keep(group, made)
+            parsed |= {id(group.documents[row]): made[row] for row in group.present}
         return [node for document in nodes for node in parsed.pop(id(document), [])]
+
+    def _new_parts(self) -> dict[str, ChunkParts] | None:
+        """Where the sub-spans of nodes are kept until these are expanded; None: they are not."""
+        return None
+
+    def _expand(self, nodes: list[BaseNode], parts: dict[str, ChunkParts] | None) -> list[BaseNode]:
+        """What the nodes of a document become."""
+        del parts
+        return nodes
 
     def _postprocess_parsed_nodes(
         self, nodes: list[BaseNode], parent_doc_map: dict[str, Document]

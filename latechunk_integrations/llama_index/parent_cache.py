@@ -8,7 +8,7 @@ import numpy as np
 from llama_index.core.storage.kvstore.types import BaseKVStore
 
 from latechunk_integrations.marks import digest_text
-from latechunk_integrations.schema import ChunkVectors, Parent
+from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent, SubSpanVectors
 
 __all__ = ["ParentCache"]
 
@@ -38,7 +38,13 @@ class ParentCache:
         if found is None:
             return None
         vectors = np.array(found["vectors"], np.float32).reshape(len(parent.spans), -1)
-        return ChunkVectors(parent.id, vectors, tuple(found["modes"]), found["n_windows"])
+        parts = None
+        if found.get("sub_spans") is not None:
+            rows = np.array(found["sub_vectors"], np.float32).reshape(-1, vectors.shape[1])
+            chunks = np.array(found["sub_chunks"], np.int64)
+            parts = SubSpanVectors(rows, chunks, CharSpans(found["sub_spans"]))
+        modes = tuple(found["modes"])
+        return ChunkVectors(parent.id, vectors, modes, found["n_windows"], sub_spans=parts)
 
     def put(self, engine_key: str, parent: Parent, result: ChunkVectors) -> None:
         """Keep the vectors of a parent."""
@@ -47,6 +53,10 @@ class ParentCache:
             "modes": list(result.modes),
             "n_windows": result.n_windows,
         }
+        if result.sub_spans is not None:
+            value["sub_vectors"] = result.sub_spans.vectors.tolist()
+            value["sub_chunks"] = result.sub_spans.chunks.tolist()
+            value["sub_spans"] = result.sub_spans.spans.array.tolist()
         self._store.put(_key(engine_key, parent), value, collection=_COLLECTION)
 
 

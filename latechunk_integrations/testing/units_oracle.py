@@ -130,6 +130,10 @@ class UnitsOracle(Oracle):
 
     def _divided(self, chunk: str, header: str) -> NDArray[np.float64]:
         """The vector of a chunk that is longer than a window, or has no token."""
+        total, count = self._sum_divided(chunk, header)
+        return self._headed(total / count)
+
+    def _sum_divided(self, chunk: str, header: str) -> tuple[NDArray[np.float64], float]:
         prompt_ids, ids, _ = self.tokens(chunk)
         lead, tail = self._specials()
         head: list[int] = []
@@ -156,8 +160,8 @@ class UnitsOracle(Oracle):
             if end == len(ids):
                 weights[len(hidden) - len(tail) :] = edge
             total = total + (hidden * weights[:, None]).sum(axis=0)
-            count += weights.sum()
-        return self._headed(total / count)
+            count += float(weights.sum())
+        return total, count
 
     @staticmethod
     def _levels(
@@ -207,6 +211,10 @@ class UnitsOracle(Oracle):
         return []
 
     def _pool_window(self, units: Sequence[Any]) -> list[NDArray[np.float64]]:
+        return [self._headed(total / count) for total, count in self._sum_window(units)]
+
+    def _sum_window(self, units: Sequence[Any]) -> list[tuple[NDArray[np.float64], float]]:
+        """What each unit of one window pools, and what it weighs."""
         ids = [i for unit in units for i in unit[0]]
         own = [number for number, unit in enumerate(units) for _ in unit[0]]
         is_header = [header for unit in units for header in unit[3]]
@@ -220,14 +228,15 @@ class UnitsOracle(Oracle):
                 elif math.isinf(self.focus):
                     bias[query, key] = -math.inf
         hidden = self._attend(ids, positions, bias)
-        pooled, start = [], 0
+        pooled: list[tuple[NDArray[np.float64], float]] = []
+        start = 0
         for unit in units:
             rows = hidden[start : start + len(unit[0])]
             weights = np.array(unit[1])[:, None]
             if self.last:
-                pooled.append(self._headed(rows[-1]))
+                pooled.append((rows[-1], 1.0))
             else:
-                pooled.append(self._headed((rows * weights).sum(axis=0) / weights.sum()))
+                pooled.append(((rows * weights).sum(axis=0), float(weights.sum())))
             start += len(unit[0])
         return pooled
 

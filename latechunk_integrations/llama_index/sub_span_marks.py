@@ -1,0 +1,186 @@
+"""Nodes of sub-spans: made of a chunk's node, known by their marks, and turned into it again."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo
+from numpy.typing import NDArray
+
+from latechunk_integrations.errors import UnknownSubSpanError
+from latechunk_integrations.llama_index.marking import VectorState, mark_node, vector_state
+from latechunk_integrations.marks import START_KEY, SUB_END_KEY, SUB_START_KEY
+from latechunk_integrations.schema import ChunkVectors, Mode, Parent
+
+__all__ = ["ChunkParts", "SubSpanNodes", "chunk_node", "is_sub_span"]
+
+# The node above a chunk in a hierarchy, where its sub-spans name the chunk as theirs.
+_ABOVE_KEY = "late_above"
+
+
+@dataclass(frozen=True)
+class ChunkParts:
+    """The sub-spans of one node.
+
+    Args:
+        parent: The parent that the node is a chunk of.
+        span: The chunk in it.
+        spans: Its sub-spans in it, int64, shape ``(n, 2)``.
+        vectors: Their vectors, float32, shape ``(n, dim)``.
+        mode: How these came about.
+    """
+
+    parent: Parent
+    span: tuple[int, int]
+    spans: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    mode: Mode
+
+    @classmethod
+    def of_nodes(
+        cls, nodes: Sequence[BaseNode], parent: Parent, result: ChunkVectors
+    ) -> dict[str, ChunkParts]:
+        """Those of each node of a parent, by its id; none where there are no sub-spans."""
+        found = result.sub_spans
+        if found is None:
+            return {}
+        made = {}
+        for row, (start, end) in enumerate(parent.spans.array.tolist()):
+            own = found.of_chunk(row)
+            made[nodes[row].node_id] = cls(
+                parent,
+                (start, end),
+                found.spans.array[own],
+                found.vectors[own],
+                result.modes[row],
+            )
+        return made
+
+    def nodes(self, chunk: BaseNode, engine_key: str) -> Iterator[BaseNode]:
+        """A node for each, with its vector and marks: the chunk's text and metadata, own ids."""
+        bare = chunk.model_copy(update={"embedding": None})
+        above = chunk.parent_node
+        info = RelatedNodeInfo(
+            node_id=chunk.node_id,
+            metadata={} if above is None else {_ABOVE_KEY: above.node_id},
+        )
+        for span, vector in zip(self.spans.tolist(), self.vectors.tolist(), strict=True):
+            part = bare.model_copy(deep=True)
+            name = f"{chunk.node_id}/{span[0] - self.span[0]}"
+            part.id_ = str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+            part.relationships[NodeRelationship.PARENT] = info.model_copy()
+            self._set(part, engine_key, (span[0], span[1]), vector)
+            yield part
+
+    def fill(self, node: BaseNode, engine_key: str) -> None:
+        """Give a node of a sub-span its vector.
+
+        Raises:
+            UnknownSubSpanError: None of these is where the node says that it is.
+        """
+        wanted = _place(node)
+        shift = self.span[0]
+        for span, vector in zip(self.spans.tolist(), self.vectors.tolist(), strict=True):
+            if (span[0] - shift, span[1] - shift) == wanted:
+                self._set(node, engine_key, (span[0], span[1]), vector)
+                return
+        raise UnknownSubSpanError(
+            f"the node {node.node_id!r} is the sub-span {wanted} of its chunk, which is cut at "
+            f"{(self.spans - shift).tolist()} here: model or sub_span_tokens are others; index "
+            "the documents anew with SubSpanNodeParser",
+            parent_id=self.parent.id,
+            span=self.span,
+        )
+
+    def _set(
+        self, node: BaseNode, engine_key: str, span: tuple[int, int], vector: list[float]
+    ) -> None:
+        node.embedding = vector
+        mark_node(node, engine_key, self.mode, self.parent, self.span, span)
+
+
+@dataclass
+class SubSpanNodes:
+    """The nodes of a call, where those of sub-spans stand for their chunks.
+
+    Args:
+        chunks: The other nodes, and one for each chunk of which sub-spans were given.
+        parts: Those nodes of sub-spans that have no vector of ours, by the chunk's id.
+        found: What was embedded, by the chunk's id.
+    """
+
+    chunks: list[BaseNode]
+    parts: dict[str, list[BaseNode]]
+    found: dict[str, ChunkParts] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, nodes: Sequence[BaseNode], engine_key: str) -> SubSpanNodes:
+        """Sort the nodes of a call."""
+        parts = [node for node in nodes if is_sub_span(node)]
+        others = [node for node in nodes if not is_sub_span(node)]
+        waiting: dict[str, list[BaseNode]] = {}
+        for part in parts:
+            if vector_state(part, engine_key) is not VectorState.OWN:
+                waiting.setdefault(_chunk_id(part), []).append(part)
+        if not waiting:
+            return cls(others, {})
+        # Those that have their vector are parts of the parent too.
+        chunks = {_chunk_id(part): part for part in reversed(parts)}
+        return cls([*others, *map(chunk_node, reversed(chunks.values()))], waiting)
+
+    def fill(self, engine_key: str) -> None:
+        """Give the nodes of sub-spans their vectors.
+
+        Raises:
+            UnknownSubSpanError: The engine cuts none, or others.
+        """
+        for chunk, parts in self.parts.items():
+            own = self.found.get(chunk)
+            for part in parts:
+                if own is None:
+                    raise UnknownSubSpanError(
+                        f"the node {part.node_id!r} is a sub-span of a chunk, and this embed "
+                        "model cut none: build it with the sub_span_tokens of the index"
+                    )
+                own.fill(part, engine_key)
+
+
+def is_sub_span(node: BaseNode) -> bool:
+    """Whether a node is a part of a chunk that has a vector of its own."""
+    return node.metadata.get(SUB_END_KEY) is not None and node.parent_node is not None
+
+
+def chunk_node(part: BaseNode) -> BaseNode:
+    """The chunk's node, without a vector; a node that is no sub-span comes back as it is.
+
+    Its metadata still say which part of it was found.
+    """
+    if not is_sub_span(part):
+        return part
+    info = part.parent_node
+    relationships = {kind: other for kind, other in part.relationships.items() if other is not info}
+    above = {} if info is None else info.metadata
+    if _ABOVE_KEY in above:
+        relationships[NodeRelationship.PARENT] = RelatedNodeInfo(node_id=above[_ABOVE_KEY])
+    return part.model_copy(
+        update={
+            "id_": _chunk_id(part),
+            "embedding": None,
+            "relationships": relationships,
+            "metadata": dict(part.metadata),
+        }
+    )
+
+
+def _chunk_id(part: BaseNode) -> str:
+    return part.parent_node.node_id if part.parent_node else part.node_id
+
+
+def _place(node: BaseNode) -> tuple[int, int]:
+    """Where a sub-span is in its chunk."""
+    start, end = node.metadata.get(SUB_START_KEY, 0), node.metadata.get(SUB_END_KEY, 0)
+    first = node.metadata.get(START_KEY, 0)
+    return int(start) - int(first), int(end) - int(first)
