@@ -78,8 +78,9 @@ bench-models: $(INSTALLED) ## Measure jina-v2, nomic and ModernBERT by window le
 	$(BIN)/python -m benchmarks.models $(ARGS)
 
 # The golden sets are no part of the project; without them it says so and does nothing.
-bench-quality: $(INSTALLED) ## Measure retrieval quality: early, late, blends, over golden sets
+bench-quality: $(INSTALLED) ## Measure retrieval quality: early, late, blends, sub-spans, over golden sets
 	$(BIN)/python -m benchmarks.quality $(ARGS)
+	$(BIN)/python -m benchmarks.sub_spans
 
 docs: $(INSTALLED) ## Build the site into site/; a dead link or a missing page is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
