@@ -318,7 +318,7 @@ def _vector_of(text: ChunkText, result: ChunkVectors) -> NDArray[np.float32]:
             parent_id=result.parent_id,
             span=text.sub_span,
         )
-    return result.sub_spans.vectors[own][found[0]]
+    return np.asarray(result.sub_spans.vectors[own.start + int(found[0])])
 
 
 def _stamp(marks: dict[Any, Any] | None, engine: str, mode: str) -> None:
