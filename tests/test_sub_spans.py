@@ -203,12 +203,12 @@ def test_a_blend_blends_sub_spans_and_chunks(loaded: dict[str, Loaded], layout: 
 def test_a_chunk_shorter_than_a_sub_span_is_its_own_and_tokens_are_counted(
     loaded: dict[str, Loaded],
 ) -> None:
-    engine = loaded["wordpiece"].engine(sub_span_tokens=1_000)
+    engine = loaded["wordpiece"].engine(sub_span_tokens=1_000, max_tokens=256)
     (result,) = engine.embed([Parent(LONG, HALVES)])
     assert result.sub_spans is not None
     np.testing.assert_allclose(result.sub_spans.vectors, result.vectors, atol=1e-6)
     assert result.sub_spans.spans == CharSpans(HALVES)
-    divided = loaded["wordpiece"].engine(sub_span_tokens=8)
+    divided = loaded["wordpiece"].engine(sub_span_tokens=8, max_tokens=256)
     (other,) = divided.embed([Parent(LONG, HALVES)])
     assert other.sub_spans is not None
     extra = len(other.sub_spans) - len(result.sub_spans)
