@@ -13,7 +13,7 @@ from latechunk_integrations.core.focus import nest_spans
 from latechunk_integrations.core.frames import Passages
 from latechunk_integrations.core.ranges import count_ranges
 from latechunk_integrations.encoders.base import TokenEncoder
-from latechunk_integrations.flow.pieces import Pieces, cut_pieces
+from latechunk_integrations.flow.chunk_pieces import Pieces, cut_pieces
 from latechunk_integrations.flow.policy import Policy
 from latechunk_integrations.flow.pooled_texts import (
     BlockTexts,

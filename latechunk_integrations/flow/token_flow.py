@@ -2,7 +2,7 @@
 
 The steps, none of which looks back:
 
-    chunks -> sub-spans, where asked for      pieces.py, core/sub_spans.py
+    chunks -> sub-spans, where asked for      chunk_pieces.py, core/sub_spans.py
     parents -> tokenized texts, token spans   passages.py, one block ahead, which calls
     text -> token ids, offsets                encoders
     character spans -> token spans            core/alignment.py
