@@ -65,7 +65,7 @@ def main() -> None:
     """Draw the panels."""
     target = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/focus.png")
     parent = read_units()
-    figure, panels = plt.subplots(1, len(FOCUSES), figsize=(12, 5.4), constrained_layout=True)
+    figure, panels = plt.subplots(1, len(FOCUSES), figsize=(13, 4.9), layout="constrained")
     for panel, focus in zip(panels, FOCUSES, strict=True):
         attention, starts = attention_of(str(get_model_path()), parent, focus)
         panel.imshow(np.sqrt(attention), cmap="viridis", vmin=0, vmax=0.35)
@@ -79,7 +79,7 @@ def main() -> None:
         panel.set_title(f"focus {name}: {share:.0%} of the second unit's\nattention stays inside")
         panel.set_xlabel("attended token")
         panel.set_ylabel("token")
-    figure.savefig(target, dpi=110)
+    figure.savefig(target, dpi=110, bbox_inches="tight")
     print(target)
 
 
