@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from latechunk_integrations.errors import OptionError
 
 __all__ = [
+    "CHUNKING_SECTION",
     "TRANSPORT_OPTIONS",
     "DType",
     "EncoderChoice",
@@ -24,6 +25,7 @@ __all__ = [
     "Layout",
     "PoolingChoice",
     "check_transport",
+    "read_file",
     "wrap_key",
 ]
 
@@ -41,6 +43,10 @@ TRANSPORT_OPTIONS = ("base_url", "timeout_seconds", "max_retries", "max_concurre
 
 # What users of an older plugin have in their files; it held no other keys.
 _NESTED_KEYS = ("retrieval", "late_chunking")
+
+# The two sections of a file that says everything: see `ChunkingOptions` for the second.
+_ENGINE_SECTION = "engine"
+CHUNKING_SECTION = "chunking"
 
 _MIN_WINDOW = 8
 _STRINGS = (
@@ -251,8 +257,9 @@ class LateChunkOptions:
         """Options from a YAML file or a mapping.
 
         Args:
-            source: Path of a YAML file, or the mapping itself. The options may stand at the
-                top or below ``retrieval: late_chunking:``.
+            source: Path of a YAML file, or the mapping itself. The options may be at the top,
+                below ``engine:`` or below ``retrieval: late_chunking:``; a section
+                ``chunking:`` is for `ChunkingOptions`.
 
         Returns:
             The checked options.
@@ -272,7 +279,17 @@ class LateChunkOptions:
         Raises:
             OptionError: The file cannot be read, or holds no mapping.
         """
-        return _unnest(source if isinstance(source, Mapping) else _read_yaml(Path(source)))
+        content = dict(read_file(source))
+        content.pop(CHUNKING_SECTION, None)
+        if _ENGINE_SECTION in content:
+            if len(content) > 1:
+                raise OptionError(
+                    f"options both in {_ENGINE_SECTION!r} and beside it: {[*content]}"
+                )
+            content = content[_ENGINE_SECTION]
+            if not isinstance(content, Mapping):
+                raise OptionError(f"{_ENGINE_SECTION!r} must hold a mapping, not {content!r}")
+        return _unnest(content)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> LateChunkOptions:
@@ -325,7 +342,15 @@ def _unknown_keys(unknown: list[str], valid: list[str]) -> str:
     return f"unknown option {', '.join(hints)}; the options are: {', '.join(valid)}"
 
 
-def _read_yaml(path: Path) -> Mapping[str, Any]:
+def read_file(source: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
+    """The mapping that a YAML file holds, as it is; a mapping is given back.
+
+    Raises:
+        OptionError: The file cannot be read, or holds no mapping.
+    """
+    if isinstance(source, Mapping):
+        return source
+    path = Path(source)
     import yaml  # noqa: PLC0415  # only configuration files need it
 
     try:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import html
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,3 +42,31 @@ def test_example_runs_and_prints_what_it_shows(name: str) -> None:
     )
     assert finished.returncode == 0, finished.stderr[-2_000:]
     assert _EXPECTED[name] in finished.stdout
+
+
+def test_the_notebook_runs_and_shows_what_it_is_there_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cell by cell in one namespace; what a cell ends in is shown as a notebook shows it."""
+    monkeypatch.chdir(EXAMPLES)
+    notebook = json.loads((EXAMPLES / "decide.ipynb").read_text(encoding="utf-8"))
+    values: dict[str, Any] = {}
+    shown = []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        assert cell["outputs"] == []
+        tree = ast.parse("".join(cell["source"]))
+        last = tree.body.pop()
+        assert isinstance(last, ast.Expr)
+        exec(compile(tree, "decide.ipynb", "exec"), values)  # noqa: S102  # our own notebook
+        value = eval(compile(ast.Expression(last.value), "decide.ipynb", "eval"), values)  # noqa: S307  # as above
+        shown.append(value._repr_html_() if hasattr(value, "_repr_html_") else repr(value))
+    described, compared, advised, ranks, proposed, inspected = shown
+    assert "fingerprint" in described
+    assert "early, title prepended (now)" in compared
+    assert "What to do" in compared
+    assert values["advice"].headline in advised
+    assert html.escape(values["advice"].headline[:40]) in compared
+    assert "late (default)" in ranks
+    assert ": " in proposed
+    assert "most similar chunks" in inspected
+    assert not any("<script" in each for each in shown)

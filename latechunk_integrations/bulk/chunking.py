@@ -7,12 +7,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
 
 from latechunk_integrations.bulk.rows import digest
+from latechunk_integrations.chunking_options import ChunkingOptions
 from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import ChunkNotFoundError, InputError
@@ -37,6 +39,16 @@ class Chunking:
     splitter: Any = "recursive"
     chunk_size: int | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_config(cls, source: str | Path | Mapping[str, Any]) -> Chunking:
+        """What the section ``chunking`` of a file says; see `ChunkingOptions`.
+
+        Raises:
+            OptionError: The file cannot be read, or an option is wrong.
+        """
+        options = ChunkingOptions.from_config(source)
+        return cls(options.splitter, options.chunk_size, options.arguments)
 
     @property
     def fingerprint(self) -> str:

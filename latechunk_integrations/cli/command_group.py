@@ -15,6 +15,8 @@ from latechunk_integrations.cli.diagnose_command import diagnose_command
 from latechunk_integrations.cli.exit_codes import ExitCode, exit_code_of
 from latechunk_integrations.cli.index_command import index_command
 from latechunk_integrations.cli.inspect_command import inspect_command
+from latechunk_integrations.cli.questions_command import questions_command
+from latechunk_integrations.cli.review_command import review_command
 from latechunk_integrations.cli.tune_command import tune_command
 from latechunk_integrations.core.printable import escape_controls
 
@@ -96,6 +98,15 @@ def _begin(
     """Measure, tune, inspect and index with late chunking."""
 
 
+app.command(
+    "questions",
+    epilog="Example: latechunk questions docs/ --output questions.csv "
+    "--llm-url http://localhost:8000/v1 --llm-model NAME",
+)(questions_command)
+app.command(
+    "review",
+    epilog="Example: latechunk review questions.csv --documents docs/",
+)(review_command)
 app.command(
     "compare",
     epilog="Example: latechunk compare questions.csv --documents docs/ "

@@ -2,69 +2,187 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from latechunk_integrations.cli import arguments as given
+from latechunk_integrations.cli import flags as given
+from latechunk_integrations.cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from latechunk_integrations.engine import LateChunkEngine
+    from latechunk_integrations.evaluation.results import Comparison, Configuration, HeaderUse
 
 __all__ = ["compare_command"]
+
+_All = Annotated[
+    bool, typer.Option("--all", help="Also single options changed: focus, title, running text.")
+]
+_Plots = Annotated[Path | None, typer.Option(help="Write the plots as PNG files to this folder.")]
+_Json = Annotated[
+    Path | None, typer.Option("--json", help="Write a record of everything: --baseline reads it.")
+]
+_Csv = Annotated[Path | None, typer.Option("--csv", help="Write a row for each query.")]
+_Trec = Annotated[Path | None, typer.Option(help="Write TREC runs and qrels to this folder.")]
+_Baseline = Annotated[
+    Path | None, typer.Option(help="A record of --json: end with 1 if quality fell since.")
+]
+_MaxDrop = Annotated[
+    float, typer.Option(min=0, help="Points of 100 that may be lost since the --baseline.")
+]
+_Store = Annotated[
+    str | None,
+    typer.Option(
+        metavar="qdrant:PLACE#NAME",
+        help="An existing collection: its chunks and vectors are what you have now. PLACE is a "
+        "folder or a URL.",
+    ),
+]
+_FailUnder = Annotated[
+    list[str] | None,
+    typer.Option(metavar="MEASURE=VALUE", help="End with 1 below this, such as nDCG@10=0.85."),
+]
 
 
 def compare_command(  # noqa: PLR0913  # a command's parameters are its options
     data: given.Data,
     *,
-    model: given.Model = None,
+    models: given.Models = None,
     config: given.Config = None,
     options: given.Options = None,
     documents: given.Documents = None,
+    columns: given.Columns = None,
     variant: given.Variant = "",
-    splitter: given.Splitter = "recursive",
+    splitter: given.SplitterName = None,
     chunk_sizes: given.ChunkSizes = None,
-    all_configurations: Annotated[
-        bool,
-        typer.Option("--all", help="Also without the title, and with the title prepended."),
-    ] = False,
+    now: given.Now = "early",
+    store: _Store = None,
+    measure: given.Measure = None,
+    all_configurations: _All = False,
+    focuses: given.Focuses = None,
+    layouts: given.Layouts = None,
+    headers: given.Headers = None,
+    context_weights: given.ContextWeights = None,
     cache: given.Cache = None,
     report: given.Report = None,
-    plots: Annotated[
-        Path | None, typer.Option(help="Write the plots as PNG files to this folder.")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write every figure to a JSON file.")
-    ] = None,
+    plots: _Plots = None,
+    json_file: _Json = None,
+    csv_file: _Csv = None,
+    trec: _Trec = None,
+    baseline: _Baseline = None,
+    max_drop: _MaxDrop = 1.0,
+    fail_under: _FailUnder = None,
 ) -> None:
-    """Compare early chunking, late chunking and blends of both on your own queries."""
+    """Compare early and late chunking on your own questions, and say what to do.
+
+    Ends with 0, with 1 when --baseline or --fail-under failed, with 2 when it could not go on.
+    """
     # Imported here: together they cost seconds, which `latechunk --help` does not pay.
-    from latechunk_integrations.evaluation import terminal  # noqa: PLC0415
-    from latechunk_integrations.evaluation.compare import compare  # noqa: PLC0415
-    from latechunk_integrations.evaluation.configurations import ALL, DEFAULT  # noqa: PLC0415
-    from latechunk_integrations.evaluation.dataset import GoldenSet  # noqa: PLC0415
+    from latechunk_integrations.evaluation import compare as comparing  # noqa: PLC0415
+    from latechunk_integrations.evaluation import metrics, record, terminal  # noqa: PLC0415
+
+    given.make_folders(json_file, csv_file, report, folder=plots)
+    given.make_folders(folder=trec)
+    old = None if baseline is None else record.read_record(baseline)
+    floors = given.read_pairs(fail_under or (), "--fail-under")
+    golden = given.read_golden_set(data, documents, variant, columns)
+    cut, sizes, header = given.read_chunking(config, splitter, chunk_sizes)
+    stored = None
+    if store is not None:
+        from latechunk_integrations.evaluation import store_rows  # noqa: PLC0415  # as above
+
+        golden, stored = store_rows.place_rows(golden, store_rows.read_store(store))
+        cut, sizes = "native", None
+    engines = [given.load_engine(model, config, options) for model in models or [None]]
+    chosen = _choose(
+        engines[0] if config or options else None,
+        header,
+        all_configurations=all_configurations,
+        focuses=focuses,
+        layouts=layouts,
+        headers=headers,
+        context_weights=context_weights,
+    )
+    compared = comparing.compare(
+        engines,
+        golden,
+        chosen,
+        opponent=now,
+        splitter=cut,
+        chunk_sizes=sizes,
+        measures=list(dict.fromkeys([*metrics.MEASURES, *([measure] if measure else []), *floors])),
+        stored=stored,
+        cache=cache,
+        show_progress=True,
+    )
+    terminal.show_comparison(compared, measure=measure)
+    if json_file is not None:
+        record.write_record(compared, json_file)
+    if csv_file is not None:
+        record.write_queries(compared, csv_file)
+    if trec is not None:
+        record.write_trec(compared, golden, engines, trec, cut)
+    _draw(compared, golden, engines[0], cut, report, plots)
+    terminal.show_files(json_file, csv_file, trec, report, plots)
+    _check(compared, old, max_drop, floors, measure)
+
+
+def _choose(
+    engine: LateChunkEngine | None, header: HeaderUse, *, all_configurations: bool, **asked: Any
+) -> list[Configuration]:
+    """The default set, what the flags add, and the options of a file."""
+    from latechunk_integrations.evaluation import configurations as known  # noqa: PLC0415
+
+    chosen = list(known.ALL if all_configurations else known.DEFAULT)
+    if any(asked.values()):
+        chosen += known.make_configurations(
+            given.read_focuses(asked["focuses"] or ["auto"]),
+            asked["layouts"] or ("auto",),
+            asked["headers"] or ("auto",),
+            asked["context_weights"] or (1.0,),
+        )
+    if engine is not None:
+        chosen.append(known.configuration_of(engine.options, header))
+    return known.drop_repeated(chosen)
+
+
+def _draw(
+    compared: Comparison,
+    golden: Any,
+    engine: LateChunkEngine,
+    cut: Any,
+    report: Path | None,
+    plots: Path | None,
+) -> None:
     from latechunk_integrations.evaluation.plots import save_plots  # noqa: PLC0415
     from latechunk_integrations.evaluation.report import (  # noqa: PLC0415
         similarities_of,
         write_report,
     )
 
-    given.make_folders(json_file, report, folder=plots)
-    golden = GoldenSet.read(data, documents, variant)
-    engine = given.load_engine(model, config, options)
-    comparison = compare(
-        engine,
-        golden,
-        ALL if all_configurations else DEFAULT,
-        splitter=splitter,
-        chunk_sizes=chunk_sizes,
-        cache=cache,
-        show_progress=True,
-    )
-    terminal.show_comparison(comparison)
-    if json_file is not None:
-        comparison.to_json(json_file)
     if report is not None:
-        similarities = similarities_of(engine, comparison, golden, splitter=splitter)
-        write_report(comparison, golden, report, similarities=similarities)
+        similarities = similarities_of(engine, compared, golden, splitter=cut)
+        write_report(compared, golden, report, similarities=similarities)
     if plots is not None:
-        save_plots(comparison, plots)
-    terminal.show_files(json_file, report, plots)
+        save_plots(compared, plots)
+
+
+def _check(
+    compared: Comparison,
+    old: Comparison | None,
+    max_drop: float,
+    floors: dict[str, float],
+    measure: str | None,
+) -> None:
+    """End with 1 where a gate is not passed."""
+    from latechunk_integrations.evaluation import gate  # noqa: PLC0415
+
+    found: Sequence[gate.Finding] = gate.check_floors(compared, floors)
+    if old is not None:
+        found = [*found, gate.check_drop(compared, old, max_drop, measure)]
+    for each in found:
+        typer.echo(f"{'passed' if each.passed else 'FAILED'}: {each.text}")
+    if not all(each.passed for each in found):
+        raise typer.Exit(ExitCode.FOUND)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from latechunk_integrations.cli import arguments as given
+from latechunk_integrations.cli import flags as given
 
 __all__ = ["diagnose_command"]
 
@@ -21,7 +21,7 @@ def diagnose_command(
     model: given.Model = None,
     config: given.Config = None,
     options: given.Options = None,
-    splitter: given.Splitter = "recursive",
+    splitter: given.SplitterName = None,
     chunk_size: given.ChunkSize = None,
 ) -> None:
     """Look at late vectors without any query: do chunks collapse, what was not done late?"""
@@ -32,5 +32,6 @@ def diagnose_command(
 
     documents = read_documents(data)
     engine = given.load_engine(model, config, options)
-    parents, notes = given.split_documents(engine, documents, splitter, chunk_size)
+    cut, sizes, _ = given.read_chunking(config, splitter, [chunk_size] if chunk_size else None)
+    parents, notes = given.split_documents(engine, documents, cut, sizes[0] if sizes else None)
     terminal.show_diagnosis(diagnose(engine, parents, show_progress=True), notes=notes)

@@ -1,23 +1,241 @@
-"""Command-line flags to options: ``NAME=VALUE`` pairs over a file of options."""
+"""The flags that several commands take, and what each command makes of them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from latechunk_integrations.errors import OptionError
-from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["read_options", "read_pairs"]
+if TYPE_CHECKING:  # loaded by the command that needs it: `latechunk --help` needs none
+    from latechunk_integrations.engine import LateChunkEngine
+    from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet
+    from latechunk_integrations.evaluation.results import HeaderUse
+    from latechunk_integrations.evaluation.splitters import Splitter as AnySplitter
+    from latechunk_integrations.options import LateChunkOptions
+    from latechunk_integrations.schema import Parent
 
-# Their values are texts as they stand: "" is no prompt, and a space at the end belongs to one.
-_TEXTS = {
-    option.name
-    for option in fields(LateChunkOptions)
-    if option.type in ("str", "str | None", "SecretStr | None")
-}
+__all__ = [
+    "Cache",
+    "ChunkSize",
+    "ChunkSizes",
+    "Columns",
+    "Config",
+    "ContextWeights",
+    "Data",
+    "Documents",
+    "Focuses",
+    "Headers",
+    "Layouts",
+    "Measure",
+    "Model",
+    "Models",
+    "Now",
+    "Options",
+    "Report",
+    "SplitterName",
+    "Variant",
+    "load_engine",
+    "make_folders",
+    "read_chunking",
+    "read_focuses",
+    "read_golden_set",
+    "read_options",
+    "read_pairs",
+    "split_documents",
+]
+
+Data = Annotated[
+    Path,
+    typer.Argument(
+        help="A golden set: a folder (JSON lines or BEIR), or a file of rows with query, document "
+        "and quote (.csv, .tsv, .xlsx, .jsonl, .json; test sets of ragas and LlamaIndex too)."
+    ),
+]
+Documents = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="With a file of rows: a text file, a folder of them or a .jsonl file of documents; "
+        "can be repeated. Without it: the files that the rows name, beside the rows."
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="MEANING=NAME",
+        help="What a column of the rows is called: id, query, document, quote, context, start or "
+        "title. Usual names are known.",
+    ),
+]
+Variant = Annotated[str, typer.Option(help="Read documents.VARIANT.jsonl and its siblings.")]
+Model = Annotated[str | None, typer.Option(help="Hub name or local path of the model.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="Hub name or local path of a model; can be repeated."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(help="YAML file with the options of engine and chunking, such as latechunk.yaml."),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", "-o", metavar="NAME=VALUE", help="An engine option; can be given repeatedly."
+    ),
+]
+SplitterName = Annotated[
+    str | None,
+    typer.Option(
+        "--splitter",
+        help="recursive, sentences, native (chunks of the golden set) or module:name of your own. "
+        "Without it: the file's, else recursive.",
+    ),
+]
+ChunkSize = Annotated[int | None, typer.Option(min=1, help="Tokens of a chunk at most.")]
+ChunkSizes = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--chunk-size",
+        min=1,
+        help="Tokens of a chunk at most; can be repeated, the first being what you have now.",
+    ),
+]
+Now = Annotated[
+    str, typer.Option(help="What you have now: the way that all others are compared with.")
+]
+Measure = Annotated[
+    str | None,
+    typer.Option(help="What decides. Without it: nDCG@10; between chunk sizes, answer@2000."),
+]
+Focuses = Annotated[
+    list[str] | None,
+    typer.Option("--focus", help="To try: auto, inf or a number of nats; can be repeated."),
+]
+Layouts = Annotated[
+    list[str] | None, typer.Option("--layout", help="To try: units or text; can be repeated.")
+]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header", help="To try: none, prepended, attended or auto; can be repeated."
+    ),
+]
+ContextWeights = Annotated[
+    list[float] | None,
+    typer.Option("--context-weight", min=0.0, max=1.0, help="To try; can be repeated."),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that keeps vectors: a stopped run goes on from the last pass that it finished."
+    ),
+]
+Report = Annotated[Path | None, typer.Option(help="Write an HTML page that needs nothing else.")]
+
+_CHUNK_TOKENS = 128
+
+
+def make_folders(*files: Path | None, folder: Path | None = None) -> None:
+    """Make the folders that will be written to, before the work that would be lost without them.
+
+    Raises:
+        OptionError: A file is a folder, or a folder cannot be written to.
+    """
+    for file in filter(None, files):
+        if file.is_dir():
+            raise OptionError(f"cannot write to {file}: it is a directory")
+    for needed in (*(file.parent for file in filter(None, files)), folder):
+        if needed is None:
+            continue
+        try:
+            needed.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OptionError(f"cannot write to the folder {needed}: {error.strerror}") from error
+        if not os.access(needed, os.W_OK):
+            raise OptionError(f"cannot write to the folder {needed}: no permission")
+
+
+def load_engine(
+    model: str | None, config: Path | None, options: Sequence[str] | None
+) -> LateChunkEngine:
+    """The engine of a file, changed by what the command line says."""
+    checked = read_options(config, model, options or ())
+
+    from latechunk_integrations.engine import LateChunkEngine  # noqa: PLC0415  # costs seconds
+
+    if checked.encoder == "local":
+        from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415  # as above
+
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # of weights, loaded in a second
+    return LateChunkEngine.from_options(checked)
+
+
+def read_golden_set(
+    data: Path, documents: Sequence[Path] | None, variant: str, columns: Sequence[str] | None
+) -> GoldenSet:
+    """The golden set that the flags name."""
+    from latechunk_integrations.evaluation.dataset import GoldenSet  # noqa: PLC0415  # as above
+
+    names = {key: str(value) for key, value in read_pairs(columns or (), "--column").items()}
+    return GoldenSet.read(data, list(documents) if documents else None, variant, columns=names)
+
+
+def read_chunking(
+    config: Path | None, splitter: str | None, sizes: Sequence[int] | None
+) -> tuple[AnySplitter, list[int] | None, HeaderUse]:
+    """Splitter, chunk sizes and header: the flags', else the file's."""
+    from latechunk_integrations.chunking_options import ChunkingOptions  # noqa: PLC0415  # as above
+    from latechunk_integrations.evaluation.splitters import Overlapping  # noqa: PLC0415  # as above
+
+    options = ChunkingOptions() if config is None else ChunkingOptions.from_config(config)
+    header: HeaderUse = "auto" if options.header == "auto" else "attended"
+    if options.header is None:
+        header = "none"
+    if splitter is not None:
+        return splitter, list(sizes) if sizes else None, header
+    chosen: AnySplitter = options.splitter
+    if options.chunk_overlap:
+        chosen = Overlapping(options.splitter, options.chunk_overlap)
+    own = [options.chunk_size] if options.chunk_size else None
+    return chosen, list(sizes) if sizes else own, header
+
+
+def read_focuses(focuses: Sequence[str]) -> list[Any]:
+    """Numbers, or ``"auto"``.
+
+    Raises:
+        OptionError: One is neither.
+    """
+    try:
+        return [each if each == "auto" else float(each) for each in focuses]
+    except ValueError as error:
+        raise OptionError(f"--focus wants auto, inf or a number: {error}") from None
+
+
+def split_documents(
+    engine: LateChunkEngine,
+    documents: Sequence[GoldenDocument],
+    splitter: AnySplitter,
+    chunk_size: int | None,
+) -> tuple[list[Parent], list[str]]:
+    """Documents with their chunks and titles, and notes on chunks that were not found."""
+    from latechunk_integrations.evaluation.splitters import sizes_of, split_text  # noqa: PLC0415
+    from latechunk_integrations.schema import Parent  # noqa: PLC0415  # as in load_engine
+
+    (size,) = sizes_of(splitter, [chunk_size] if chunk_size else None, [_CHUNK_TOKENS])
+    parents, notes = [], []
+    for each in documents:
+        spans, n_lost = split_text(each.text, splitter, size, engine.encoder)
+        if n_lost:
+            notes.append(f"{n_lost} chunks of {each.doc_id!r} do not stand in its text")
+        parents.append(Parent(each.text, spans, header=each.title, id=each.doc_id))
+    return parents, notes
 
 
 def read_options(config: Path | None, model: str | None, pairs: Sequence[str]) -> LateChunkOptions:
@@ -32,13 +250,21 @@ def read_options(config: Path | None, model: str | None, pairs: Sequence[str]) -
     Raises:
         OptionError: A pair or an option is wrong, or no model is named.
     """
+    from latechunk_integrations.options import LateChunkOptions  # noqa: PLC0415  # as above
+
+    # Their values are texts as they are: "" is no prompt, and a space at the end belongs to one.
+    texts = {
+        option.name
+        for option in fields(LateChunkOptions)
+        if option.type in ("str", "str | None", "SecretStr | None")
+    }
     given: dict[str, Any] = {}
     if config is not None:
         # As it stands there: of checked options with `enabled: false` the weight is gone.
         given |= LateChunkOptions.read_mapping(config)
     if model is not None:
         given["model"] = model
-    given |= read_pairs(pairs, "--option", texts=_TEXTS)
+    given |= read_pairs(pairs, "--option", texts=texts)
     if "model" not in given:
         raise OptionError("no model: give --model NAME or --config latechunk.yaml")
     return LateChunkOptions.from_mapping(given)

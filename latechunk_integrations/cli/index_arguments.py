@@ -43,8 +43,11 @@ TargetName = Annotated[
     ),
 ]
 StateFolder = Annotated[Path, typer.Option(help="Folder that keeps what is finished.")]
-SplitterName = Annotated[str, typer.Option(help="'recursive' or module:name.")]
-ChunkTokens = Annotated[int | None, typer.Option(help="Tokens of a chunk.")]
+SplitterName = Annotated[
+    str | None,
+    typer.Option(help="'recursive' or module:name. Without it: the file's, else recursive."),
+]
+ChunkTokens = Annotated[int | None, typer.Option(help="Tokens of a chunk. Without it: the file's.")]
 SplitterArguments = Annotated[
     list[str] | None, typer.Option(help="An argument of the splitter, NAME=VALUE.")
 ]
@@ -61,9 +64,17 @@ JsonFile = Annotated[
 
 
 def make_chunking(
-    splitter: str, chunk_size: int | None, arguments: Sequence[str] | None
+    config: Path | None,
+    splitter: str | None,
+    chunk_size: int | None,
+    arguments: Sequence[str] | None,
 ) -> Chunking:
-    """The splitter that the command line names."""
+    """The splitter that the command line names, else the file's."""
     from latechunk_integrations.bulk.chunking import Chunking  # noqa: PLC0415  # costs seconds
 
-    return Chunking(splitter, chunk_size, read_pairs(arguments or (), "--splitter-argument"))
+    known = Chunking() if config is None else Chunking.from_config(config)
+    given = read_pairs(arguments or (), "--splitter-argument")
+    if splitter is not None and splitter != known.splitter:
+        return Chunking(splitter, chunk_size, given)
+    size = known.chunk_size if chunk_size is None else chunk_size
+    return Chunking(known.splitter, size, {**known.arguments, **given})

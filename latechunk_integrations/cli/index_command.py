@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latechunk_integrations.cli import arguments as common
+from latechunk_integrations.cli import flags as common
 from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
 from latechunk_integrations.cli.flags import read_options
@@ -51,7 +51,7 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", help="An engine option, NAME=VALUE.")
     ] = None,
-    splitter: given.SplitterName = "recursive",
+    splitter: given.SplitterName = None,
     chunk_size: given.ChunkTokens = None,
     splitter_argument: given.SplitterArguments = None,
     text_column: given.TextColumn = "text",
@@ -83,7 +83,7 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
     from latechunk_integrations.bulk.rows import Columns  # noqa: PLC0415  # as above
 
     settings = IndexSettings(
-        chunking=given.make_chunking(splitter, chunk_size, splitter_argument),
+        chunking=given.make_chunking(config, splitter, chunk_size, splitter_argument),
         columns=Columns(text_column, id_column, header_column),
         ray=ray,
         concurrency=concurrency,

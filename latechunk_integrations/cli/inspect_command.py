@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from latechunk_integrations.cli import arguments as given
+from latechunk_integrations.cli import flags as given
 from latechunk_integrations.errors import GoldenSetError
 
 __all__ = ["inspect_command"]
@@ -22,7 +22,7 @@ def inspect_command(  # noqa: PLR0913  # a command's parameters are its options
     model: given.Model = None,
     config: given.Config = None,
     options: given.Options = None,
-    splitter: given.Splitter = "recursive",
+    splitter: given.SplitterName = None,
     chunk_size: given.ChunkSize = None,
     report: given.Report = None,
 ) -> None:
@@ -38,7 +38,8 @@ def inspect_command(  # noqa: PLR0913  # a command's parameters are its options
     if len(documents) != 1:
         raise GoldenSetError(f"{file} holds {len(documents)} documents: name a file with one")
     engine = given.load_engine(model, config, options)
-    ((parent,), notes) = given.split_documents(engine, documents, splitter, chunk_size)
+    cut, sizes, _ = given.read_chunking(config, splitter, [chunk_size] if chunk_size else None)
+    ((parent,), notes) = given.split_documents(engine, documents, cut, sizes[0] if sizes else None)
     inspection = inspect_parent(engine, replace(parent, header=title), query)
     inspection = replace(inspection, notes=(*notes, *inspection.notes))
     terminal.show_inspection(inspection)

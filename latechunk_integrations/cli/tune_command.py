@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from latechunk_integrations.cli import arguments as given
+from latechunk_integrations.cli import flags as given
 
 __all__ = ["tune_command"]
 
@@ -19,52 +19,48 @@ def tune_command(  # noqa: PLR0913  # a command's parameters are its options
     config: given.Config = None,
     options: given.Options = None,
     documents: given.Documents = None,
+    columns: given.Columns = None,
     variant: given.Variant = "",
-    splitter: given.Splitter = "recursive",
+    splitter: given.SplitterName = None,
     chunk_sizes: given.ChunkSizes = None,
-    context_weights: Annotated[
-        list[float] | None, typer.Option("--context-weight", min=0.0, max=1.0, help="To try.")
-    ] = None,
-    overlaps: Annotated[
-        list[int] | None, typer.Option("--overlap", min=0, help="Overlaps in tokens to try.")
-    ] = None,
-    measure: Annotated[str, typer.Option(help="What to maximise.")] = "nDCG@10",
+    now: given.Now = "early",
+    measure: given.Measure = None,
+    focuses: given.Focuses = None,
+    layouts: given.Layouts = None,
+    headers: given.Headers = None,
+    context_weights: given.ContextWeights = None,
     seed: Annotated[int, typer.Option(help="Of the two halves of the queries.")] = 0,
     cache: given.Cache = None,
     report: given.Report = None,
     output: Annotated[
-        Path | None,
-        typer.Option(help="Write the winning options to this YAML file, which --config reads."),
+        Path | None, typer.Option(help="Write the choice to this YAML file, which --config reads.")
     ] = None,
 ) -> None:
     """Choose options on one half of your queries, and report them on the other half."""
     # Imported here: together they cost seconds, which `latechunk --help` does not pay.
+    from latechunk_integrations.evaluation import report as reporting  # noqa: PLC0415
     from latechunk_integrations.evaluation import terminal  # noqa: PLC0415
-    from latechunk_integrations.evaluation.dataset import GoldenSet  # noqa: PLC0415
-    from latechunk_integrations.evaluation.report import (  # noqa: PLC0415
-        similarities_of,
-        write_report,
-    )
-    from latechunk_integrations.evaluation.tune import (  # noqa: PLC0415
-        Choices,
-        tune,
-        write_options,
-    )
+    from latechunk_integrations.evaluation import tune as tuning  # noqa: PLC0415
+    from latechunk_integrations.evaluation.paste import write_config  # noqa: PLC0415
 
     given.make_folders(output, report)
-    golden = GoldenSet.read(data, documents, variant)
-    default = Choices()
-    choices = Choices(
+    golden = given.read_golden_set(data, documents, variant, columns)
+    cut, sizes, _ = given.read_chunking(config, splitter, chunk_sizes)
+    default = tuning.Choices()
+    choices = tuning.Choices(
+        focuses=given.read_focuses(focuses) if focuses else default.focuses,
+        layouts=layouts or default.layouts,  # type: ignore[arg-type]  # checked as an option
+        headers=headers or default.headers,  # type: ignore[arg-type]  # as above
         context_weights=context_weights or default.context_weights,
-        chunk_sizes=chunk_sizes,
-        overlaps=overlaps or default.overlaps,
+        chunk_sizes=sizes,
     )
     engine = given.load_engine(model, config, options)
-    tuned = tune(
+    tuned = tuning.tune(
         engine,
         golden,
         choices,
-        splitter=splitter,
+        opponent=now,
+        splitter=cut,
         measure=measure,
         seed=seed,
         cache=cache,
@@ -72,11 +68,11 @@ def tune_command(  # noqa: PLR0913  # a command's parameters are its options
     )
     terminal.show_tuning(tuned)
     if output is not None:
-        write_options(tuned, output)
+        write_config(tuned.chosen, engine.options.to_dict(), output, tuned.verdict)
     if report is not None:
-        held_out = golden.subset(query.query_id for query in tuned.held_out.results[0].queries)
-        similarities = similarities_of(
-            engine, tuned.held_out, held_out, splitter=splitter, chunk_size=tuned.chunk_size
+        held_out = golden.subset(tuned.held_out.questions)
+        similarities = reporting.similarities_of(engine, tuned.held_out, held_out, splitter=cut)
+        reporting.write_report(
+            tuned.held_out, golden, report, similarities=similarities, tuned=tuned
         )
-        write_report(tuned.held_out, golden, report, similarities=similarities, tuned=tuned)
     terminal.show_files(output, report)

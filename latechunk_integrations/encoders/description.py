@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -87,6 +88,10 @@ class ModelDescription:
     def to_dict(self) -> dict[str, Any]:
         """The description as plain values."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         rows = [_COLUMNS, *_rows(self.contract, self.use)]

@@ -1,69 +1,181 @@
-"""The configurations that a comparison runs unless told otherwise."""
+"""The configurations that a comparison runs, by names that a reader understands."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import product
+from typing import Literal
 
-from latechunk_integrations.evaluation.results import Configuration
-from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.evaluation.results import Configuration, HeaderUse
+from latechunk_integrations.options import LateChunkOptions, Layout
 
-__all__ = ["ALL", "BASELINE", "DEFAULT", "EARLY_TITLED", "LATE", "LEVERS"]
+__all__ = [
+    "ALL",
+    "BASELINE",
+    "DEFAULT",
+    "EARLY_PREPENDED",
+    "EARLY_TITLED",
+    "LATE",
+    "TEXTBOOK",
+    "YOURS",
+    "configuration_of",
+    "describe",
+    "drop_repeated",
+    "make_configurations",
+    "name_configuration",
+]
 
 BASELINE = "early"
-"""Name of the configuration that the others are compared with."""
+"""Name of plain early chunking, the opponent unless another is named."""
+
+YOURS = "your options"
+"""Name of the configuration that a file of options describes."""
+
+_DEFAULTS = LateChunkOptions(model="any")
 
 
-def _make_titled(name: str, context_weight: float, **changes: Any) -> Configuration:
-    """The title attended; special tokens, which take it in, are attended as well."""
-    titled = Configuration(
+def name_configuration(configuration: Configuration) -> str:
+    """A name in words; two configurations that differ have two names."""
+    weight = configuration.context_weight
+    text = configuration.layout == "text"
+    if not weight:
+        parts = [BASELINE]
+    elif weight < 1:
+        parts = [f"blend of {weight:.0%} late and {1 - weight:.0%} early"]
+    else:
+        parts = ["textbook late" if text and configuration.focus == 0 else "late"]
+    headers = {
+        "none": [] if text else ["no title"],
+        "prepended": ["title prepended"],
+        "attended": ["title read along"],
+        "auto": ["title and headings read along"] if text or not weight else [],
+    }
+    parts += headers[configuration.header] if weight or configuration.header != "none" else []
+    if weight:
+        parts += _name_options(configuration)
+    if configuration.header_weight:
+        parts.append(f"{configuration.header_weight:g} of the title's vector")
+    return ", ".join(parts)
+
+
+def _name_options(configuration: Configuration) -> list[str]:
+    parts = []
+    if configuration.layout == "text" and configuration.focus != 0:
+        parts.append("running text")
+    if configuration.focus != "auto" and (configuration.focus or configuration.layout != "text"):
+        parts.append(f"focus {configuration.focus:g}")
+    if configuration.header_focus != "auto":
+        parts.append(f"header focus {configuration.header_focus:g}")
+    if configuration.preamble_tokens not in (0, _DEFAULTS.preamble_tokens):
+        parts.append(f"first {configuration.preamble_tokens} tokens repeated")
+    if configuration.overlap_tokens is not None:
+        parts.append(f"windows overlap by {configuration.overlap_tokens}")
+    if not configuration.pool_edges:
+        parts.append("edges not pooled")
+    return parts
+
+
+def describe(configuration: Configuration) -> str:
+    """What a configuration does, in words that explain its name."""
+    weight = configuration.context_weight
+    if not weight:
+        parts = ["each chunk is read alone"]
+    elif weight < 1:
+        parts = [f"{weight:.0%} of the late vector, {1 - weight:.0%} of the early one"]
+    elif configuration.layout == "text":
+        parts = ["chunks are read within the running text"]
+    else:
+        parts = ["whole chunks are read together with their neighbours"]
+    parts += {
+        "none": [],
+        "prepended": ["the title stands in front of each chunk's text"],
+        "attended": ["the title is read along"],
+        "auto": ["the title and the headings above the chunk are read along"],
+    }[configuration.header]
+    if weight and configuration.focus:
+        how = "by the rule" if configuration.focus == "auto" else f"{configuration.focus:g}"
+        parts.append(f"a chunk heeds itself more than its neighbours (focus {how})")
+    if configuration.header_weight:
+        parts.append(f"{configuration.header_weight:g} of the title's own vector is added")
+    return ", ".join(parts)
+
+
+def configuration_of(
+    options: LateChunkOptions, header: HeaderUse = "auto", name: str = YOURS
+) -> Configuration:
+    """The configuration that an engine's options describe."""
+    return Configuration(
         name=name,
-        context_weight=context_weight,
-        header="attended",
-        preamble_tokens=LateChunkOptions.preamble_tokens,
-        pool_edges=False,
+        context_weight=options.context_weight,
+        header=header,
+        header_weight=options.header_weight,
+        preamble_tokens=options.preamble_tokens,
+        overlap_tokens=options.overlap_tokens,
+        pool_edges=options.pool_edges,
+        layout=options.layout,
+        focus=options.focus,
+        header_focus=options.header_focus,
     )
-    return replace(titled, **changes)
 
 
-LATE = Configuration(
-    name="late (default)",
-    context_weight=1.0,
-    header="attended",
-    preamble_tokens=LateChunkOptions.preamble_tokens,
-    layout="units",
-    focus="auto",
-)
-"""What an engine does unless told otherwise; see docs/quality.md for what it gains and costs."""
+def make_configurations(
+    focuses: Sequence[float | Literal["auto"]] = ("auto",),
+    layouts: Sequence[Layout] = ("auto",),
+    headers: Sequence[HeaderUse] = ("auto",),
+    context_weights: Sequence[float] = (1.0,),
+) -> list[Configuration]:
+    """Every combination, each with its name; late chunking with the engine's other defaults.
 
-EARLY_TITLED = Configuration(name="early, title attended", header="attended")
-"""The opponent that costs the same: each chunk alone with the title, which is not pooled."""
+    An infinite focus is the chunk alone, in the layout of units, so it is named early chunking.
+    """
+    made: dict[str, Configuration] = {}
+    for weight, layout, focus, header in product(context_weights, layouts, focuses, headers):
+        plain = replace(LATE, context_weight=weight, layout=layout, focus=focus, header=header)
+        if not weight or focus == math.inf or header == "prepended":
+            plain = Configuration(name="", header=header)
+        named = replace(plain, name=name_configuration(plain))
+        made[named.name] = LATE if replace(named, name=LATE.name) == LATE else named
+    return list(made.values())
 
-DEFAULT = (
-    Configuration(name=BASELINE),
-    Configuration(name="early, title prepended", header="prepended"),
-    EARLY_TITLED,
-    Configuration(name="textbook late", context_weight=1.0),
-    LATE,
-)
+
+def drop_repeated(configurations: Sequence[Configuration]) -> list[Configuration]:
+    """Without those that do what one before them does, whatever their names."""
+    kept: dict[Configuration, Configuration] = {}
+    for each in configurations:
+        kept.setdefault(replace(each, name=""), each)
+    return list({each.name: each for each in kept.values()}.values())
+
+
+LATE = configuration_of(_DEFAULTS, name="late (default)")
+"""What an engine does unless told otherwise, with the header that both adapters give."""
+
+EARLY_PREPENDED = Configuration(name="early, title prepended", header="prepended")
+"""What LlamaIndex does with a title among a document's metadata."""
+
+EARLY_TITLED = Configuration(name="early, title and headings read along", header="auto")
+"""The opponent that costs the same as ours: each chunk alone with the header, not pooled."""
+
+TEXTBOOK = Configuration(name="textbook late", context_weight=1.0)
+
+DEFAULT = (Configuration(name=BASELINE), EARLY_PREPENDED, EARLY_TITLED, TEXTBOOK, LATE)
 """Early chunking as users have it, early at its best, the textbook's late chunking, ours."""
 
 ALL = (
     *DEFAULT,
     replace(LATE, name="late, no title", header="none"),
+    replace(LATE, name="late, title read along", header="attended"),
     replace(LATE, name="late, focus 1", focus=1.0),
     replace(LATE, name="late, focus 2", focus=2.0),
     replace(LATE, name="late, focus 3", focus=3.0),
-    replace(LATE, name="running text, focus auto", layout="text"),
-    _make_titled("blend 0.7", 0.7),
+    replace(LATE, name="late on running text", layout="text"),
+    Configuration(
+        name="blend of 70% late and 30% early",
+        context_weight=0.7,
+        header="attended",
+        preamble_tokens=_DEFAULTS.preamble_tokens,
+        pool_edges=False,
+    ),
 )
 """The same, and what single options change. Each has a pass of its own."""
-
-LEVERS = (
-    replace(LATE, name="late, edges attended", pool_edges=False),
-    replace(LATE, name="late, header as the chunk", focus=1.5, header_focus=1.5),
-    _make_titled("textbook late, title", 1.0, preamble_tokens=0),
-    _make_titled("textbook late, title, no overlap", 1.0, preamble_tokens=0, overlap_tokens=0),
-    _make_titled("blend 0.6 + 0.1 title", 0.6, header_weight=0.1),
-)
-"""What further options change."""

@@ -6,55 +6,47 @@ Three layouts are read:
   (``query_id``, ``doc_id``, ``query``), ``qrels.jsonl`` (``query_id``, ``doc_id``, ``start``,
   ``end``, code points) and, where present, ``chunks.jsonl`` with the documents' own chunks;
 - a folder in the layout of BEIR, whose relevance is that of whole documents;
-- the user's own rows of query, document and quoted text, as CSV or JSON lines.
+- the user's own rows of query, document and quoted text: CSV, Excel, JSON lines, and the test sets
+  that ragas and LlamaIndex write; see `labels.COLUMNS` for the columns.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
-from latechunk_integrations.core.spans import LocatedBy, locate
 from latechunk_integrations.errors import GoldenSetError
+from latechunk_integrations.evaluation.document_files import (
+    GoldenDocument,
+    add_titles,
+    check_text,
+    read_documents,
+    read_named,
+    read_objects,
+)
+from latechunk_integrations.evaluation.labels import (
+    REJECTED,
+    STATUS,
+    Label,
+    LabelReader,
+    column_names,
+)
 from latechunk_integrations.evaluation.quote_rows import (
     Row,
     check_span,
     json_rows,
-    read_text,
+    question_rows,
     table_rows,
 )
 from latechunk_integrations.schema import Span
 
 __all__ = ["GoldSpan", "GoldenDocument", "GoldenSet", "Query", "read_documents"]
 
-# Signs that copying changes, each for one character, so that positions stay.
-_LOOKALIKES = {
-    **dict.fromkeys(map(ord, "\u2018\u2019\u201a"), "'"),
-    **dict.fromkeys(map(ord, "\u201c\u201d\u201e"), '"'),
-    **dict.fromkeys(map(ord, "\u2013\u2014\u2212"), "-"),
-    **dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f"), " "),
-}
-_SHOWN_CHARS = 60
-_TEXT_FILES = (".txt", ".md", ".rst")
+_NAMED_LINES = 5
 _BEIR_SPLITS = ("test", "dev", "train")
-
-
-@dataclass(frozen=True)
-class GoldenDocument:
-    """A text to be chunked.
-
-    Args:
-        doc_id: Its name.
-        text: Its text.
-        title: Used as header; may be empty.
-    """
-
-    doc_id: str
-    text: str
-    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,12 +66,34 @@ class Query:
 
 @dataclass(frozen=True)
 class GoldSpan:
-    """A place that answers a query: ``[start, end)`` in code points of the document."""
+    """A place that answers a query: ``[start, end)`` in code points of the document.
+
+    Args:
+        query_id: The query.
+        doc_id: The document.
+        start: First code point.
+        end: One past the last.
+        alternatives: Other places with the same text; one of all these is meant, and whichever a
+            ranking finds first counts.
+        partial: Only a part of what was quoted occurs in the document.
+    """
 
     query_id: str
     doc_id: str
     start: int
     end: int
+    alternatives: tuple[Span, ...] = ()
+    partial: bool = False
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the label may be wrong: the quote occurs several times, or only in part."""
+        return self.partial or bool(self.alternatives)
+
+    @property
+    def places(self) -> tuple[Span, ...]:
+        """The place and its alternatives."""
+        return (Span(self.start, self.end), *self.alternatives)
 
 
 @dataclass(frozen=True)
@@ -112,16 +126,17 @@ class GoldenSet:
         _check_unique((q.query_id for q in self.queries), "query", self.name)
         lengths = {document.doc_id: len(document.text) for document in self.documents}
         for document in self.documents:
-            _check_text(document.text, f"{self.name}: the text of document {document.doc_id!r}")
+            check_text(document.text, f"{self.name}: the text of document {document.doc_id!r}")
         for query in self.queries:
-            _check_text(query.text, f"{self.name}: query {query.query_id!r}")
+            check_text(query.text, f"{self.name}: query {query.query_id!r}")
             if query.doc_id not in documents:
                 raise GoldenSetError(
                     f"{self.name}: query {query.query_id!r} names the unknown document "
                     f"{query.doc_id!r}"
                 )
         for span in self.spans:
-            check_span(span.doc_id, span.start, span.end, lengths, self.name)
+            for place in span.places:
+                check_span(span.doc_id, place.start, place.end, lengths, self.name)
         answered = {(span.query_id, span.doc_id) for span in self.spans}
         unanswered = [q.query_id for q in self.queries if (q.query_id, q.doc_id) not in answered]
         if unanswered or not self.queries:
@@ -137,6 +152,11 @@ class GoldenSet:
         for span in self.spans:
             grouped.setdefault(span.query_id, []).append(span)
         return grouped
+
+    @property
+    def uncertain(self) -> tuple[str, ...]:
+        """Ids of the queries with a label that may be wrong, in order."""
+        return tuple(dict.fromkeys(span.query_id for span in self.spans if span.uncertain))
 
     def subset(self, query_ids: Iterable[str], name: str = "") -> GoldenSet:
         """The same documents with some of the queries.
@@ -154,14 +174,20 @@ class GoldenSet:
 
     @classmethod
     def read(
-        cls, path: str | Path, documents: str | Path | None = None, variant: str = ""
+        cls,
+        path: str | Path,
+        documents: Documents = None,
+        variant: str = "",
+        *,
+        columns: Mapping[str, str] | None = None,
     ) -> GoldenSet:
-        """Read whatever layout stands at a path.
+        """Read whatever layout a path holds.
 
         Args:
             path: A folder for `load`, or a file of rows for `from_quotes`.
             documents: Of the rows.
             variant: Of the folder.
+            columns: Of the rows.
 
         Raises:
             GoldenSetError: A file is missing or a line is wrong; names file and line.
@@ -170,7 +196,7 @@ class GoldenSet:
             return cls.load(path, variant)
         if not Path(path).is_file():
             raise GoldenSetError(f"{path} is neither a folder nor a file of rows")
-        return cls.from_quotes(path, documents)
+        return cls.from_quotes(path, documents, columns=columns)
 
     @classmethod
     def load(cls, path: str | Path, variant: str = "") -> GoldenSet:
@@ -191,61 +217,39 @@ class GoldenSet:
 
     @classmethod
     def from_quotes(
-        cls, rows: str | Path, documents: str | Path | Sequence[GoldenDocument] | None = None
+        cls,
+        rows: str | Path,
+        documents: Documents = None,
+        *,
+        columns: Mapping[str, str] | None = None,
     ) -> GoldenSet:
-        """Read rows of ``query``, ``document`` and ``quote`` from CSV or JSON lines.
+        """Read rows of questions, documents and quotes.
 
         A quote is searched in its document; white space, typographic quotation marks and dashes
-        may differ. Rows whose quote is not found are left out and reported in `notes`, and so
-        are quotes that stand several times (the first place is taken) or only in part.
+        may differ. Rows whose quote is not found are left out and reported in `notes`. A quote
+        that occurs several times has alternatives; a column ``start`` or ``context`` says which
+        is meant. Without a column ``document``, a context or quote is sought in all documents.
 
         Args:
-            rows: A file whose name ends in ``.csv`` or ``.jsonl``.
-            documents: Documents, a JSON-lines file of them (``doc_id``, ``title``, ``text``), or
-                a folder of text files, which the column ``document`` names by file name.
-                ``None``: the folder of the rows.
+            rows: A file whose name ends in ``.csv``, ``.tsv``, ``.xlsx``, ``.jsonl`` or ``.json``.
+            documents: Documents, or one or several paths for `read_documents`. ``None``: the
+                files that the rows name, in the folder of the rows.
+            columns: Names of columns by what they mean, where they differ from
+                `labels.COLUMNS`.
 
         Raises:
             GoldenSetError: A file is missing, a line is wrong, or no quote was found.
+            OptionError: A column is named for a meaning that there is not.
         """
-        return _load_quotes(Path(rows), documents)
+        return _load_quotes(Path(rows), documents, columns)
 
 
-def read_documents(path: str | Path) -> tuple[GoldenDocument, ...]:
-    """Read documents without queries.
-
-    Args:
-        path: A text file, a folder of text files, a JSON-lines file (``doc_id``, ``title``,
-            ``text``), or the folder of a golden set.
-
-    Raises:
-        GoldenSetError: A file is missing, unreadable or empty, or a line is wrong.
-    """
-    found = Path(path)
-    for name in ("documents.jsonl", "corpus.jsonl"):
-        if (found / name).is_file():
-            return _document_rows(found / name, "doc_id" if name[0] == "d" else "_id")
-    if found.suffix.lower() == ".jsonl":
-        return _document_rows(found)
-    if not found.is_dir():
-        text = read_text(found)
-        _check_text(text, str(found))
-        return (GoldenDocument(found.name, text, found.stem),)
-    return _text_files(found)
-
-
-def _document_rows(path: Path, key: str = "doc_id") -> tuple[GoldenDocument, ...]:
-    seen: dict[str, str] = {}
-    return tuple(
-        GoldenDocument(row.new(key, seen), row.text("text"), row.text("title", optional=True))
-        for row in json_rows(path)
-        # Corpora in the layout of BEIR have empty texts; queries about them are reported.
-        if key == "doc_id" or row.text("text", optional=True).strip()
-    )
+Documents: TypeAlias = "str | Path | Sequence[str | Path] | Sequence[GoldenDocument] | None"
+"""What documents of rows are given as."""
 
 
 def _load_spans(folder: Path, suffix: str) -> GoldenSet:
-    documents = _document_rows(folder / f"documents{suffix}")
+    documents = read_objects(folder / f"documents{suffix}")
     lengths = {document.doc_id: len(document.text) for document in documents}
     asked: dict[str, str] = {}
     queries = tuple(
@@ -265,7 +269,7 @@ def _load_spans(folder: Path, suffix: str) -> GoldenSet:
 
 
 def _load_beir(folder: Path) -> GoldenSet:
-    documents = _document_rows(folder / "corpus.jsonl", "_id")
+    documents = read_objects(folder / "corpus.jsonl", "_id")
     lengths = {document.doc_id: len(document.text) for document in documents}
     seen: dict[str, str] = {}
     texts = {row.new("_id", seen): row.text("text") for row in json_rows(folder / "queries.jsonl")}
@@ -298,74 +302,78 @@ def _beir_qrels(folder: Path) -> Iterator[Row]:
     raise GoldenSetError(f"{folder}: no qrels/test.tsv, qrels/dev.tsv or qrels/train.tsv")
 
 
-def _load_quotes(path: Path, given: str | Path | Sequence[GoldenDocument] | None) -> GoldenSet:
-    documents = _read_given(path.parent if given is None else given)
-    by_id = {document.doc_id: document for document in documents}
-    rows = table_rows(path) if path.suffix.lower() == ".csv" else json_rows(path)
-    queries: dict[tuple[str, str], Query] = {}
-    spans: list[GoldSpan] = []
-    notes: list[str] = []
-    row = None
+def _load_quotes(path: Path, given: Documents, columns: Mapping[str, str] | None) -> GoldenSet:
+    names = column_names(columns)
+    every = list(question_rows(path))
+    rows = [row for row in every if row.values.get(STATUS) != REJECTED]
+    if not rows:
+        raise GoldenSetError(f"{path} holds no rows{' that were not rejected' if every else ''}")
+    documents = add_titles(_read_given(path, given, rows, names["document"]), rows, names)
+    reader = LabelReader({document.doc_id: document.text for document in documents}, columns)
+    labels: list[Label] = []
+    notes = (
+        [f"{len(every) - len(rows)} rejected rows are left out"] if len(every) > len(rows) else []
+    )
     for row in rows:
-        doc_id, text = row.known("document", by_id), row.text("query")
-        span, note = _find_quote(by_id[doc_id].text, row.text("quote"))
-        if note:
-            notes.append(f"{row.where}: {note}")
-        if span is not None:
-            new = Query(f"q{len(queries) + 1}", doc_id, text)
-            query = queries.setdefault((doc_id, text), new)
-            spans.append(GoldSpan(query.query_id, doc_id, *span))
-    asked = Counter(text for _, text in queries)
+        found = reader.read(row)
+        if isinstance(found, str):
+            notes.append(f"{row.where}: {found}")
+        else:
+            labels += found
+    if not labels:
+        raise GoldenSetError(f"{path}: no quote was found in its document; {'; '.join(notes[:3])}")
+    queries, spans = _collect_labels(labels)
+    notes += _describe_labels(labels, queries)
+    return GoldenSet(path.stem, tuple(documents), queries, spans, notes=tuple(notes))
+
+
+def _collect_labels(labels: Sequence[Label]) -> tuple[tuple[Query, ...], tuple[GoldSpan, ...]]:
+    queries: dict[tuple[str, str], Query] = {}
+    spans = []
+    for label in labels:
+        new = Query(label.query_id or f"q{len(queries) + 1}", label.doc_id, label.query)
+        query = queries.setdefault((label.doc_id, label.query), new)
+        first, *others = label.places
+        where = (query.query_id, label.doc_id, first.start, first.end)
+        spans.append(GoldSpan(*where, tuple(others), label.partial))
+    return tuple(queries.values()), tuple(spans)
+
+
+def _describe_labels(labels: Sequence[Label], queries: Sequence[Query]) -> list[str]:
+    """What is uncertain, in a line for each reason."""
+    notes = []
+    asked = Counter(query.text for query in queries)
     if several := sum(n > 1 for n in asked.values()):
         notes.append(
             f"{several} questions are asked of several documents: each time, only the answer in "
             "the document of its own row counts"
         )
-    if row is None:
-        raise GoldenSetError(f"{path} holds no rows")
-    if not spans:
-        raise GoldenSetError(f"{path}: no quote was found in its document; {'; '.join(notes[:3])}")
-    return GoldenSet(
-        path.stem, tuple(documents), tuple(queries.values()), tuple(spans), notes=tuple(notes)
-    )
-
-
-def _read_given(given: str | Path | Sequence[GoldenDocument]) -> Sequence[GoldenDocument]:
-    if not isinstance(given, (str, Path)):
-        return given
-    return read_documents(given)
-
-
-def _text_files(path: Path) -> tuple[GoldenDocument, ...]:
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _TEXT_FILES)
-    if not files:
-        raise GoldenSetError(f"{path} holds no documents.jsonl and no {', '.join(_TEXT_FILES)}")
-    texts = [(file, text) for file in files if (text := read_text(file)).strip()]
-    if not texts:
-        raise GoldenSetError(f"every text file in {path} is empty")
-    return tuple(
-        GoldenDocument(file.relative_to(path).as_posix(), text, file.stem) for file, text in texts
-    )
-
-
-def _find_quote(text: str, quote: str) -> tuple[tuple[int, int] | None, str]:
-    """Span of a quote, and what should be said about it."""
-    plain, sought = text.translate(_LOOKALIKES), quote.strip().translate(_LOOKALIKES)
-    found = locate(plain, [sought])
-    shown = repr(quote if len(quote) <= _SHOWN_CHARS else quote[:_SHOWN_CHARS] + "...")
-    if found.missing:
-        return None, f"the quote {shown} does not stand in its document; left out"
-    start, end = (int(bound) for bound in found.spans[0])
-    if found.how[0] is LocatedBy.PARTIAL:
-        return (start, end), f"only part of the quote {shown} stands in its document"
-    words = re.compile(r"\s+".join(map(re.escape, sought.split())))
-    if (first := words.search(plain)) and first.start() < start:
-        return (start, end), (
-            f"the quote {shown} stands several times; the first with the same white space is taken"
+    repeated = [label.where for label in labels if len(label.places) > 1]
+    if repeated:
+        notes.append(
+            f"{len(repeated)} quotes occur several times in their document, and any of the places "
+            f"counts ({_name_lines(repeated)}); a longer quote, or a column 'context' or 'start', "
+            "says which is meant"
         )
-    if words.search(plain, start + 1):
-        return (start, end), f"the quote {shown} stands several times; the first is taken"
-    return (start, end), ""
+    if partial := [label.where for label in labels if label.partial]:
+        notes.append(f"{len(partial)} quotes occur only in part ({_name_lines(partial)})")
+    return notes
+
+
+def _name_lines(where: Sequence[str]) -> str:
+    shown = "; ".join(where[:_NAMED_LINES])
+    return shown if len(where) <= _NAMED_LINES else f"{shown}; and {len(where) - _NAMED_LINES} more"
+
+
+def _read_given(
+    path: Path, given: Documents, rows: Sequence[Row], names: Sequence[str]
+) -> Sequence[GoldenDocument]:
+    if given is None:
+        return read_named(path, rows, names)
+    if isinstance(given, (str, Path)):
+        return read_documents(given)
+    documents = [each for each in given if isinstance(each, GoldenDocument)]
+    return documents or read_documents([each for each in given if isinstance(each, (str, Path))])
 
 
 def _check_unique(ids: Iterable[str], what: str, name: str) -> set[str]:
@@ -375,8 +383,3 @@ def _check_unique(ids: Iterable[str], what: str, name: str) -> set[str]:
             raise GoldenSetError(f"{name}: the {what} id {given!r} stands twice")
         seen.add(given)
     return seen
-
-
-def _check_text(text: str, what: str) -> None:
-    if not text.strip():
-        raise GoldenSetError(f"{what} is empty")

@@ -97,6 +97,12 @@ class Inspection:
     query: str = ""
     notes: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from latechunk_integrations.evaluation import terminal  # noqa: PLC0415  # which needs this
+
+        return terminal.print_html(terminal.show_inspection, self)
+
     @property
     def highest(self) -> float:
         """The highest similarity, above 0: the scale of bars."""

@@ -6,6 +6,8 @@ relevance, the ranking and the token measures are ours.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,16 +22,34 @@ from latechunk_integrations.evaluation.results import Difference
 from latechunk_integrations.schema import CharSpans
 
 __all__ = [
+    "FEWEST_QUERIES",
     "MEASURES",
     "ChunkTable",
+    "budget_of",
+    "count_needed_queries",
     "deepest",
     "paired_difference",
+    "score_budget",
     "score_rankings",
     "token_scores",
 ]
 
-MEASURES = ("nDCG@10", "RR@10", "R@1", "R@5", "R@10", "R@20", "Success@1", "Success@5")
-"""What a comparison computes unless told otherwise, by the names of ir-measures."""
+MEASURES = (
+    *("nDCG@10", "RR@10", "R@1", "R@5", "R@10", "R@20", "Success@1", "Success@5"),
+    "answer@2000",
+)
+"""What a comparison computes unless told otherwise, by the names of ir-measures; the last is
+ours, and the one that is fair between chunk sizes (see `score_budget`)."""
+
+FEWEST_QUERIES = 20
+"""With fewer queries there is no interval: resampling so few says nothing about others."""
+
+_BUDGET = re.compile(r"answer@([1-9]\d*)")
+# Of two-sided 5 % and of a power of 80 %: (1.96 + 0.84) ** 2.
+_POWER = 7.85
+# What the differences of two configurations usually scatter by, where too few were measured.
+_USUAL_SPREAD = 0.25
+_FEWEST_FOR_SPREAD = 5
 
 _TAIL = 0.025  # on each side of a 95 % interval
 _RESAMPLES = 2_000
@@ -72,13 +92,19 @@ class ChunkTable:
         return np.arange(self.first[number], self.first[number + 1])
 
     def relevant(self, spans: Iterable[GoldSpan]) -> NDArray[np.int64]:
-        """Rows of the chunks that overlap one of the spans, ascending."""
+        """Rows of the chunks that overlap one of the spans or alternatives, ascending."""
         found: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
         for span in spans:
-            rows = self.rows_of(span.doc_id)
-            overlaps = (self.starts[rows] < span.end) & (self.ends[rows] > span.start)
-            found.append(rows[overlaps])
+            found += self.rows_of_places(span)
         return np.unique(np.concatenate(found))
+
+    def rows_of_places(self, span: GoldSpan) -> list[NDArray[np.int64]]:
+        """Rows of the chunks that overlap a span, and those for each of its alternatives."""
+        rows = self.rows_of(span.doc_id)
+        return [
+            rows[(self.starts[rows] < place.end) & (self.ends[rows] > place.start)]
+            for place in span.places
+        ]
 
 
 def deepest(measures: Sequence[str]) -> int:
@@ -87,20 +113,20 @@ def deepest(measures: Sequence[str]) -> int:
     Raises:
         OptionError: A measure has no cutoff, or ir-measures does not know or cannot compute it.
     """
-    parsed = _parse(measures)
+    parsed = _parse([measure for measure in measures if budget_of(measure) is None])
     cutoffs = [measure.params.get("cutoff") for measure in parsed]
     if not all(cutoffs):  # of 0, too: trec_eval ends the process
         raise OptionError(f"every measure needs a cutoff, such as nDCG@10: {list(measures)}")
     missing = [str(measure) for measure in parsed if not _is_computable(measure)]
     if missing:
         raise OptionError(f"ir-measures, as it is installed, cannot compute {', '.join(missing)}")
-    return int(max(cutoffs))
+    return int(max(cutoffs, default=0))
 
 
 def score_rankings(
     rankings: Sequence[NDArray[np.int64]],
     relevant: Sequence[NDArray[np.int64]],
-    measures: Sequence[str] = MEASURES,
+    measures: Sequence[str],
 ) -> dict[str, NDArray[np.float64]]:
     """Each measure for each query.
 
@@ -127,6 +153,53 @@ def score_rankings(
     for metric in _load_measures().iter_calc(_parse(measures), judged, run):
         scores[parsed[str(metric.measure)]][int(metric.query_id)] = metric.value
     return scores
+
+
+def budget_of(measure: str) -> int | None:
+    """The token budget of a measure such as ``answer@2000``; ``None`` for those of ir-measures."""
+    found = _BUDGET.fullmatch(measure)
+    return int(found[1]) if found else None
+
+
+def score_budget(
+    retrieved: Sequence[tuple[str, int, int]],
+    gold: Sequence[GoldSpan],
+    offsets: Mapping[str, NDArray[np.int64]],
+    budget: int,
+) -> float:
+    """Share of the answer's tokens in the best chunks that have a number of tokens together.
+
+    Small and large chunks get the same number of tokens, as a language model's prompt has; the
+    chunk that passes it is cut.
+
+    Args:
+        retrieved: Document, start and end of each chunk, best first.
+        gold: The gold spans.
+        offsets: As for `token_scores`.
+        budget: Tokens.
+    """
+    kept, left = [], budget
+    for doc_id, first, end in _token_runs(retrieved, offsets):
+        kept.append((doc_id, first, min(end, first + left)))
+        left -= end - first
+        if left <= 0:
+            break
+    wanted = _token_runs([(g.doc_id, g.start, g.end) for g in gold], offsets)
+    n_wanted = _n_tokens(wanted)
+    n_shared = _n_tokens(kept) + n_wanted - _n_tokens(kept + wanted)
+    return n_shared / n_wanted if n_wanted else 0.0
+
+
+def count_needed_queries(differences: NDArray[np.float64], effect: float) -> int:
+    """How many queries tell a mean difference of this size from chance, four times out of five.
+
+    Args:
+        differences: Those that were measured, for their spread; few are replaced by a usual one.
+        effect: The mean difference, above 0.
+    """
+    few = len(differences) < _FEWEST_FOR_SPREAD or not differences.any()
+    spread = _USUAL_SPREAD if few else float(differences.std(ddof=1))
+    return max(FEWEST_QUERIES, math.ceil(_POWER * (spread / effect) ** 2))
 
 
 def token_scores(
@@ -163,17 +236,19 @@ def paired_difference(
 
     Args:
         values: Of the configuration, a value for each query.
-        baseline: Of early chunking, for the same queries.
+        baseline: Of the opponent, for the same queries.
         seed: Of the resampling.
 
     Returns:
         A percentile bootstrap interval of 95 %, and the p-value of a paired permutation test
-        (random signs).
+        (random signs); neither for fewer queries than `FEWEST_QUERIES`.
     """
     differences = values - baseline
     mean = float(differences.mean())
     n = len(differences)
-    if not differences.any() or n < 2:  # noqa: PLR2004  # one value has no spread
+    if n < FEWEST_QUERIES:
+        return Difference(mean, None, None, None)
+    if not differences.any():
         return Difference(mean, mean, mean, 1.0)
     draws, signs = _draw_samples(n, seed)
     low, high = np.quantile(draws @ differences, [_TAIL, 1 - _TAIL])

@@ -31,10 +31,9 @@ from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet
 from latechunk_integrations.evaluation.pass_cache import CachedVectors, VectorCache, input_key
 from latechunk_integrations.evaluation.results import Configuration, Costs, HeaderUse
 from latechunk_integrations.evaluation.similarity import comparable
-from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import CharSpans, Parent
 
-__all__ = ["Passes", "blend"]
+__all__ = ["Passes", "blend", "make_parent"]
 
 _MEBIBYTE = 1 << 20
 _SAMPLE_SECONDS = 0.02
@@ -72,15 +71,6 @@ class Passes:
         """Where the engine's options are not those that are measured."""
         options = self._engine.options
         notes = []
-        own = [
-            f"{name}={getattr(options, name)!r}"
-            for name in Configuration(name="").options()
-            if getattr(options, name) != getattr(LateChunkOptions, name) and options.enabled
-        ]
-        if own:
-            notes.append(
-                f"{', '.join(own)}: the engine's own, not measured; configurations set theirs"
-            )
         if comparable(options).fallback != options.fallback:
             notes.append(
                 f"fallback={options.fallback!r} would leave out documents longer than a window, "
@@ -144,20 +134,15 @@ class Passes:
 
     def _embed_late(self, configuration: Configuration, chunk_size: int | None) -> CachedVectors:
         options = configuration.options() | {"context_weight": 1.0, "header_weight": 0.0}
+        # Whole chunks share a window, or a chunk is what focus is about: one size is one pass.
         shared = configuration.layout == "text" and configuration.focus == 0
-        key = ("late", configuration.header, None if shared else chunk_size, *options.values())
-        what = f"late, title {configuration.header}"
-        if not shared:  # whole chunks share a window, or a chunk is what focus is about
-            if key not in self._kept:
-                parents = self._make_parents(self._spans[chunk_size], configuration.header)
-                self._kept[key] = self._embed(parents, options, f"{what}, {chunk_size}")
-            return self._kept[key]
+        key = ("late", configuration.header, "all" if shared else chunk_size, *options.values())
         if key not in self._kept:
-            sizes = list(self._spans.values())
+            sizes = list(self._spans.values()) if shared else [self._spans[chunk_size]]
             spans = [CharSpans(np.concatenate([s.array for s in each])) for each in zip(*sizes)]  # noqa: B905
             parents = self._make_parents(spans, configuration.header)
-            self._kept[key] = self._embed(parents, options, what)
-        return self._select(self._kept[key], chunk_size)
+            self._kept[key] = self._embed(parents, options, configuration.name)
+        return self._select(self._kept[key], chunk_size) if shared else self._kept[key]
 
     def _select(self, all_sizes: CachedVectors, chunk_size: int | None) -> CachedVectors:
         """The rows of one chunk size: each document's rows stand size after size."""
@@ -203,8 +188,8 @@ class Passes:
                 tokens = encoder.tokenize(texts, encoder.document_prompt)
                 inner = max((len(each.prompt) + len(each.ids) for each in tokens), default=0)
                 headers = {parent.header, *(parent.headers or ())}
-                outer = max(len(encoder.tokenize_header(header)) for header in headers)
-                longest = max(longest, inner + outer)
+                header_tokens = max(len(encoder.tokenize_header(each)) for each in headers)
+                longest = max(longest, inner + header_tokens)
             longest += len(encoder.lead) + len(encoder.tail)
             self._lengths[header, chunk_size] = longest
         return self._lengths[header, chunk_size]
@@ -228,11 +213,10 @@ class Passes:
         return CachedVectors(table[rows], np.zeros(len(rows), bool), found.costs)
 
     def _make_parents(self, spans: Sequence[CharSpans], header: HeaderUse) -> list[Parent]:
-        documents = zip(self._golden.documents, spans, strict=True)
-        if header == "auto":
-            return [_find_headers(document, each) for document, each in documents]
-        used = header != "none"
-        return [Parent(d.text, each, d.title if used else "", d.doc_id) for d, each in documents]
+        return [
+            make_parent(document, each, header)
+            for document, each in zip(self._golden.documents, spans, strict=True)
+        ]
 
     def _embed(
         self, parents: Sequence[Parent], options: Mapping[str, Any], what: str
@@ -263,18 +247,21 @@ class Passes:
 _ALONE: dict[str, Any] = {"context_weight": 0.0, "header_weight": 0.0}
 
 
-def prepended(document: GoldenDocument, start: int, end: int) -> str:
-    """A chunk with its document's title in front, as most pipelines build it."""
-    return f"{document.title}\n{document.text[start:end]}".lstrip("\n")
-
-
-def _find_headers(document: GoldenDocument, spans: CharSpans) -> Parent:
-    """A parent with the headers that the adapters give its chunks."""
+def make_parent(document: GoldenDocument, spans: CharSpans, header: HeaderUse) -> Parent:
+    """A document with its chunks and the headers that they attend to; ``"auto"`` as adapters."""
+    if header != "auto":
+        title = "" if header == "none" else document.title
+        return Parent(document.text, spans, title, document.doc_id)
     metadata = {"title": document.title}
     title = find_title(metadata, document.text)
     paths = heading_paths(document.text, spans, kind=find_kind(metadata, document.text))
     headers = [join_header(title, path) for path in paths] if any(paths) else None
     return Parent(document.text, spans, title, document.doc_id, headers)
+
+
+def prepended(document: GoldenDocument, start: int, end: int) -> str:
+    """A chunk with its document's title in front, as most pipelines build it."""
+    return f"{document.title}\n{document.text[start:end]}".lstrip("\n")
 
 
 def blend(

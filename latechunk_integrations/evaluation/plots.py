@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latechunk_integrations.errors import MissingExtraError
+from latechunk_integrations.evaluation.advice import main_measure
+from latechunk_integrations.evaluation.configurations import LATE
 from latechunk_integrations.evaluation.inspection import Inspection
 from latechunk_integrations.evaluation.results import Comparison, ConfigurationResult
 from latechunk_integrations.evaluation.similarity import Similarities
-from latechunk_integrations.evaluation.verdicts import main_measure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,39 +53,35 @@ _MARKERS = ("s", "^", "D", "v", "P")
 
 def recall_curves(
     comparison: Comparison,
-    chunk_size: int | None = None,
     *,
-    names: Sequence[str] = (),
+    results: Sequence[ConfigurationResult] = (),
     where: Literal["corpus", "document"] = "corpus",
     theme: Theme = "light",
 ) -> Figure:
-    """Recall by number of chunks retrieved, a curve for each configuration.
+    """Recall by number of chunks retrieved, a curve for each result.
 
     Args:
         comparison: With measures ``R@k`` at several k.
-        chunk_size: ``None``: see `Comparison.size`.
-        names: The configurations; none: early chunking and the best few.
+        results: What to draw; none: the opponent and the best few.
         where: Against the chunks of all documents, or inside the gold document.
         theme: The palette.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    size = comparison.size(chunk_size)
-    results = _choose_results(comparison, size, names)
     with _open_figure(theme, height=3.4) as (figure, axes):
-        for number, result in enumerate(results):
+        for number, result in enumerate(results or _choose_results(comparison)):
             scores = result.corpus if where == "corpus" else result.document
             points = sorted((int(k[2:]), v) for k, v in scores.items() if k.startswith("R@"))
-            is_early = result.name == comparison.baseline
+            is_now = result is comparison.opponent
             axes.plot(
                 [k for k, _ in points],
                 [100 * value for _, value in points],
-                label=result.name,
-                marker="o" if is_early else _MARKERS[number % len(_MARKERS)],
+                label=_wrap(comparison.label(result), _LABEL_CHARS, 2),
+                marker="o" if is_now else _MARKERS[number % len(_MARKERS)],
                 markersize=5,
-                linestyle="--" if is_early else "-",
-                color=_COLOURS[theme]["early"] if is_early else _CURVES[number % len(_CURVES)],
+                linestyle="--" if is_now else "-",
+                color=_COLOURS[theme]["early"] if is_now else _CURVES[number % len(_CURVES)],
             )
         axes.set_xscale("log")
         axes.set_xticks([k for k, _ in points], [str(k) for k, _ in points])
@@ -94,43 +92,30 @@ def recall_curves(
     return figure
 
 
-def gains(
-    comparison: Comparison,
-    chunk_size: int | None = None,
-    *,
-    measure: str | None = None,
-    theme: Theme = "light",
-) -> Figure:
-    """What each configuration gains or loses against early chunking, with 95 % intervals.
+def gains(comparison: Comparison, *, measure: str | None = None, theme: Theme = "light") -> Figure:
+    """What each result gains or loses against the opponent, with 95 % intervals.
 
     Args:
         comparison: What was measured.
-        chunk_size: ``None``: see `Comparison.size`.
-        measure: ``None``: nDCG@10 if it was measured, else the first measure.
+        measure: ``None``: see `main_measure`.
         theme: The palette.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    size = comparison.size(chunk_size)
-    results = [
-        comparison.get(name, size) for name in comparison.names if name != comparison.baseline
-    ]
-    shown = measure or main_measure(comparison.get(comparison.baseline, size))
+    results = [each for each in comparison.results if each is not comparison.opponent]
+    shown = measure or main_measure(comparison)
     colours = _COLOURS[theme]
-    labels = [_wrap(result.name, _NAME_CHARS, 3) for result in results]
+    labels = [_wrap(comparison.label(result), _NAME_CHARS, 3) for result in results]
     n_more = sum(label.count("\n") for label in labels)
     with _open_figure(theme, height=1.2 + 0.34 * len(results) + 0.12 * n_more) as (figure, axes):
         rows = np.arange(len(results))
         for shift, where, colour in ((-0.14, "corpus", "late"), (0.14, "document", "early")):
-            differences = [_find_difference(result, where, shown) for result in results]
-            means = np.array([100 * d.mean for d in differences])
-            low = means - [100 * d.low for d in differences]
-            high = np.array([100 * d.high for d in differences]) - means
+            means, low, high = _find_bounds(results, where, shown)
             axes.errorbar(
                 means,
                 rows + shift,
-                xerr=np.maximum([low, high], 0),
+                xerr=np.maximum([means - low, high - means], 0),
                 fmt="o" if where == "corpus" else "s",
                 markersize=5,
                 color=colours[colour],
@@ -139,11 +124,26 @@ def gains(
         axes.axvline(0, color=colours["ink"], linewidth=1)
         axes.set_yticks(rows, labels)
         axes.set_ylim(len(results) - 0.4, -0.6)
-        axes.set_xlabel(f"{shown}: points gained over early chunking")
+        against = _wrap(f"‘{comparison.label(comparison.opponent)}’", _LABEL_CHARS, 2)
+        axes.set_xlabel(f"{shown}: points gained over {against}")
         axes.legend(
             frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.3, 1.0), ncol=2
         )
     return figure
+
+
+def _find_bounds(
+    results: Sequence[ConfigurationResult], where: str, measure: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Means and interval bounds in points; without an interval the mean itself."""
+    found = [
+        (each.corpus_difference if where == "corpus" else each.document_difference)[measure]
+        for each in results
+    ]
+    means = [d.mean for d in found]
+    low = [d.mean if d.low is None else d.low for d in found]
+    high = [d.mean if d.high is None else d.high for d in found]
+    return 100 * np.array(means), 100 * np.array(low), 100 * np.array(high)
 
 
 def heat_map(similarities: Similarities, *, theme: Theme = "light") -> Figure:
@@ -253,7 +253,7 @@ def sentence_bars(similarities: Similarities, query: int = 0, *, theme: Theme = 
 
 
 def save_plots(comparison: Comparison, folder: str | Path) -> list[Path]:
-    """Write the figures of a comparison as PNG files, for each chunk size.
+    """Write the figures of a comparison as PNG files.
 
     Returns:
         The files.
@@ -263,44 +263,27 @@ def save_plots(comparison: Comparison, folder: str | Path) -> list[Path]:
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
+    named = {
+        "recall-corpus": ("All documents", recall_curves(comparison)),
+        "recall-document": ("Inside the document", recall_curves(comparison, where="document")),
+        "gains": (f"Gain over ‘{comparison.label(comparison.opponent)}’", gains(comparison)),
+    }
     files = []
-    for size in comparison.chunk_sizes:
-        chunks = "" if size is None else f", chunks of at most {size} tokens"
-        named = {
-            "recall-corpus": ("All documents", recall_curves(comparison, size)),
-            "recall-document": (
-                "Inside the document",
-                recall_curves(comparison, size, where="document"),
-            ),
-            "gains": ("Gain over early chunking", gains(comparison, size)),
-        }
-        for name, (title, figure) in named.items():
-            heading = _wrap(f"{comparison.dataset}: {title}{chunks}", _TITLE_CHARS, 2)
-            figure.suptitle(heading, fontsize=9, parse_math=False)
-            suffix = "" if size is None else f"-{size}"
-            files.append(target / f"{name}{suffix}.png")
-            figure.savefig(files[-1], dpi=160, facecolor="white")
+    for name, (title, figure) in named.items():
+        heading = _wrap(f"{comparison.dataset}: {title}", _TITLE_CHARS, 2)
+        figure.suptitle(heading, fontsize=9, parse_math=False)
+        files.append(target / f"{name}.png")
+        figure.savefig(files[-1], dpi=160, facecolor="white")
     return files
 
 
-def _choose_results(
-    comparison: Comparison, size: int | None, names: Sequence[str]
-) -> list[ConfigurationResult]:
-    if names:
-        return [comparison.get(name, size) for name in names]
-    others = [
-        comparison.get(name, size) for name in comparison.names if name != comparison.baseline
-    ]
-    others.sort(key=lambda result: -result.corpus[main_measure(result)])
+def _choose_results(comparison: Comparison) -> list[ConfigurationResult]:
+    """The opponent and the best few; our default is what readers look for, so it is never out."""
+    measure = main_measure(comparison)
+    others = sorted(comparison.results[1:], key=lambda result: -result.corpus[measure])
     kept = others[: _MAX_CURVES - 1]
-    # Plain late chunking is what readers look for, so it is never left out.
-    kept += [result for result in others[len(kept) :] if result.name == "late"]
-    return [comparison.get(comparison.baseline, size), *kept]
-
-
-def _find_difference(result: ConfigurationResult, where: str, measure: str) -> Any:
-    found = result.corpus_difference if where == "corpus" else result.document_difference
-    return found[measure]
+    kept += [result for result in others[len(kept) :] if result.configuration == LATE][:1]
+    return [comparison.opponent, *kept]
 
 
 def _wrap(text: str, width: int, max_lines: int) -> str:

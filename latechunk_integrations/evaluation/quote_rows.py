@@ -1,19 +1,20 @@
-"""Lines of CSV and JSON-lines files; what is wrong with one is said with file and line."""
+"""Lines of tables and JSON files; what is wrong with one is said with file and line."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latechunk_integrations.errors import GoldenSetError, LateChunkError
+from latechunk_integrations.errors import GoldenSetError, LateChunkError, MissingExtraError
 from latechunk_integrations.schema import check_characters
 
-__all__ = ["Row", "check_span", "json_rows", "read_text", "table_rows"]
+__all__ = ["Row", "check_span", "json_rows", "question_rows", "read_text", "table_rows"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,60 @@ class Row:
         start, end = self.integer("start"), self.integer("end")
         check_span(doc_id, start, end, lengths, self.where)
         return doc_id, start, end
+
+
+def question_rows(path: Path) -> Iterator[Row]:
+    """The rows of a file of questions, by the end of its name.
+
+    ``.csv`` and ``.tsv``, ``.xlsx``, ``.jsonl``, and ``.json``: a list of objects, or the test sets
+    that LlamaIndex writes (``LabelledRagDataset``, ``EmbeddingQAFinetuneDataset``).
+
+    Raises:
+        GoldenSetError: The file cannot be read, or is none of these.
+        MissingExtraError: pandas or openpyxl is missing, for Excel.
+    """
+    kind = path.suffix.lower()
+    if kind in (".csv", ".tsv"):
+        return table_rows(path, "\t" if kind == ".tsv" else ",")
+    if kind in (".xlsx", ".xls"):
+        return _sheet_rows(path)
+    return _test_set_rows(path) if kind == ".json" else json_rows(path)
+
+
+def _sheet_rows(path: Path) -> Iterator[Row]:
+    try:
+        import pandas as pd  # noqa: PLC0415  # optional
+
+        frame = pd.read_excel(path, dtype=object)
+    except ImportError as error:
+        raise MissingExtraError(error.name or "openpyxl", extra="evaluation") from error
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise GoldenSetError(f"cannot read {path}: {error}") from error
+    for number, values in enumerate(frame.where(frame.notna(), None).to_dict("records"), 2):
+        yield Row(f"{path}, line {number}", {str(key): value for key, value in values.items()})
+
+
+def _test_set_rows(path: Path) -> Iterator[Row]:
+    try:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise GoldenSetError(f"{path}: no JSON: {error}") from error
+    rows: Any = content
+    if isinstance(content, dict) and {"queries", "corpus", "relevant_docs"} <= set(content):
+        rows = [
+            {"id": key, "query": text, "context": [content["corpus"][doc] for doc in found]}
+            for key, text in content["queries"].items()
+            if (found := content["relevant_docs"].get(key))
+        ]
+    elif isinstance(content, dict):
+        rows = content.get("examples")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise GoldenSetError(
+            f"{path} is no list of rows, and no test set of LlamaIndex (examples, or queries with "
+            "corpus and relevant_docs)"
+        )
+    for number, values in enumerate(rows, 1):
+        yield Row(f"{path}, row {number}", values)
 
 
 def json_rows(path: Path) -> Iterator[Row]:

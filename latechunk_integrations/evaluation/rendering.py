@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latechunk_integrations.errors import MissingExtraError
@@ -44,7 +43,6 @@ def render(template: str, **values: Any) -> str:
         percent=lambda value: f"{100 * value:.1f}",
         signed=lambda value: f"{100 * value:+.1f}".replace("-", "−"),
         grouped=lambda value: f"{value:,}",
-        model_name=lambda value: "/".join(Path(value).parts[-2:]),  # a path tells of a machine
     )
     return environment.get_template(template).render(**values)
 

@@ -1,21 +1,24 @@
-"""A comparison as one HTML file: tables, figures, and queries won and lost with their texts.
+"""A comparison as one HTML file: what to do, tables, figures, and every question with its texts.
 
-The page asks for nothing from outside and runs no script; light and dark follow the reader's
-system. Both palettes of each figure stand in the page, and the style sheet shows one.
+The page asks for nothing from outside. Its script only searches and sorts what is there; light and
+dark follow the reader's system.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from latechunk_integrations.engine import LateChunkEngine
+from latechunk_integrations.evaluation.advice import Advice, advise, best_result
+from latechunk_integrations.evaluation.configurations import describe
 from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet
 from latechunk_integrations.evaluation.inspection import Inspection
 from latechunk_integrations.evaluation.metrics import ChunkTable
+from latechunk_integrations.evaluation.passes import make_parent
+from latechunk_integrations.evaluation.paste import LANGCHAIN, LLAMA_INDEX, config_text
 from latechunk_integrations.evaluation.plots import chunk_bars, gains, heat_map, recall_curves
 from latechunk_integrations.evaluation.rendering import picture, render
 from latechunk_integrations.evaluation.results import (
@@ -27,15 +30,7 @@ from latechunk_integrations.evaluation.results import (
 )
 from latechunk_integrations.evaluation.similarity import Similarities, compare_sentences
 from latechunk_integrations.evaluation.splitters import Splitter, split_documents
-from latechunk_integrations.evaluation.verdicts import (
-    Verdict,
-    best_early,
-    best_late,
-    describe,
-    main_measure,
-    plain_words,
-    verdict,
-)
+from latechunk_integrations.evaluation.store_rows import STORE
 
 __all__ = [
     "inspection_html",
@@ -45,12 +40,11 @@ __all__ = [
     "write_report",
 ]
 
-_SHOWN_QUERIES = 6
-_SHOWN_HITS = 2
+_SHOWN_HITS = 3
 _MAP_QUERIES = 6
 _CONTEXT_CHARS = 160
 _GOLD_CHARS = 400
-_CHUNK_CHARS = 1_500
+_CHUNK_CHARS = 600
 _QUERY_CHARS = 300
 _TITLE_CHARS = 120
 
@@ -90,18 +84,57 @@ def report_html(
     tuned: TuneResult | None = None,
 ) -> str:
     """The page that `write_report` writes."""
-    measure = main_measure(comparison.results[0]) if tuned is None else tuned.measure
+    said = advise(comparison, None if tuned is None else tuned.measure)
+    rival = _choose_rival(comparison, said, tuned)
+    now = comparison.opponent
+    texts = _Texts(golden)
+    fates = [
+        texts.fate(old, new, said.measure, uncertain=old.query_id in comparison.uncertain)
+        for old, new in zip(now.queries, rival.queries, strict=True)
+    ]
+    chosen = said.chosen if tuned is None else tuned.chosen
     return render(
         "report.html.j2",
         comparison=comparison,
-        sizes=[_make_size(comparison, golden, size, measure) for size in comparison.chunk_sizes],
-        ways={name: describe(comparison.get(name).configuration) for name in comparison.names},
+        advice=said,
+        measure=said.measure,
+        now=now,
+        rival=rival,
+        best=best_result(comparison, said.measure),
+        fates=fates,
+        figures={
+            "gains": picture(gains, comparison, measure=said.measure),
+            "corpus": picture(recall_curves, comparison),
+            "document": picture(recall_curves, comparison, where="document"),
+        },
+        ways={each.name: describe(each.configuration) for each in comparison.results},
+        config=_write_config(comparison, chosen),
+        llama_index=LLAMA_INDEX,
+        langchain=LANGCHAIN,
         tuned=tuned,
-        chosen="" if tuned is None else describe(tuned.chosen),
         candidates=() if tuned is None else _list_candidates(tuned),
         similarities=similarities,
         heat_map=None if similarities is None else picture(heat_map, similarities),
     )
+
+
+def _choose_rival(
+    comparison: Comparison, said: Advice, tuned: TuneResult | None
+) -> ConfigurationResult:
+    """What the questions are shown with, beside what the user has now."""
+    chosen = said.chosen if tuned is None else tuned.chosen
+    others = [each for each in comparison.results if each is not comparison.opponent]
+    if chosen is not comparison.opponent or not others:
+        return chosen
+    return max(others, key=lambda each: each.corpus[said.measure])
+
+
+def _write_config(comparison: Comparison, chosen: ConfigurationResult) -> str:
+    """The file to paste; empty where no model is known, or a store is to stay as it is."""
+    if comparison.provenance is None or chosen.name == STORE:
+        return ""
+    models = {each.name: each for each in comparison.provenance.models}
+    return config_text(chosen, models[chosen.model].options)
 
 
 def write_inspection(inspection: Inspection, path: str | Path) -> Path:
@@ -143,21 +176,19 @@ def similarities_of(
     golden: GoldenSet,
     *,
     splitter: Splitter = "recursive",
-    chunk_size: int | None = None,
 ) -> Similarities:
     """Queries against the chunks of the document that most of them ask about.
 
     Args:
-        engine: The engine that was compared.
+        engine: The first engine that was compared.
         comparison: Gives the best late configuration.
         golden: The texts.
         splitter: The splitter of the comparison.
-        chunk_size: ``None``: see `Comparison.size`.
 
     Returns:
         Of at most six queries.
     """
-    size = comparison.size(chunk_size)
+    size = comparison.opponent.chunk_size
     asked: dict[str, list[str]] = {}
     for query in golden.queries:
         asked.setdefault(query.doc_id, []).append(query.text)
@@ -170,14 +201,16 @@ def similarities_of(
         spans=tuple(span for span in golden.spans if span.doc_id == doc_id),
     )
     ((spans,), _) = split_documents(alone, splitter, size, engine.encoder)
-    best = best_late(comparison, size).configuration
-    options = replace(engine.options, enabled=True, **best.options())
+    late = [each for each in comparison.results if each.configuration.context_weight]
+    best = max(late or [comparison.opponent], key=lambda each: next(iter(each.corpus.values())))
+    options = replace(engine.options, enabled=True, **best.configuration.options())
+    header = best.configuration.header
     found = compare_sentences(
         LateChunkEngine(engine.encoder, options),
         document.text,
         asked[doc_id][:_MAP_QUERIES],
         spans=spans.array.tolist(),
-        header=document.title if best.header == "attended" else "",
+        header=make_parent(document, spans, "none" if header == "prepended" else header).header,
     )
     table = ChunkTable.build(alone, [spans])
     by_query = alone.by_query
@@ -199,35 +232,18 @@ def _list_candidates(tuned: TuneResult) -> tuple[ConfigurationResult, ...]:
 
 
 @dataclass(frozen=True)
-class _Size:
-    """Everything that the page shows of one chunk size."""
-
-    chunk_size: int | None
-    results: tuple[ConfigurationResult, ...]
-    baseline: ConfigurationResult
-    measure: str
-    verdict: Verdict
-    in_words: str
-    compared: ConfigurationResult
-    rival: str
-    figures: Mapping[str, Mapping[str, str]]
-    won: tuple[_Fate, ...]
-    lost: tuple[_Fate, ...]
-    n_won: int
-    n_lost: int
-
-
-@dataclass(frozen=True)
 class _Fate:
-    """A query under the best early configuration and under the late one that it meets."""
+    """A query as it fares now, and with the other configuration."""
 
     text: str
     title: str
     gold: tuple[str, str, str]
-    early: QueryResult
-    late: QueryResult
-    early_top: tuple[_Shown, ...]
-    late_top: tuple[_Shown, ...]
+    old: QueryResult
+    new: QueryResult
+    gain: float
+    uncertain: bool
+    old_top: tuple[_Shown, ...]
+    new_top: tuple[_Shown, ...]
 
 
 @dataclass(frozen=True)
@@ -240,47 +256,6 @@ class _Shown:
     relevant: bool
 
 
-def _make_size(comparison: Comparison, golden: GoldenSet, size: int | None, measure: str) -> _Size:
-    plain = comparison.get(comparison.baseline, size)
-    late = best_late(comparison, size, measure)
-    early = plain if late is plain else best_early(comparison, size, measure)
-    changes = [
-        late_query.scores[measure] - early_query.scores[measure]
-        for early_query, late_query in zip(early.queries, late.queries, strict=True)
-    ]
-    order = sorted(range(len(changes)), key=lambda n: changes[n])
-    lost = [n for n in order if changes[n] < 0]
-    won = [n for n in reversed(order) if changes[n] > 0]
-
-    names = comparison.names
-    texts = _Texts(golden)
-
-    def fates(numbers: Sequence[int]) -> tuple[_Fate, ...]:
-        return tuple(
-            texts.fate(early.queries[n], late.queries[n]) for n in numbers[:_SHOWN_QUERIES]
-        )
-
-    return _Size(
-        chunk_size=size,
-        results=tuple(comparison.get(name, size) for name in names),
-        baseline=plain,
-        measure=measure,
-        verdict=verdict(comparison, size, measure),
-        in_words="" if late is plain else plain_words(early, late),
-        compared=late,
-        rival="early chunking" if early is plain else f"‘{early.name}’",
-        figures={
-            "gains": picture(gains, comparison, size, measure=measure),
-            "corpus": picture(recall_curves, comparison, size),
-            "document": picture(recall_curves, comparison, size, where="document"),
-        },
-        won=fates(won),
-        lost=fates(lost),
-        n_won=len(won),
-        n_lost=len(lost),
-    )
-
-
 class _Texts:
     """The texts behind ids and positions, short enough to be shown."""
 
@@ -289,17 +264,19 @@ class _Texts:
         self._queries = {query.query_id: query.text for query in golden.queries}
         self._gold = golden.by_query
 
-    def fate(self, early: QueryResult, late: QueryResult) -> _Fate:
+    def fate(self, old: QueryResult, new: QueryResult, measure: str, *, uncertain: bool) -> _Fate:
         """How a query fared on both sides."""
-        home = self._documents[early.doc_id]
+        home = self._documents[old.doc_id]
         return _Fate(
-            text=_cut(self._queries[early.query_id], _QUERY_CHARS),
+            text=_cut(self._queries[old.query_id], _QUERY_CHARS),
             title=_choose_title(home),
-            gold=self._cut_excerpt(early.query_id, home),
-            early=early,
-            late=late,
-            early_top=tuple(self._show_hit(hit) for hit in early.top[:_SHOWN_HITS]),
-            late_top=tuple(self._show_hit(hit) for hit in late.top[:_SHOWN_HITS]),
+            gold=self._cut_excerpt(old.query_id, home),
+            old=old,
+            new=new,
+            gain=new.scores[measure] - old.scores[measure],
+            uncertain=uncertain,
+            old_top=tuple(self._show_hit(hit) for hit in old.top[:_SHOWN_HITS]),
+            new_top=tuple(self._show_hit(hit) for hit in new.top[:_SHOWN_HITS]),
         )
 
     def _cut_excerpt(self, query_id: str, document: GoldenDocument) -> tuple[str, str, str]:

@@ -1,20 +1,20 @@
-"""What a comparison and a tuning give back: frozen values, to JSON and to data frames.
+"""What a comparison and a tuning give back: frozen values, and data frames of them.
 
 Measures are named as in ir-measures (``nDCG@10``, ``RR@10``, ``R@5``, ``Success@5``) and lie
-between 0 and 1. Each stands twice: over the corpus, where a query is matched against the chunks of
+between 0 and 1; ``answer@2000`` is ours: how much of the answer the best chunks of 2,000 tokens
+together hold. Each stands twice: over the corpus, where a query is matched against the chunks of
 all documents, and inside the document that holds its answer.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from latechunk_integrations.errors import MissingExtraError
 from latechunk_integrations.options import Layout
@@ -30,6 +30,8 @@ __all__ = [
     "Difference",
     "HeaderUse",
     "Hit",
+    "ModelFacts",
+    "Provenance",
     "QueryResult",
     "TuneResult",
 ]
@@ -37,8 +39,8 @@ __all__ = [
 _CHANCE = 0.05
 
 HeaderUse: TypeAlias = Literal["none", "prepended", "attended", "auto"]
-"""Nothing of the title; the title in front of each chunk and pooled; the title attended to; or,
-attended to likewise, what the adapters choose: the title and the headings above the chunk."""
+"""No title; the title in front of each chunk's text, and pooled; the title attended to; the title
+and the headings above each chunk attended to, as the adapters do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,9 @@ class Configuration:
         focus: Nats toward the own chunk; ``auto``: by the rule.
         header_focus: The same toward the title.
     """
+
+    # Infinity is a focus.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_inf_nan="strings")
 
     name: str
     context_weight: float = 0.0
@@ -144,48 +149,100 @@ class QueryResult:
 
 @dataclass(frozen=True)
 class Difference:
-    """A measure's difference to early chunking, paired over the queries.
+    """A measure's difference to the opponent, paired over the queries.
 
     Args:
-        mean: Configuration minus baseline.
-        low: Lower bound of the 95 % bootstrap confidence interval.
+        mean: Configuration minus opponent.
+        low: Lower bound of the 95 % bootstrap confidence interval; ``None``: too few queries.
         high: Upper bound.
         p_value: Of a two-sided paired permutation test; small: unlikely to be chance.
     """
 
     mean: float
-    low: float
-    high: float
-    p_value: float
+    low: float | None
+    high: float | None
+    p_value: float | None
 
     @property
     def clear(self) -> bool:
         """Whether chance hardly explains it: p below 0.05, and the interval apart from zero."""
+        if self.low is None or self.high is None or self.p_value is None:
+            return False
         return self.p_value < _CHANCE and not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)
+class ModelFacts:
+    """A model as it was loaded.
+
+    Args:
+        name: Of the model; of a path, the last two parts.
+        fingerprint: Of the engine.
+        dtype: The precision; ``""``: not known, as with a server.
+        device: Where it ran; ``""``: not known.
+        dimensions: Length of a vector.
+        max_tokens: Length of a window.
+        options: The engine's options, without keys and paths.
+    """
+
+    name: str
+    fingerprint: str
+    dtype: str
+    device: str
+    dimensions: int
+    max_tokens: int
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How figures came about.
+
+    Args:
+        version: Of this package.
+        date: Of the run, UTC.
+        command: What was run; ``""``: called from Python.
+        hardware: Processor and cores, or the GPU.
+        software: Versions of Python and what computes.
+        dataset: Hash of texts, questions and labels: equal ones can be compared.
+        models: The models, as they were loaded.
+    """
+
+    version: str
+    date: str
+    command: str
+    hardware: str
+    software: str
+    dataset: str
+    models: tuple[ModelFacts, ...]
+
+
+@dataclass(frozen=True)
 class ConfigurationResult:
-    """One configuration at one chunk size.
+    """One configuration, with one model at one chunk size.
 
     Args:
         configuration: What was measured.
+        model: Name of the model.
         splitter: Name or import path of the splitter.
         chunk_size: Tokens of a chunk at most; ``None``: the splitter has no size.
+        chunk_overlap: Tokens that neighbouring chunks share at most.
         n_chunks: Chunks of all documents.
         corpus: Measure to mean over the queries, against the chunks of all documents.
         document: The same inside the gold document.
         tokens: ``precision``, ``recall`` and ``iou`` of the tokens of the best five chunks
             against the tokens of the gold spans.
-        corpus_difference: Measure to difference to early chunking; empty for the baseline.
+        corpus_difference: Measure to difference to the opponent; empty for the opponent itself.
         document_difference: The same inside the gold document.
         costs: What indexing took.
         queries: How each query fared.
     """
 
     configuration: Configuration
+    model: str
     splitter: str
     chunk_size: int | None
+    chunk_overlap: int
     n_chunks: int
     corpus: Mapping[str, float]
     document: Mapping[str, float]
@@ -207,25 +264,40 @@ class ConfigurationResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every configuration at every chunk size, over one golden set.
+    """Every configuration, with every model at every chunk size, over one golden set.
 
     Args:
         dataset: Name of the golden set.
-        model: Name of the model.
         n_documents: Documents of the set.
-        n_queries: Queries that were measured.
-        baseline: Name of the configuration that the others are compared with.
-        results: In the order of chunk sizes, then configurations.
+        results: The opponent first; then in the order of models, chunk sizes, configurations.
+        questions: Query id to text.
+        uncertain: Ids of the queries whose label may be wrong.
         notes: What could not be done as asked, in plain words.
+        provenance: How the figures came about. It does not count when comparisons are compared.
     """
 
     dataset: str
-    model: str
     n_documents: int
-    n_queries: int
-    baseline: str
     results: tuple[ConfigurationResult, ...]
+    questions: Mapping[str, str]
+    uncertain: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    provenance: Provenance | None = field(default=None, compare=False)
+
+    @property
+    def opponent(self) -> ConfigurationResult:
+        """What all others are compared with: what the user has now."""
+        return self.results[0]
+
+    @property
+    def n_queries(self) -> int:
+        """Queries that were measured."""
+        return len(self.opponent.queries)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models, in the order of the run."""
+        return tuple(dict.fromkeys(result.model for result in self.results))
 
     @property
     def chunk_sizes(self) -> tuple[int | None, ...]:
@@ -237,26 +309,41 @@ class Comparison:
         """The names of the configurations, in the order of the run."""
         return tuple(dict.fromkeys(result.name for result in self.results))
 
-    def size(self, chunk_size: int | None = None) -> int | None:
-        """The chunk size that is meant: for ``None``, unless it is one itself, the first."""
-        sizes = self.chunk_sizes
-        return sizes[0] if chunk_size is None and sizes and None not in sizes else chunk_size
+    def label(self, result: ConfigurationResult) -> str:
+        """The name of a result, with model and chunk size where the comparison has several."""
+        parts = [result.name]
+        if len(self.chunk_sizes) > 1 and result.chunk_size is not None:
+            parts.append(f"{result.chunk_size} tokens")
+        if len(self.models) > 1:
+            parts.append(result.model)
+        return ", ".join(parts)
 
-    def get(self, name: str, chunk_size: int | None = None) -> ConfigurationResult:
+    def get(
+        self, name: str, chunk_size: int | None = None, model: str | None = None
+    ) -> ConfigurationResult:
         """The result of a configuration.
 
         Args:
             name: Of the configuration.
-            chunk_size: ``None``: see `size`.
+            chunk_size: ``None``, unless it is one itself: the first.
+            model: ``None``: the first.
 
         Raises:
             KeyError: There is no such result.
         """
-        size = self.size(chunk_size)
+        sizes = self.chunk_sizes
+        size = sizes[0] if chunk_size is None and None not in sizes else chunk_size
+        wanted = (name, size, self.models[0] if model is None else model)
         for result in self.results:
-            if result.name == name and result.chunk_size == size:
+            if (result.name, result.chunk_size, result.model) == wanted:
                 return result
         raise KeyError(f"no result for {name!r} at chunk size {chunk_size}; have {self.names}")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the table and the advice."""
+        from latechunk_integrations.evaluation import terminal  # noqa: PLC0415  # which needs this
+
+        return terminal.print_html(terminal.show_comparison, self)
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each configuration and chunk size, as a pandas data frame.
@@ -270,30 +357,18 @@ class Comparison:
         """One row for each query, configuration and chunk size, as a pandas data frame."""
         return _make_frame(
             [
-                {"configuration": result.name, "chunk_size": result.chunk_size} | _query_row(query)
+                {
+                    "model": result.model,
+                    "configuration": result.name,
+                    "chunk_size": result.chunk_size,
+                    "question": self.questions.get(query.query_id, ""),
+                    "uncertain": query.query_id in self.uncertain,
+                }
+                | _query_row(query)
                 for result in self.results
                 for query in result.queries
             ]
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, which `from_dict` reads back."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Comparison:
-        """The comparison that `to_dict` gave."""
-        results = tuple(_read_result(result) for result in values["results"])
-        return cls(**{**values, "results": results, "notes": tuple(values["notes"])})
-
-    def to_json(self, path: str | Path) -> None:
-        """Write the comparison to a file."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=1), encoding="utf-8")
-
-    @classmethod
-    def from_json(cls, path: str | Path) -> Comparison:
-        """Read what `to_json` wrote."""
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True)
@@ -301,31 +376,25 @@ class TuneResult:
     """What was chosen on one half of the queries, and how it fares on the other.
 
     Args:
-        chosen: The winning configuration.
-        chunk_size: The winning chunk size.
-        early_is_better: Early chunking is the better choice on these queries.
+        chosen: What to use, as it fared on the other half.
         verdict: The outcome in plain words.
         measure: What was maximised over the corpus.
         choosing: All candidates, on the half they were chosen on.
-        held_out: The best late and the best early candidate and plain early chunking, on the
-            other half.
-        options: What to give to `LateChunkEngine.from_config`.
+        held_out: The opponent and the best candidates, on the other half.
         notes: What could not be done as asked, in plain words.
     """
 
-    chosen: Configuration
-    chunk_size: int | None
-    early_is_better: bool
+    chosen: ConfigurationResult
     verdict: str
     measure: str
     choosing: Comparison
     held_out: Comparison
-    options: Mapping[str, Any]
     notes: tuple[str, ...] = field(default=())
 
 
 def _make_row(result: ConfigurationResult) -> dict[str, Any]:
     row: dict[str, Any] = {
+        "model": result.model,
         "configuration": result.name,
         "splitter": result.splitter,
         "chunk_size": result.chunk_size,
@@ -361,16 +430,3 @@ def _make_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     except ImportError as error:
         raise MissingExtraError("pandas", extra="evaluation") from error
     return pd.DataFrame(rows)
-
-
-def _read_result(values: Mapping[str, Any]) -> ConfigurationResult:
-    read = dict(values)
-    read["configuration"] = Configuration(**values["configuration"])
-    read["costs"] = Costs(**values["costs"])
-    for name in ("corpus_difference", "document_difference"):
-        read[name] = {key: Difference(**value) for key, value in values[name].items()}
-    read["queries"] = tuple(
-        QueryResult(**{**query, "top": tuple(Hit(**hit) for hit in query["top"])})
-        for query in values["queries"]
-    )
-    return ConfigurationResult(**read)

@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.evaluation.dataset import GoldenSet
 from latechunk_integrations.evaluation.similarity import sentence_spans
 from latechunk_integrations.schema import CharSpans
-from latechunk_integrations.splitting import Splitter, chunk_spans, text_splitter
+from latechunk_integrations.splitting import Splitter as PlainSplitter
+from latechunk_integrations.splitting import chunk_spans, text_splitter
 
-__all__ = ["Splitter", "sizes_of", "split_documents", "split_text"]
+__all__ = ["Overlapping", "Splitter", "name_splitter", "sizes_of", "split_documents", "split_text"]
+
+
+@dataclass(frozen=True)
+class Overlapping:
+    """A splitter by name whose chunks overlap.
+
+    Args:
+        name: See `latechunk_integrations.splitting.text_splitter`.
+        chunk_overlap: Tokens that neighbouring chunks share at most.
+    """
+
+    name: str
+    chunk_overlap: int
+
+
+Splitter: TypeAlias = PlainSplitter | Overlapping
+"""A splitter as the package has it, or one with an overlap."""
+
+
+def name_splitter(splitter: Splitter) -> str:
+    """The name of a splitter, or the import path of a function or class."""
+    if isinstance(splitter, Overlapping):
+        return splitter.name
+    if isinstance(splitter, str):
+        return splitter
+    named = splitter if hasattr(splitter, "__qualname__") else type(splitter)
+    return f"{named.__module__}:{named.__qualname__}"
 
 
 def sizes_of(
@@ -25,7 +54,7 @@ def sizes_of(
         asked: What was asked for; ``None`` or empty: nothing.
         default: Taken then for ``"recursive"``; every other splitter has its own size, ``None``.
     """
-    return tuple(asked or (default if splitter == "recursive" else (None,)))
+    return tuple(asked or (default if name_splitter(splitter) == "recursive" else (None,)))
 
 
 def split_documents(
@@ -94,6 +123,9 @@ def _find_function(
     if splitter == "sentences":
         _refuse_size(splitter, chunk_size)
         return sentence_spans
+    if isinstance(splitter, Overlapping):
+        arguments = {"chunk_overlap": splitter.chunk_overlap}
+        return text_splitter(splitter.name, chunk_size, encoder, arguments)
     return text_splitter(splitter, chunk_size, encoder)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import yaml
 from rich import box
 from rich.console import Console
 from rich.markup import escape as escape_markup
@@ -16,12 +17,19 @@ from rich.table import Table
 from rich.text import Text
 
 from latechunk_integrations.core.printable import escape_controls
+from latechunk_integrations.evaluation.advice import Advice, advise, best_result
+from latechunk_integrations.evaluation.configurations import describe
 from latechunk_integrations.evaluation.diagnostics import Diagnosis
 from latechunk_integrations.evaluation.inspection import ChunkView, Inspection
-from latechunk_integrations.evaluation.results import Comparison, Difference, TuneResult
-from latechunk_integrations.evaluation.verdicts import best_result, main_measure, verdict
+from latechunk_integrations.evaluation.results import (
+    Comparison,
+    ConfigurationResult,
+    Difference,
+    TuneResult,
+)
 
 __all__ = [
+    "print_html",
     "show_comparison",
     "show_diagnosis",
     "show_files",
@@ -29,54 +37,67 @@ __all__ = [
     "show_tuning",
 ]
 
-_COLOURS = {"late": "green", "early": "yellow", "unclear": "blue"}
-_LEGEND = (
-    "gain: points over plain early chunking, coloured where chance does not explain it; in doc: "
-    "only chunks of the document that holds the answer compete; IoU: tokens of the first five "
-    "chunks against those of the answer; tokens, time: of indexing, relative to early"
-)
+_COLOURS = {"change": "green", "keep": "yellow", "unclear": "blue", "too few": "red"}
 _BAR_CELLS = 40
+_NOTEBOOK_COLUMNS = 120
 _SHOWN_CHARS = 160
 _SHOWN_DOCUMENTS = 20
 _SHOWN_WINDOWS = 12
 
 
-def show_comparison(comparison: Comparison, console: Console | None = None) -> None:
-    """Print a table for each chunk size, and what it says in words.
+def print_html(show: Callable[[Any, Console], None], shown: Any) -> str:
+    """What one of these functions prints, as HTML for a notebook; every text is escaped."""
+    console = Console(record=True, file=io.StringIO(), width=_NOTEBOOK_COLUMNS)
+    show(shown, console)
+    frame = '<pre style="line-height: 1.3; overflow-x: auto">{code}</pre>'
+    return console.export_html(inline_styles=True, code_format=frame)
+
+
+def show_comparison(
+    comparison: Comparison, console: Console | None = None, *, measure: str | None = None
+) -> None:
+    """Print what to do, and a table of everything that was measured.
 
     Args:
         comparison: What was measured.
         console: Where to print; ``None``: standard output.
+        measure: What decides; ``None``: see `main_measure`.
     """
     console = console or Console()
-    for size in comparison.chunk_sizes:
-        console.print(Text(_format_heading(comparison, size), "bold"))
-        console.print(_comparison_table(comparison, size))
-        said = verdict(comparison, size)
-        text = Text.assemble((said.headline, "bold"), "\n", said.detail)
-        console.print(Panel(text, border_style=_COLOURS[said.outcome]))
-    console.print(_LEGEND, style="dim", highlight=False)
+    said = advise(comparison, measure)
+    console.print(Text(_format_heading(comparison), "bold"))
+    console.print(_comparison_table(comparison, said.measure))
+    console.print(
+        _format_legend(comparison, said.measure), style="dim", highlight=False, markup=False
+    )
+    if n := len(comparison.uncertain):
+        console.print(f"{n} of {comparison.n_queries} labels are uncertain", style="yellow")
+    console.print(_advice_panel(said))
     _print_notes(console, comparison.notes)
 
 
 def show_tuning(tuned: TuneResult, console: Console | None = None) -> None:
-    """Print what was chosen, how it fares on the other half, and its options.
+    """Print what was chosen, and how it fares on the other half.
 
     Args:
         tuned: The outcome.
         console: Where to print; ``None``: standard output.
     """
     console = console or Console()
+    console.print(_comparison_table(tuned.held_out, tuned.measure))
+    console.print(
+        _format_legend(tuned.held_out, tuned.measure), style="dim", highlight=False, markup=False
+    )
     headline, _, detail = tuned.verdict.partition("\n")
-    colour = _COLOURS["early" if tuned.early_is_better else "late"]
-    text = Text.assemble((headline, "bold"), "\n", detail)
+    changed = tuned.chosen.name != tuned.held_out.opponent.name
+    size = tuned.chosen.chunk_size
+    chunks = "the splitter's own chunks" if size is None else f"chunks of at most {size} tokens"
+    text = Text.assemble(
+        (headline, "bold"),
+        f"\n{detail}\nIt means: {describe(tuned.chosen.configuration)}; {chunks}.",
+    )
+    colour = _COLOURS["change" if changed else "keep"]
     console.print(Panel(text, title="on the held-out half", border_style=colour))
-    table = Table("option", "value", title="The winning options", title_justify="left")
-    size = "the splitter's own" if tuned.chunk_size is None else f"{tuned.chunk_size} tokens"
-    title = "as the header" if tuned.chosen.header == "attended" else "not used"
-    for name, value in {"chunk size": size, "title": title, **tuned.chosen.options()}.items():
-        table.add_row(name, escape(_format_value(value)))
-    console.print(table)
     _print_notes(console, tuned.notes)
 
 
@@ -163,38 +184,74 @@ def show_files(*paths: Path | None, console: Console | None = None) -> None:
             (console or Console()).print(f"written: {escape(str(path))}", soft_wrap=True)
 
 
-def _format_heading(comparison: Comparison, size: int | None) -> str:
-    n_chunks = comparison.get(comparison.baseline, size).n_chunks
-    chunks = f"{n_chunks:,} chunks" + ("" if size is None else f" of at most {size} tokens")
+def _format_heading(comparison: Comparison) -> str:
     return (
-        f"{comparison.dataset}: {comparison.n_documents:,} documents, {chunks}, "
-        f"{comparison.n_queries:,} queries"
+        f"{comparison.dataset}: {comparison.n_documents:,} documents, "
+        f"{comparison.n_queries:,} questions"
     )
 
 
-def _comparison_table(comparison: Comparison, size: int | None) -> Table:
-    results = [comparison.get(name, size) for name in comparison.names]
-    early, best = comparison.get(comparison.baseline, size), best_result(comparison, size)
-    measure = main_measure(early)
-    shown = [name for name in ("R@5", "RR@10") if name in early.corpus and name != measure]
+def _format_legend(comparison: Comparison, measure: str) -> str:
+    return (
+        f"gain: points of {measure} over ‘{comparison.label(comparison.opponent)}’, what you have "
+        "now; coloured where chance hardly explains it; in doc: only chunks of the document with "
+        "the answer compete; answer@2000: how much of the answer the best chunks of 2,000 tokens "
+        "hold, fair between chunk sizes; tokens: through the model, of indexing"
+    )
+
+
+def _advice_panel(said: Advice) -> Panel:
+    changes = "".join(f"\n  - {each}" for each in said.changes)
+    text = Text.assemble(
+        (said.headline, "bold"),
+        ("\nGain: ", "bold"),
+        said.gain,
+        ("\nCost: ", "bold"),
+        said.costs,
+        ("\nHow sure: ", "bold"),
+        said.certainty,
+        ("\nWhat would change this:", "bold"),
+        changes,
+    )
+    return Panel(text, title="What to do", border_style=_COLOURS[said.outcome])
+
+
+def _comparison_table(comparison: Comparison, measure: str) -> Table:
+    now, best = comparison.opponent, best_result(comparison, measure)
+    shown = [name for name in ("nDCG@10", "R@5", "answer@2000") if name in now.corpus]
+    shown = [name for name in shown if name != measure]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    several = (len(comparison.models) > 1, len(comparison.chunk_sizes) > 1)
+    if several[0]:
+        table.add_column("model", overflow="fold")
+    if several[1]:
+        table.add_column("chunk", justify="right")
     table.add_column("configuration")
-    for name in (measure, "gain", "in doc", "gain", *shown, "IoU", "tokens", "time"):
+    for name in (measure, "gain", "in doc", "gain", *shown, "tokens"):
         table.add_column(name, justify="right", no_wrap=True)
-    for result in results:
+    for result in comparison.results:
+        places = (escape(result.model), str(result.chunk_size or "own"))
         table.add_row(
-            escape(result.name),
-            f"{100 * result.corpus[measure]:.1f}",
-            _format_change(result.corpus_difference.get(measure)),
-            f"{100 * result.document[measure]:.1f}",
-            _format_change(result.document_difference.get(measure)),
-            *(f"{100 * result.corpus[name]:.1f}" for name in shown),
-            f"{100 * result.tokens['iou']:.1f}",
-            _format_ratio(result.costs.encoder_tokens, early.costs.encoder_tokens),
-            _format_ratio(result.costs.seconds, early.costs.seconds),
+            *(place for place, wanted in zip(places, several, strict=True) if wanted),
+            escape(result.name) + (" (now)" if result is now else ""),
+            *_format_scores(result, measure, shown),
+            _format_ratio(result.costs.encoder_tokens, now.costs.encoder_tokens),
             style="bold" if result is best else "",
         )
     return table
+
+
+def _format_scores(
+    result: ConfigurationResult, measure: str, others: Sequence[str]
+) -> Iterator[str]:
+    for scores, changes in (
+        (result.corpus, result.corpus_difference),
+        (result.document, result.document_difference),
+    ):
+        yield f"{100 * scores[measure]:.1f}"
+        yield _format_change(changes.get(measure))
+    for name in others:
+        yield f"{100 * result.corpus[name]:.1f}"
 
 
 def _windows_table(inspection: Inspection) -> Table:
@@ -252,10 +309,6 @@ def _format_change(difference: Difference | None) -> str:
 
 def _format_ratio(value: float, baseline: float) -> str:
     return f"{value / baseline:.2f}×" if baseline else ""
-
-
-def _format_value(value: object) -> str:
-    return str(yaml.safe_dump(value)).removesuffix("...\n").strip()
 
 
 def escape(text: str) -> str:

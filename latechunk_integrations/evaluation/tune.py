@@ -4,90 +4,79 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
-
-import numpy as np
+from typing import Literal
 
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import GoldenSetError, OptionError
+from latechunk_integrations.evaluation.advice import describe_difference, is_as_good, main_measure
 from latechunk_integrations.evaluation.compare import compare
-from latechunk_integrations.evaluation.configurations import BASELINE
+from latechunk_integrations.evaluation.configurations import (
+    BASELINE,
+    DEFAULT,
+    TEXTBOOK,
+    make_configurations,
+)
 from latechunk_integrations.evaluation.dataset import GoldenSet
-from latechunk_integrations.evaluation.metrics import paired_difference
+from latechunk_integrations.evaluation.metrics import FEWEST_QUERIES, deepest, paired_difference
 from latechunk_integrations.evaluation.results import (
     Comparison,
     Configuration,
     ConfigurationResult,
-    Difference,
     HeaderUse,
     TuneResult,
 )
 from latechunk_integrations.evaluation.splitters import Splitter, sizes_of
+from latechunk_integrations.options import Layout
 
-__all__ = ["Choices", "tune", "write_options"]
+__all__ = ["Choices", "tune"]
 
-_SIZES = (64, 128, 256)
-_FEWEST_QUERIES = 4
+# The first is what most have now.
+_SIZES = (128, 64, 256)
 _FEW_QUERIES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What `tune` may choose from; each late pass costs time, further weights cost none.
+    """What `tune` may choose from; each combination is a pass over the documents.
 
     Args:
+        focuses: How much a chunk heeds itself more than its neighbours; see `LateChunkOptions`.
+        layouts: Whole chunks in a window, or running text; see `LateChunkOptions`.
+        headers: What of title and headings is read along.
         context_weights: Weights of the late vector; early chunking (0) is always tried.
-        chunk_sizes: Tokens of a chunk at most. ``None``: 64, 128 and 256 for ``"recursive"``;
-            other splitters have a size of their own.
-        headers: What is done with the title: ``"none"`` or ``"attended"``.
-        header_weights: How much of the title's own vector is added.
-        overlaps: Tokens that neighbouring windows share; ``None``: the engine's default.
-        preambles: First tokens of a long document that its later windows attend to.
+        chunk_sizes: Tokens of a chunk at most, the first being what you have now. ``None``: 128,
+            64 and 256 for ``"recursive"``; other splitters have a size of their own.
     """
 
-    context_weights: Sequence[float] = (0.3, 0.5, 0.7, 1.0)
+    focuses: Sequence[float | Literal["auto"]] = ("auto", 1.0, 3.0)
+    layouts: Sequence[Layout] = ("auto",)
+    headers: Sequence[HeaderUse] = ("none", "auto")
+    context_weights: Sequence[float] = (1.0,)
     chunk_sizes: Sequence[int | None] | None = None
-    headers: Sequence[HeaderUse] = ("none", "attended")
-    header_weights: Sequence[float] = (0.0, 0.1)
-    overlaps: Sequence[int | None] = (None, 32)
-    preambles: Sequence[int] = (48,)
 
-    def configurations(self, *, titled: bool) -> list[Configuration]:
-        """Early chunking first, then every combination; without titles, headers do nothing."""
-        if "prepended" in self.headers:
-            raise OptionError("headers are 'none' or 'attended', not 'prepended'")
-        made = {Configuration(name=BASELINE): None}
-        headers = self.headers if titled else ("none",)
-        weights = {0.0, *self.context_weights}
-        for weight, header in product(sorted(weights), headers):
-            for header_weight in self.header_weights if header != "none" else (0.0,):
-                plain = Configuration(
-                    name="",
-                    context_weight=weight,
-                    header=header,
-                    header_weight=header_weight,
-                    # Behind a title, special tokens take it in: attended, not pooled, as it is.
-                    pool_edges=header == "none",
-                )
-                for variant in self._add_windows(plain) if weight else [plain]:
-                    made[replace(variant, name=_name_configuration(variant))] = None
-        return list(made)
-
-    def _add_windows(self, plain: Configuration) -> Iterator[Configuration]:
-        for overlap, preamble in product(self.overlaps, self.preambles):
-            yield replace(plain, overlap_tokens=overlap, preamble_tokens=preamble)
+    def configurations(self, opponent: str, *, titled: bool) -> list[Configuration]:
+        """Early ways first, then every combination; without titles, headers do nothing."""
+        if not any(self.context_weights):
+            raise OptionError("nothing to tune: give a context weight above 0")
+        headers = tuple(self.headers) if titled else ("none",)
+        late = make_configurations(self.focuses, self.layouts, headers, self.context_weights)
+        early = make_configurations(headers=headers, context_weights=(0.0,))
+        now = [each for each in DEFAULT if each.name == opponent]
+        made = [Configuration(name=BASELINE), *now, *early, *late, TEXTBOOK]
+        return list({each.name: each for each in made}.values())
 
 
-def tune(
+def tune(  # noqa: PLR0913  # as many sides as a comparison
     engine: LateChunkEngine,
     golden: GoldenSet,
     choices: Choices | None = None,
     *,
+    opponent: str = BASELINE,
     splitter: Splitter = "recursive",
-    measure: str = "nDCG@10",
+    measure: str | None = None,
     seed: int = 0,
     cache: str | Path | None = None,
     show_progress: bool = False,
@@ -97,15 +86,16 @@ def tune(
     On the first half, the best late and the best early candidate are sought; of candidates that
     are no worse than the best by more than one standard error, the one with the fewest encoder
     tokens is taken. Late chunking is chosen where it is ahead on both halves, on the second by
-    more than chance explains; else early chunking is, which costs less.
+    more than chance explains; else the early candidate where that is so against what you have
+    now; else nothing changes.
 
     Args:
         engine: The model, and the options that are not tuned.
         golden: Documents, queries, gold spans.
         choices: What to choose from; ``None``: the defaults of `Choices`.
+        opponent: What you have now; see `compare`.
         splitter: See `split_documents`.
-        measure: What is maximised over the corpus. Across chunk sizes, larger chunks have it
-            easier: compare them with the token measures in mind.
+        measure: What is maximised over the corpus; ``None``: see `main_measure`.
         seed: Of the halves.
         cache: A folder that keeps vectors; a run that was stopped goes on from
             the last pass that it finished.
@@ -116,16 +106,18 @@ def tune(
         OptionError: A choice is impossible.
     """
     choices = choices or Choices()
+    deepest(_list_measures(measure))  # an unknown measure is refused before anything is computed
     choosing, held_out = _split_halves(golden, seed)
     sizes = sizes_of(splitter, choices.chunk_sizes, _SIZES)
     titled = any(document.title.strip() for document in golden.documents)
     with tempfile.TemporaryDirectory() as scratch:
 
-        def run(part: GoldenSet, configurations: Sequence[Configuration]) -> Comparison:
+        def measure_half(part: GoldenSet, configurations: Sequence[Configuration]) -> Comparison:
             return compare(
                 engine,
                 part,
                 configurations,
+                opponent=opponent,
                 splitter=splitter,
                 chunk_sizes=sizes,
                 cache=cache or scratch,
@@ -133,154 +125,113 @@ def tune(
                 measures=_list_measures(measure),
             )
 
-        first = run(choosing, choices.configurations(titled=titled))
-        late = _find_winner(first, measure, late=True)
-        early = _find_winner(first, measure, late=False)
-        second = run(held_out, [late.configuration, early.configuration])
-    return _decide(engine, first, second, (late, early), measure)
-
-
-def write_options(result: TuneResult, path: str | Path) -> None:
-    """Write the winning options as YAML, which `LateChunkEngine.from_config` reads.
-
-    What is no option of the engine, the chunk size and the use of the title, stands in comments.
-    """
-    import yaml  # noqa: PLC0415  # only configuration files need it
-
-    size = "the splitter's own" if result.chunk_size is None else f"{result.chunk_size} tokens"
-    title = "as the header" if result.chosen.header == "attended" else "nowhere"
-    lines = [
-        *(f"# {line}" for line in result.verdict.splitlines()),
-        f"# Chunk size: {size}. Give the title {title}.",
-        yaml.safe_dump(dict(result.options), sort_keys=False, allow_unicode=True),
-    ]
-    Path(path).write_text("\n".join(lines), encoding="utf-8")
+        first = measure_half(choosing, choices.configurations(opponent, titled=titled))
+        by = measure or main_measure(first)
+        late = _find_candidate(first, by, late=True)
+        early = _find_candidate(first, by, late=False)
+        held = [first.opponent.configuration, early.configuration, late.configuration]
+        second = measure_half(held_out, list({each.name: each for each in held}.values()))
+    return _decide(first, second, (late, early), by)
 
 
 def _decide(
-    engine: LateChunkEngine,
     first: Comparison,
     second: Comparison,
     candidates: tuple[ConfigurationResult, ConfigurationResult],
     measure: str,
 ) -> TuneResult:
-    late, early = candidates
-    held = [second.get(each.name, each.chunk_size) for each in candidates]
-    difference = paired_difference(held[0].scores(measure), held[1].scores(measure))
-    behind = late.corpus[measure] <= early.corpus[measure] or difference.mean <= 0
-    unclear = not behind and not difference.clear
-    winner = early if behind or unclear else late
+    late, early = (second.get(each.name, each.chunk_size) for each in candidates)
+    now = second.opponent
+    ahead = candidates[0].corpus[measure] > candidates[1].corpus[measure]
+    of_late = paired_difference(late.scores(measure), early.scores(measure))
+    of_early = paired_difference(early.scores(measure), now.scores(measure))
+    behind = not ahead or of_late.mean <= 0
+    if not behind and of_late.clear:
+        chosen = late
+    else:
+        chosen = early if of_early.clear and of_early.mean > 0 else now
+    values = [f"{100 * each.corpus[measure]:.1f}" for each in (late, early, now)]
+    times = late.costs.encoder_tokens / max(1, early.costs.encoder_tokens)
+    figures = [
+        f"{measure} on the half that was not used for choosing:",
+        f"{values[0]} with ‘{second.label(late)}’,",
+        f"{values[1]} with ‘{second.label(early)}’,",
+        f"{values[2]} with what you have now (‘{second.label(now)}’).",
+        f"Late against early: {describe_difference(of_late)}, for {times:.1f} times the tokens.",
+    ]
+    if early is not now:
+        figures.append(f"Early against what you have now: {describe_difference(of_early)}.")
+    headline = _write_headline(
+        second, chosen, behind=behind, is_early=chosen.configuration.context_weight == 0
+    )
+    shown = _keep_results(second, [now, early, late])
+    return TuneResult(
+        chosen=chosen,
+        verdict=f"{headline}\n{' '.join(figures)}",
+        measure=measure,
+        choosing=first,
+        held_out=shown,
+        notes=tuple(_list_notes(first, second)),
+    )
+
+
+def _keep_results(comparison: Comparison, results: Sequence[ConfigurationResult]) -> Comparison:
+    unique = {id(each): each for each in results}
+    return replace(comparison, results=tuple(unique.values()))
+
+
+def _write_headline(
+    comparison: Comparison, chosen: ConfigurationResult, *, behind: bool, is_early: bool
+) -> str:
+    if not is_early:
+        return (
+            f"Late chunking is the better choice for these queries: ‘{comparison.label(chosen)}’."
+        )
+    why = "" if behind else ": late chunking is ahead by no more than chance explains"
+    kept = "keep" if chosen is comparison.opponent else "take"
+    return (
+        f"Early chunking is the better choice for these queries{why}; {kept} "
+        f"‘{comparison.label(chosen)}’."
+    )
+
+
+def _list_notes(first: Comparison, second: Comparison) -> list[str]:
     notes = list(first.notes)
     notes += [f"held-out half: {note}" for note in second.notes if note not in notes]
-    if second.n_queries < _FEW_QUERIES:
+    if second.n_queries < FEWEST_QUERIES:
+        notes.append(
+            f"{second.n_queries} queries decide: fewer than {FEWEST_QUERIES} tell nothing from "
+            "chance, so that nothing can win"
+        )
+    elif second.n_queries < _FEW_QUERIES:
         notes.append(
             f"{second.n_queries} queries decide: differences of a few points may be chance"
         )
-    if late.chunk_size != early.chunk_size or len(first.chunk_sizes) > 1:
-        notes.append(
-            f"{measure} is higher for larger chunks of equal worth; {_describe_retrieved(held)}: "
-            "compare chunk sizes by that too"
-        )
-    headline = _write_headline(behind=behind, unclear=unclear)
-    options = engine.options.to_dict() | winner.configuration.options() | {"enabled": True}
-    return TuneResult(
-        chosen=winner.configuration,
-        chunk_size=winner.chunk_size,
-        early_is_better=winner is early,
-        verdict=f"{headline}\n{_write_figures(held, difference, measure)}",
-        measure=measure,
-        choosing=first,
-        held_out=second,
-        options=options,
-        notes=tuple(notes),
-    )
+    return notes
 
 
-def _write_headline(*, behind: bool, unclear: bool) -> str:
-    if behind:
-        return "Early chunking is the better choice for these queries."
-    if unclear:
-        return (
-            "Early chunking is the better choice for these queries: late chunking costs more and "
-            "is ahead by no more than chance explains."
-        )
-    return "Late chunking is the better choice for these queries."
-
-
-def _write_figures(
-    held: Sequence[ConfigurationResult], difference: Difference, measure: str
-) -> str:
-    late, early = held
-    cost = late.costs.encoder_tokens / max(1, early.costs.encoder_tokens)
-    return (
-        f"{measure} on the half that was not used for choosing: "
-        f"{100 * late.corpus[measure]:.1f} with {_describe_result(late)}, "
-        f"{100 * early.corpus[measure]:.1f} with {_describe_result(early)} "
-        f"(difference {100 * difference.mean:+.1f}, 95 % interval {100 * difference.low:+.1f} to "
-        f"{100 * difference.high:+.1f}, p = {difference.p_value:.3f}), "
-        f"for {cost:.1f} times as many encoder tokens."
-    )
-
-
-def _describe_retrieved(held: Sequence[ConfigurationResult]) -> str:
-    shares = " and ".join(
-        f"{100 * each.tokens['precision']:.1f} % with {_describe_result(each)}" for each in held
-    )
-    return f"of the tokens in the best five chunks, the queries asked for {shares}"
-
-
-def _describe_result(result: ConfigurationResult) -> str:
-    size = "" if result.chunk_size is None else f" at {result.chunk_size} tokens"
-    return f"'{result.name}'{size}"
-
-
-def _find_winner(comparison: Comparison, measure: str, *, late: bool) -> ConfigurationResult:
-    """The cheapest late or early result among those that cannot be told from the best one.
-
-    That is: behind it by no more than one standard error of the paired difference. With few
-    queries the best of many candidates is so by luck, and the luck does not come back.
-    """
+def _find_candidate(comparison: Comparison, measure: str, *, late: bool) -> ConfigurationResult:
+    """The cheapest late or early result among those that cannot be told from the best one."""
     candidates = [
         result for result in comparison.results if (result.configuration.context_weight > 0) is late
     ]
-    if not candidates:
-        raise OptionError("nothing to tune: give a context weight above 0")
     best = max(candidates, key=lambda result: result.corpus[measure])
-    near = [each for each in candidates if _as_good(each, best, measure)]
+    near = [each for each in candidates if is_as_good(each, best, measure)]
     return min(near, key=lambda result: result.costs.encoder_tokens)
-
-
-def _as_good(result: ConfigurationResult, best: ConfigurationResult, measure: str) -> bool:
-    behind = best.scores(measure) - result.scores(measure)
-    return bool(behind.mean() <= behind.std(ddof=1) / np.sqrt(len(behind)))
 
 
 def _split_halves(golden: GoldenSet, seed: int) -> tuple[GoldenSet, GoldenSet]:
     ids = [query.query_id for query in golden.queries]
-    if len(ids) < _FEWEST_QUERIES:
+    if len(ids) < 2 * FEWEST_QUERIES:
         raise GoldenSetError(
             f"{golden.name}: {len(ids)} queries are too few to choose on one half and report on "
-            f"the other; give at least {_FEWEST_QUERIES}, better {2 * _FEW_QUERIES}"
+            f"the other; give at least {2 * FEWEST_QUERIES}, better {2 * _FEW_QUERIES}"
         )
     random.Random(seed).shuffle(ids)  # noqa: S311  # halves, not secrets
     middle = len(ids) // 2
     return golden.subset(ids[:middle]), golden.subset(ids[middle:])
 
 
-def _list_measures(measure: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((measure, "nDCG@10", "RR@10", "R@5", "R@10")))
-
-
-def _name_configuration(configuration: Configuration) -> str:
-    if configuration == Configuration(name=""):
-        return BASELINE
-    parts = ["early" if not configuration.context_weight else f"w{configuration.context_weight:g}"]
-    if configuration.header == "attended":
-        parts.append("title")
-    if configuration.header_weight:
-        parts.append(f"title vector {configuration.header_weight:g}")
-    if configuration.preamble_tokens:
-        parts.append(f"preamble {configuration.preamble_tokens}")
-    if configuration.overlap_tokens is not None:
-        parts.append(f"overlap {configuration.overlap_tokens}")
-    return ", ".join(parts)
+def _list_measures(measure: str | None) -> tuple[str, ...]:
+    usual = ("nDCG@10", "RR@10", "R@1", "R@5", "R@10", "answer@2000")
+    return tuple(dict.fromkeys((measure, *usual) if measure else usual))

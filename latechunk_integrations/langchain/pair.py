@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from latechunk_integrations.chunking_options import is_config
 from latechunk_integrations.engine import LateChunkEngine
+from latechunk_integrations.errors import OptionError
 from latechunk_integrations.langchain.cutting import HeaderChoice, Splitter
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
+from latechunk_integrations.langchain.from_file import read_fields
 from latechunk_integrations.langchain.text_splitter import LateChunkTextSplitter, ParentBy
 
 __all__ = ["LateChunkPair", "late_chunking"]
@@ -33,7 +36,8 @@ def late_chunking(
     """A splitter and embeddings that belong together.
 
     Args:
-        model: A hub name, a local path or a loaded engine.
+        model: A hub name, a local path or a loaded engine; or a YAML file of options, which says
+            splitter, header and ``parent_by`` too.
         splitter: See `LateChunkTextSplitter`.
         section_splitter: See `LateChunkTextSplitter`.
         header: See `LateChunkTextSplitter`.
@@ -41,6 +45,12 @@ def late_chunking(
         add_mode: See `LateChunkTextSplitter`.
         **options: Of `LateChunkEmbeddings`, and so of `LateChunkOptions`.
     """
+    if is_config(model):
+        if options or splitter is not None or header != "auto" or parent_by is not None:
+            raise OptionError(f"options beside the file {model}: write them into it")
+        fields = read_fields(str(model))
+        made = LateChunkTextSplitter(**fields, section_splitter=section_splitter, add_mode=add_mode)
+        return LateChunkPair(made, fields["embeddings"])
     if isinstance(model, LateChunkEngine):
         embeddings = LateChunkEmbeddings(engine=model, **options)
     else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from langchain_core.documents import Document
@@ -29,6 +30,7 @@ from latechunk_integrations.langchain.cutting import (
     join_sections,
 )
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
+from latechunk_integrations.langchain.from_file import read_fields
 from latechunk_integrations.schema import Parent
 from latechunk_integrations.stats import EngineStats
 
@@ -95,6 +97,15 @@ class LateChunkTextSplitter(TextSplitter):
         self._add_mode = add_mode
         self._stats = EngineStats()
         self._last_nested: tuple[Parent, Parent | None, list[list[CutChunk]]] | None = None
+
+    @classmethod
+    def from_config(cls, source: str | Path | Mapping[str, Any]) -> LateChunkTextSplitter:
+        """What a YAML file or a mapping says of engine and chunking; see `ChunkingOptions`.
+
+        Raises:
+            OptionError: The file cannot be read, or an option is wrong.
+        """
+        return cls(**read_fields(source))
 
     @property
     def stats(self) -> dict[str, int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -29,6 +30,7 @@ from latechunk_integrations.errors import (
     OptionError,
 )
 from latechunk_integrations.llama_index.choices import Choice, describe_choice
+from latechunk_integrations.llama_index.configured import read_parts
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 from latechunk_integrations.llama_index.layout import (
     Layout,
@@ -130,6 +132,15 @@ class LateChunkNodeParser(NodeParser):
             super().__init__(**fields)
             if self.embed_model is not None:
                 _check_model(self.embed_model)
+
+    @classmethod
+    def from_config(cls, source: str | Path | Mapping[str, Any]) -> LateChunkNodeParser:
+        """What a YAML file or a mapping says of engine and chunking; see `ChunkingOptions`.
+
+        Raises:
+            OptionError: The file cannot be read, or an option is wrong.
+        """
+        return cls(**read_parts(source))
 
     @classmethod
     def class_name(cls) -> str:

@@ -10,7 +10,10 @@ from llama_index.core.node_parser import NodeParser, SentenceSplitter
 from llama_index.core.schema import TransformComponent
 from llama_index.core.settings import Settings
 
+from latechunk_integrations.chunking_options import is_config
 from latechunk_integrations.engine import LateChunkEngine
+from latechunk_integrations.errors import InputTypeError, OptionError
+from latechunk_integrations.llama_index.configured import read_parts
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 from latechunk_integrations.llama_index.node_parser import LateChunkNodeParser
 from latechunk_integrations.llama_index.parents import ParentLevel
@@ -39,7 +42,8 @@ def late_chunking(
     """A node parser and an embed model that belong together.
 
     Args:
-        model: A hub name, a local path or a loaded engine.
+        model: A hub name, a local path or a loaded engine; or a YAML file of options, which says
+            splitter, header and ``parent_by`` too, unless they are given here.
         splitter: See `LateChunkNodeParser`.
         extractors: See `LateChunkNodeParser`.
         parent_by: Which source documents are one parent, for both.
@@ -51,6 +55,13 @@ def late_chunking(
     Raises:
         OptionError: An option is unknown or impossible.
     """
+    if is_config(model):
+        parts = {**read_parts(str(model)), "extractors": list(extractors)}
+        if splitter is not None:
+            parts["splitter"] = splitter
+        if options or parent_by is not None or parent_level != "document":
+            raise OptionError(f"options beside the file {model}: write them into it")
+        return _wire(LateChunkNodeParser(**parts), settings=settings)
     given: dict[str, Any] = {"parent_by": parent_by, **options}
     if isinstance(model, LateChunkEngine):
         embed_model = LateChunkEmbedding(engine=model, **given)
@@ -63,6 +74,13 @@ def late_chunking(
         parent_by=parent_by,
         parent_level=parent_level,
     )
+    return _wire(node_parser, settings=settings)
+
+
+def _wire(node_parser: LateChunkNodeParser, *, settings: bool) -> LateChunkParts:
+    embed_model = node_parser.embed_model
+    if not isinstance(embed_model, LateChunkEmbedding):
+        raise InputTypeError("the node parser has no embed model of this package")
     if settings:
         Settings.embed_model, Settings.node_parser = embed_model, node_parser
     return LateChunkParts(node_parser, embed_model)

@@ -111,6 +111,7 @@ def result(
     *,
     chunk_size: int | None = 64,
     golden: GoldenSet | None = None,
+    model: str = "models/tiny",
 ) -> ConfigurationResult:
     """A result whose queries found their answer at these ranks; RR is all that is measured.
 
@@ -123,20 +124,24 @@ def result(
     if baseline is not None:
         gain = mean - sum(1 / rank if rank else 0.0 for rank in baseline) / len(values)
         made = Difference(gain, gain - 0.01, gain + 0.01, 0.01)
+        if len(values) < 20:
+            made = Difference(gain, None, None, None)
         difference = dict.fromkeys(("RR@10", "R@1", "R@5"), made)
     by_query = [{"RR@10": v, "R@1": v, "R@5": min(1.0, v + 0.2)} for v in values]
     scores = {name: sum(each[name] for each in by_query) / len(values) for name in by_query[0]}
     return ConfigurationResult(
         configuration=configuration,
+        model=model,
         splitter="sentences",
         chunk_size=chunk_size,
+        chunk_overlap=0,
         n_chunks=7,
         corpus=scores,
         document=scores,
         tokens={"precision": 0.1, "recall": 0.9, "iou": 0.1},
         corpus_difference=difference,
         document_difference=difference,
-        costs=Costs(1.5, 100 if baseline is None else 250, 512.0),
+        costs=Costs(1.5, 250 if configuration.context_weight else 100, 512.0),
         queries=tuple(
             QueryResult(
                 query.query_id,
@@ -164,7 +169,13 @@ def comparison(
     results = []
     for size in sizes:
         results += [
-            result(Configuration(name="early"), early, chunk_size=size, golden=golden),
+            result(
+                Configuration(name="early"),
+                early,
+                early if results else None,
+                chunk_size=size,
+                golden=golden,
+            ),
             result(
                 Configuration(name="late", context_weight=1.0),
                 late,
@@ -175,10 +186,8 @@ def comparison(
         ]
     return Comparison(
         dataset=golden.name,
-        model="/home/someone/models/tiny",
         n_documents=len(golden.documents),
-        n_queries=len(golden.queries),
-        baseline="early",
         results=tuple(results),
+        questions={query.query_id: query.text for query in golden.queries},
         notes=("a note",),
     )

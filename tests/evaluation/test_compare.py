@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,12 @@ import pytest
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.evaluation.compare import compare
-from latechunk_integrations.evaluation.configurations import BASELINE
+from latechunk_integrations.evaluation.configurations import BASELINE, configuration_of
 from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet, GoldSpan, Query
+from latechunk_integrations.evaluation.record import read_record, write_record
 from latechunk_integrations.evaluation.results import Comparison, Configuration
+from latechunk_integrations.schema import Span
+from tests.evaluation.support import small_set
 from tests.evaluation.word_encoder import WordEncoder, lines, word_engine
 
 _SUBJECTS = ("crane", "tower", "bridge", "harbour", "tunnel")
@@ -114,13 +118,16 @@ def test_early_chunking_comes_first_and_the_others_are_measured_against_it(
 ) -> None:
     assert compared.names == (BASELINE, "late", "titled")
     early, late = compared.get(BASELINE), compared.get("late")
+    assert compared.opponent is early
     assert early.corpus_difference == early.document_difference == {}
     for measure, value in late.corpus.items():
         assert late.corpus_difference[measure].mean == pytest.approx(value - early.corpus[measure])
         inside = late.document[measure] - early.document[measure]
         assert late.document_difference[measure].mean == pytest.approx(inside)
     # Facts are told of "it": only a chunk that has read its document knows of what.
-    assert late.corpus_difference["RR@10"].low > 0.2
+    low = late.corpus_difference["RR@10"].low
+    assert low is not None
+    assert low > 0.2
 
 
 def test_hits_are_the_best_chunks_with_their_places(compared: Comparison) -> None:
@@ -138,8 +145,8 @@ def test_hits_are_the_best_chunks_with_their_places(compared: Comparison) -> Non
 
 
 def test_a_result_survives_json(compared: Comparison, tmp_path: Path) -> None:
-    compared.to_json(tmp_path / "comparison.json")
-    assert Comparison.from_json(tmp_path / "comparison.json") == compared
+    write_record(compared, tmp_path / "comparison.json")
+    assert read_record(tmp_path / "comparison.json") == compared
 
 
 def test_each_chunk_size_is_measured_as_if_it_ran_alone() -> None:
@@ -225,3 +232,109 @@ def test_documents_without_titles_are_compared_without_the_titles_vector() -> No
 def test_a_measure_without_a_cutoff_is_refused() -> None:
     with pytest.raises(OptionError, match="cutoff"):
         compare(word_engine(), _set(), [LATE], splitter=lines, measures=["nDCG"])
+
+
+def test_any_configuration_can_be_the_opponent() -> None:
+    options: dict[str, Any] = {"splitter": lines}
+    found = compare(word_engine(), _set(), [LATE, TITLED], opponent="titled", **options)
+    assert found.names == ("titled", BASELINE, "late")
+    assert found.opponent.corpus_difference == {}
+    for result in found.results[1:]:
+        expected = result.corpus["RR@10"] - found.opponent.corpus["RR@10"]
+        assert result.corpus_difference["RR@10"].mean == pytest.approx(expected)
+    with pytest.raises(OptionError, match="no configuration is called 'fast'"):
+        compare(word_engine(), _set(), [LATE], opponent="fast", **options)
+
+
+def test_models_and_sizes_are_compared_with_one_opponent() -> None:
+    engines = [word_engine(1.0), word_engine(3.0)]
+    splitter = f"{__name__}:sized"
+    both = compare(engines, _set(), [LATE], splitter=splitter, chunk_sizes=[1, 2])
+    assert both.models == ("words", "words (2)")
+    assert [(r.model, r.chunk_size, r.name) for r in both.results] == [
+        (model, size, name)
+        for model in both.models
+        for size in (1, 2)
+        for name in ("early", "late")
+    ]
+    assert both.label(both.results[-1]) == "late, 2 tokens, words (2)"
+    for result in both.results[1:]:
+        expected = result.corpus["answer@2000"] - both.opponent.corpus["answer@2000"]
+        assert result.corpus_difference["answer@2000"].mean == pytest.approx(expected)
+    alone = compare(engines[1], _set(), [LATE], splitter=splitter, chunk_sizes=[2])
+    assert both.get("late", 2, "words (2)").queries == alone.get("late", 2).queries
+
+
+def test_of_several_places_the_one_that_is_found_first_counts() -> None:
+    """The score is the best that a label with one of the places would give."""
+    golden = _set()
+    document = golden.documents[0]
+    places = [Span(*place) for place in lines(document.text)[1:4]]
+    query = golden.queries[0]
+
+    def labelled(*given: Span) -> GoldenSet:
+        first, *others = given
+        gold = GoldSpan(query.query_id, document.doc_id, first.start, first.end, tuple(others))
+        return replace(golden, queries=(query,), spans=(gold,))
+
+    def score(given: GoldenSet) -> tuple[float, int | None]:
+        result = compare(word_engine(), given, [LATE], splitter=lines).get("late")
+        return result.corpus["nDCG@10"], result.queries[0].rank
+
+    alone = [score(labelled(place)) for place in places]
+    assert len(set(alone)) > 1
+    assert score(labelled(*places)) == max(alone)
+    assert score(labelled(*reversed(places))) == max(alone)
+    assert compare(word_engine(), labelled(*places), [], splitter=lines).uncertain == (
+        query.query_id,
+    )
+
+
+def test_units_of_one_size_do_not_read_those_of_another(tiny_engine: LateChunkEngine) -> None:
+    golden = small_set()
+    unit = replace(LATE, layout="units", focus=0.0)
+    sizes: tuple[int | None, ...] = (8, 16)
+    both = compare(tiny_engine, golden, [unit], chunk_sizes=sizes)
+    for size in sizes:
+        alone = compare(tiny_engine, golden, [unit], chunk_sizes=[size])
+        assert both.get("late", size).queries == alone.get("late", size).queries
+
+
+def test_a_budget_of_tokens_is_filled_with_the_best_chunks() -> None:
+    golden = _set()
+    found = compare(
+        word_engine(), golden, [LATE], splitter=lines, measures=["nDCG@10", "answer@12"]
+    ).get("late")
+    for query in found.queries:
+        (gold,) = golden.by_query[query.query_id]
+        document = next(d for d in golden.documents if d.doc_id == gold.doc_id)
+        wanted = {n for n in range(gold.start, gold.end) if document.text[n].isalnum()}
+        left, seen = 12, set()
+        for hit in query.top:
+            text = next(d.text for d in golden.documents if d.doc_id == hit.doc_id)
+            for word in re.finditer(r"\w+", text):
+                if left and word.start() < hit.end and word.end() > hit.start:
+                    left -= 1
+                    seen |= {n for n in range(*word.span()) if hit.doc_id == gold.doc_id}
+        assert query.scores["answer@12"] == pytest.approx(
+            _share_of_words(document.text, wanted, seen)
+        )
+
+
+def _share_of_words(text: str, wanted: set[int], seen: set[int]) -> float:
+    words = [set(range(*word.span())) for word in re.finditer(r"\w+", text)]
+    needed = [word for word in words if word & wanted]
+    return sum(bool(word & seen) for word in needed) / len(needed)
+
+
+def test_options_that_configurations_set_are_not_passed_over_in_silence() -> None:
+    """Who compares with the options that `tune` wrote would take some row for them."""
+    engine = word_engine()
+    own = LateChunkEngine(
+        engine.encoder, replace(engine.options, overlap_tokens=4, pool_edges=False)
+    )
+    found = compare(own, _set(), [LATE], splitter=lines)
+    (note,) = found.notes
+    assert note.startswith("overlap_tokens=4, pool_edges=False: the engine's own, not measured")
+    measured = compare(own, _set(), [configuration_of(own.options)], splitter=lines)
+    assert measured.notes == ()

@@ -172,7 +172,7 @@ def test_quotes_forgive_what_copying_changes_and_nothing_else(
     assert len(golden.notes) == (not found)
     if not found:
         assert "rows.jsonl, line 1" in golden.notes[0]
-        assert "'four five' does not stand in its document" in golden.notes[0]
+        assert "'four five' does not occur in its document" in golden.notes[0]
 
 
 def test_a_question_about_several_documents_is_one_of_each_and_that_is_said(
@@ -191,35 +191,13 @@ def test_a_question_about_several_documents_is_one_of_each_and_that_is_said(
     assert note.startswith("1 questions are asked of several documents")
 
 
-def test_a_quote_that_stands_twice_is_taken_once_and_reported(tmp_path: Path) -> None:
-    rows = [{"query": "a", "document": "d", "quote": "the same"}]
-    path = write_jsonl(tmp_path / "rows.jsonl", rows)
-    golden = GoldenSet.from_quotes(path, [GoldenDocument("d", "It is the same, the same again.")])
-    assert (golden.spans[0].start, golden.spans[0].end) == (6, 14)
-    assert "stands several times" in golden.notes[0]
-
-
-@pytest.mark.parametrize(
-    ("text", "start", "taken"),
-    [
-        ("It is the\nsame, the\n same again.", 6, "the first is taken"),
-        ("It is the same, the\n same again.", 6, "the first is taken"),
-        ("It is the\nsame, the same again.", 16, "the first with the same white space is taken"),
-    ],
-)
-def test_a_quote_that_stands_twice_is_reported_whatever_its_line_breaks(
-    tmp_path: Path, text: str, start: int, taken: str
-) -> None:
-    path = write_jsonl(tmp_path / "r.jsonl", [{"query": "a", "document": "d", "quote": "the same"}])
-    golden = GoldenSet.from_quotes(path, [GoldenDocument("d", text)])
-    assert (golden.spans[0].start, golden.spans[0].end) == (start, start + len("the same"))
-    assert golden.notes == (f"{path}, line 1: the quote 'the same' stands several times; {taken}",)
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("query,document,quote\nwhy,rome.txt,x\n", r"rows\.csv, line 2: document 'rome\.txt'"),
+        (
+            "query,document,quote\nwhy,rome.txt,x\n",
+            r"rows\.csv, line 2: document 'rome\.txt' is no file in the folder",
+        ),
         ("query,document\nwhy,berlin.txt\n", r"line 2: no 'quote'; there are \['query'"),
         ("query,document,quote\nwhy,berlin.txt,\n", r"line 2: 'quote' must be a text"),
         ("query,document,quote\nwhy,berlin.txt,a, b\n", r"line 2: more fields than the header"),
@@ -260,12 +238,10 @@ def test_documents_are_read_from_a_file_a_folder_and_a_golden_set(tmp_path: Path
     (tmp_path / "texts" / "a.txt").write_text("Text a.", encoding="utf-8")
     (tmp_path / "texts" / "empty.txt").write_text(" \n", encoding="utf-8")
     assert read_documents(tmp_path / "texts") == (
-        GoldenDocument("a.txt", "Text a.", "a"),
-        GoldenDocument("deep/b.md", "Text b.", "b"),
+        GoldenDocument("a.txt", "Text a."),
+        GoldenDocument("deep/b.md", "Text b."),
     )
-    assert read_documents(tmp_path / "texts" / "a.txt") == (
-        GoldenDocument("a.txt", "Text a.", "a"),
-    )
+    assert read_documents(tmp_path / "texts" / "a.txt") == (GoldenDocument("a.txt", "Text a."),)
     (tmp_path / "set").mkdir()
     assert read_documents(write_set(tmp_path / "set")) == small_set().documents
     with pytest.raises(GoldenSetError, match="is empty"):

@@ -12,7 +12,7 @@ from latechunk_integrations.cli import app
 from tests.evaluation.support import BERLIN, write_quotes
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
-_COMMANDS = ("compare", "tune", "inspect", "diagnose")
+_COMMANDS = ("questions", "review", "compare", "tune", "inspect", "diagnose")
 
 
 def _help(command: str) -> str:
@@ -44,7 +44,7 @@ def test_every_option_in_the_page_exists(command: str) -> None:
 def test_every_option_in_backticks_exists_in_some_command() -> None:
     code = re.findall(r"`([^`\n]+)`", PAGE)
     named = {option for each in code for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", each)}
-    assert {"--all", "--overlap", "-o"} <= named
+    assert {"--all", "--focus", "-o"} <= named
     helped = {
         option
         for command in _COMMANDS

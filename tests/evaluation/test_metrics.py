@@ -14,8 +14,11 @@ from scipy import stats
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.evaluation.dataset import GoldSpan
 from latechunk_integrations.evaluation.metrics import (
+    FEWEST_QUERIES,
     MEASURES,
     ChunkTable,
+    budget_of,
+    count_needed_queries,
     deepest,
     paired_difference,
     score_rankings,
@@ -52,7 +55,9 @@ def test_measures_are_those_of_ir_measures(seed: int) -> None:
     n_queries, n_chunks = 5, 40
     rankings = [random.permutation(n_chunks)[:20] for _ in range(n_queries)]
     relevant = [random.choice(n_chunks, random.integers(1, 6), replace=False) for _ in rankings]
-    ours = score_rankings(rankings, relevant)
+    names = [name for name in MEASURES if budget_of(name) is None]
+    assert len(names) == len(MEASURES) - 1
+    ours = score_rankings(rankings, relevant, names)
     qrels = [
         ir_measures.Qrel(str(n), str(row), 1) for n, rows in enumerate(relevant) for row in rows
     ]
@@ -61,9 +66,9 @@ def test_measures_are_those_of_ir_measures(seed: int) -> None:
         for n, ranking in enumerate(rankings)
         for place, row in enumerate(ranking)
     ]
-    measures = [ir_measures.parse_measure(name) for name in MEASURES]
+    measures = [ir_measures.parse_measure(name) for name in names]
     theirs = ir_measures.calc_aggregate(measures, qrels, run)
-    for name, measure in zip(MEASURES, measures, strict=True):
+    for name, measure in zip(names, measures, strict=True):
         assert ours[name].mean() == pytest.approx(theirs[measure]), name
 
 
@@ -180,12 +185,29 @@ def test_the_paired_difference_agrees_with_scipy() -> None:
 
 def test_equal_values_are_no_evidence_and_a_clear_gain_is() -> None:
     same = np.full(30, 0.5)
-    assert paired_difference(same, same) == paired_difference(same[:1], same[:1])
     assert paired_difference(same, same).p_value == 1.0
     clear = paired_difference(same + 0.2, same)
-    assert clear.p_value < 0.001
+    assert clear.clear
     assert clear.low == pytest.approx(0.2)
     noise = np.random.default_rng(0).normal(0, 1, 400)
     unclear = paired_difference(noise, np.zeros(400))
-    assert unclear.low < 0 < unclear.high
-    assert unclear.p_value > 0.05
+    assert not unclear.clear
+
+
+def test_too_few_queries_have_no_interval_and_are_never_clear() -> None:
+    """One row: +9.8 points, between +9.8 and +9.8 (p = 1.000)."""
+    for n in (1, FEWEST_QUERIES - 1):
+        found = paired_difference(np.full(n, 0.6), np.full(n, 0.5))
+        assert (found.low, found.high, found.p_value, found.clear) == (None, None, None, False)
+        assert found.mean == pytest.approx(0.1)
+    enough = paired_difference(np.full(FEWEST_QUERIES, 0.6), np.full(FEWEST_QUERIES, 0.5))
+    assert enough.clear
+
+
+def test_the_queries_that_are_needed_find_a_difference_four_times_out_of_five() -> None:
+    random = np.random.default_rng(2)
+    pilot = random.normal(0.05, 0.3, 5_000)
+    n = count_needed_queries(pilot, 0.05)
+    found = [stats.ttest_1samp(random.normal(0.05, 0.3, n), 0).pvalue < 0.05 for _ in range(600)]
+    assert 0.74 < np.mean(found) < 0.86
+    assert count_needed_queries(np.zeros(3), 0.05) > 100

@@ -128,20 +128,6 @@ def test_only_what_would_leave_documents_out_becomes_windows(
     assert _passes(tiny_engine).notes() == []
 
 
-def test_options_that_configurations_set_are_not_passed_over_in_silence(
-    tiny_engine: LateChunkEngine,
-) -> None:
-    """Who compares with the options that `tune` wrote would take some row for them."""
-    options = replace(
-        tiny_engine.options, batch_tokens=64, context_weight=0.3, overlap_tokens=4, pool_edges=False
-    )
-    (note,) = _passes(LateChunkEngine(tiny_engine.encoder, options)).notes()
-    assert note.startswith("context_weight=0.3, overlap_tokens=4, pool_edges=False: ")
-    assert "not measured" in note
-    switched_off = replace(tiny_engine.options, enabled=False)
-    assert _passes(LateChunkEngine(tiny_engine.encoder, switched_off)).notes() == []
-
-
 def test_early_chunking_is_no_reason_to_leave_late_chunking_out(
     tiny_engine: LateChunkEngine,
 ) -> None:

@@ -55,31 +55,32 @@ def _lines(axes: Any) -> dict[str, list[float]]:
 def test_recall_curves_hold_the_measured_values(theme: Theme) -> None:
     made = comparison([2, 2, 1, 4], [1, 1, 1, 2], sizes=(64, 128))
     for where in ("corpus", "document"):
-        (axes,) = recall_curves(made, 128, where=where, theme=theme).axes
-        assert _lines(axes)["late"] == pytest.approx([87.5, 92.5])
-        assert _lines(axes)["early"] == pytest.approx([56.25, 71.25])
+        (axes,) = recall_curves(made, results=made.results[2:], where=where, theme=theme).axes
+        assert _lines(axes)["late, 128 tokens"] == pytest.approx([87.5, 92.5])
+        assert _lines(axes)["early, 128 tokens"] == pytest.approx([56.25, 71.25])
         assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "5"]
 
 
 def test_chosen_configurations_alone_are_drawn() -> None:
     made = comparison([2, 2, 1, 4], [1, 1, 1, 2])
-    (axes,) = recall_curves(made, names=["late"]).axes
+    (axes,) = recall_curves(made, results=made.results[1:]).axes
     assert set(_lines(axes)) == {"late"}
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_gains_are_points_over_early_chunking(theme: Theme) -> None:
+def test_gains_are_points_over_the_opponent_which_is_named(theme: Theme) -> None:
     made = comparison([2, 2, 1, 4], [1, 1, 1, 2], sizes=(None,))
     (axes,) = gains(made, theme=theme).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["late"]
     drawn = [container[0].get_xdata()[0] for container in axes.containers]
     assert drawn == pytest.approx([31.25, 31.25])
+    assert "‘early’" in axes.get_xlabel()
 
 
 def test_long_names_leave_room_for_the_gains() -> None:
     """Tuning names a candidate by all of its options."""
     made = comparison([2, 2, 1, 4], [1, 1, 1, 2])
-    name = "w0.5, title, title vector 0.1, preamble 48, overlap 16"
+    name = "blend of 70% late and 30% early, title read along, windows overlap by 16"
     early, late = made.results
     named = replace(late, configuration=replace(late.configuration, name=name))
     figure = gains(replace(made, results=(early, named)))
@@ -146,14 +147,12 @@ def test_chunks_of_an_inspection_are_drawn_by_number(scores: list[tuple[float, f
     }
 
 
-def test_plots_are_saved_for_each_chunk_size(tmp_path: Path) -> None:
+def test_plots_are_saved(tmp_path: Path) -> None:
     made = comparison([1, 2, 1, 2], [1, 2, 1, 1], sizes=(64, 128))
     files = save_plots(made, tmp_path / "new")
-    assert {path.name for path in files} == {
-        f"{name}-{size}.png"
-        for name in ("recall-corpus", "recall-document", "gains")
-        for size in (64, 128)
-    }
+    assert [path.name for path in files] == [
+        "recall-corpus.png",
+        "recall-document.png",
+        "gains.png",
+    ]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
-    (unsized, *_) = save_plots(comparison([1, 1, 1, 1], [1, 1, 1, 1], sizes=(None,)), tmp_path)
-    assert unsized.name == "recall-corpus.png"
