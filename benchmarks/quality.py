@@ -220,7 +220,8 @@ def print_acceptance(measured: Sequence[Measured], sizes: Sequence[int]) -> None
         for size in sizes:
             own = [each for each in measured if each.model == model]
             early = np.mean([m.gain(TITLED.name, size).means for m in own], axis=0)
-            best = np.mean([m.gain(TITLED.name, size, m.best_early(size)).means for m in own], axis=0)
+            rivals = [(m, m.best_early(size)) for m in own]
+            best = np.mean([m.gain(TITLED.name, size, name).means for m, name in rivals], axis=0)
             print(
                 f"- {model}, {size}: mean gain {early[0]:+.2f} / {early[1]:+.2f} over early, "
                 f"{best[0]:+.2f} / {best[1]:+.2f} over each set's best early configuration"

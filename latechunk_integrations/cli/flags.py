@@ -122,9 +122,7 @@ Layouts = Annotated[
 ]
 Headers = Annotated[
     list[str] | None,
-    typer.Option(
-        "--header", help="To try: none, prepended, attended or auto; can be repeated."
-    ),
+    typer.Option("--header", help="To try: none, prepended, attended or auto; can be repeated."),
 ]
 ContextWeights = Annotated[
     list[float] | None,
