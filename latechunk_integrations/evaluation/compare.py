@@ -93,7 +93,9 @@ def compare(  # noqa: PLR0913  # a comparison has that many sides, and defaults 
         raise OptionError(f"the opponent {opponent!r} is not measured: {untitled[0]}")
     if stored is not None and (len(engines) > 1 or splitter != "native"):
         raise OptionError("a store is compared with one model, over its own chunks")
-    run = _Run(golden, splitter, chunk_sizes, measures, VectorCache(cache), show_progress, stored)
+    run = _Inputs(
+        golden, splitter, chunk_sizes, measures, VectorCache(cache), show_progress, stored
+    )
     notes, measured = [*golden.notes, *untitled], []
     offsets = _find_tokens(engines[0], golden)
     names = name_models(engines)
@@ -161,7 +163,7 @@ class _Measured:
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
+class _Inputs:
     """What all models of a comparison share."""
 
     golden: GoldenSet

@@ -311,9 +311,7 @@ def _load_quotes(path: Path, given: Documents, columns: Mapping[str, str] | None
     documents = add_titles(_read_given(path, given, rows, names["document"]), rows, names)
     reader = LabelReader({document.doc_id: document.text for document in documents}, columns)
     labels: list[Label] = []
-    notes = (
-        [f"{len(every) - len(rows)} rejected rows are left out"] if len(every) > len(rows) else []
-    )
+    notes = _describe_rows(every, rows)
     for row in rows:
         found = reader.read(row)
         if isinstance(found, str):
@@ -325,6 +323,19 @@ def _load_quotes(path: Path, given: Documents, columns: Mapping[str, str] | None
     queries, spans = _collect_labels(labels)
     notes += _describe_labels(labels, queries)
     return GoldenSet(path.stem, tuple(documents), queries, spans, notes=tuple(notes))
+
+
+def _describe_rows(every: Sequence[Row], kept: Sequence[Row]) -> list[str]:
+    """What is left out, and who made the questions."""
+    notes = []
+    if n_rejected := len(every) - len(kept):
+        notes.append(f"{n_rejected} rejected rows are left out")
+    if n_made := sum(row.values.get(ORIGIN) == FROM_TEXT for row in kept):
+        notes.append(
+            f"{n_made} questions were made of titles, headings and rare words, not asked by people: "
+            "they favour whatever reads the title, and the order of the ways may be another"
+        )
+    return notes
 
 
 def _collect_labels(labels: Sequence[Label]) -> tuple[tuple[Query, ...], tuple[GoldSpan, ...]]:

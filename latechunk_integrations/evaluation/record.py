@@ -28,7 +28,7 @@ _TREC_TOP = 100  # scores fall from here: ranks, as ties of similarities have an
 
 def write_record(comparison: Comparison, path: str | Path) -> None:
     """Write everything that was measured as JSON, in the shape of docs/comparison.schema.json."""
-    values = {"format": FORMAT, **_adapter().dump_python(comparison, mode="json")}
+    values = {"format": FORMAT, **json.loads(_adapter().dump_json(comparison))}
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
 

@@ -9,6 +9,7 @@ from llama_index.core.node_parser.loading import load_parser
 from llama_index.core.schema import BaseComponent
 
 from latechunk_integrations.errors import OptionError
+from latechunk_integrations.llama_index.configured import ConfiguredSplitter
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 
 __all__ = ["component_dict", "component_from_dict"]
@@ -49,6 +50,8 @@ def component_from_dict(name: str, value: Any) -> Any:
     fields = {key: one for key, one in value.items() if key not in (_CLASS, "id_func")}
     if value["class_name"] == LateChunkEmbedding.class_name():
         return LateChunkEmbedding.from_dict(fields)
+    if value["class_name"] == ConfiguredSplitter.class_name():
+        return ConfiguredSplitter.from_dict(fields)
     path = value.get(_CLASS, value["class_name"])
     try:
         built = load_parser(fields)

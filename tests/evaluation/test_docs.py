@@ -47,7 +47,7 @@ def test_every_option_in_backticks_exists_in_some_command() -> None:
     assert {"--all", "--focus", "-o"} <= named
     helped = {
         option
-        for command in _COMMANDS
+        for command in (*_COMMANDS, "index")
         for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", _help(command))
     }
     assert named <= helped

@@ -97,8 +97,12 @@ def test_the_frameworks_own_models_can_be_asked() -> None:
     ("question", "quote", "copied"),
     [
         ("When is the fee due?", "The fee is due on the first of the month.", False),
-        ("Is the fee due on the first of March?", "The fee is due on the first of May.", True),
-        ("Which company town registered?", TEXT, True),
+        (
+            "Is the fee due on the first of May or June?",
+            "The fee is due on the first of May.",
+            True,
+        ),
+        ("Company town registered?", TEXT, True),
     ],
 )
 def test_what_copies_its_quote_is_told(question: str, quote: str, *, copied: bool) -> None:

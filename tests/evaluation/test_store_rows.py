@@ -112,4 +112,4 @@ def test_vectors_are_in_the_order_of_the_chunks(tmp_path: Path) -> None:
     expected = np.array([vector for _, _, vector in _rows()], np.float32)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
-    assert [len(golden.chunks[d.doc_id]) for d in golden.documents] == [4, 4]
+    assert [len(golden.chunks[d.doc_id]) for d in golden.documents] == [4, 3]

@@ -106,7 +106,7 @@ def test_what_was_chosen_on_is_not_what_is_reported() -> None:
     assert halves[0] | halves[1] == {query.query_id for query in golden.queries}
     assert 2 <= len(result.held_out.results) <= 3
     again = _tune(golden)
-    assert (again.chosen, again.verdict) == (result.chosen, result.verdict)
+    assert (again.chosen.name, again.verdict) == (result.chosen.name, result.verdict)
 
 
 def test_of_candidates_that_do_equally_well_the_cheapest_is_chosen() -> None:
