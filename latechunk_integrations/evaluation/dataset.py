@@ -28,6 +28,8 @@ from latechunk_integrations.evaluation.document_files import (
     read_objects,
 )
 from latechunk_integrations.evaluation.labels import (
+    FROM_TEXT,
+    ORIGIN,
     REJECTED,
     STATUS,
     Label,
@@ -332,8 +334,8 @@ def _describe_rows(every: Sequence[Row], kept: Sequence[Row]) -> list[str]:
         notes.append(f"{n_rejected} rejected rows are left out")
     if n_made := sum(row.values.get(ORIGIN) == FROM_TEXT for row in kept):
         notes.append(
-            f"{n_made} questions were made of titles, headings and rare words, not asked by people: "
-            "they favour whatever reads the title, and the order of the ways may be another"
+            f"{n_made} questions were made of titles, headings and rare words, not asked by "
+            "people: they favour whatever reads the title, and the order of the ways may differ"
         )
     return notes
 
