@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -28,7 +29,7 @@ _TREC_TOP = 100  # scores fall from here: ranks, as ties of similarities have an
 
 def write_record(comparison: Comparison, path: str | Path) -> None:
     """Write everything that was measured as JSON, in the shape of docs/comparison.schema.json."""
-    values = {"format": FORMAT, **json.loads(_adapter().dump_json(comparison))}
+    values = {"format": FORMAT, **_name_infinities(_adapter().dump_python(comparison, mode="json"))}
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
 
@@ -55,6 +56,8 @@ def record_schema() -> dict[str, Any]:
     schema = _adapter().json_schema(mode="serialization")
     schema["properties"] = {"format": {"const": FORMAT}, **schema["properties"]}
     schema["required"] = ["format", *schema["required"]]
+    for name in ("focus", "header_focus"):
+        schema["$defs"]["Configuration"]["properties"][name]["anyOf"].append({"const": "Infinity"})
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -124,6 +127,15 @@ def _write_lines(path: Path, lines: Sequence[str]) -> Path:
 
 def _name_chunk(doc_id: str, start: int, end: int) -> str:
     return f"{'_'.join(doc_id.split())}:{start}-{end}"
+
+
+def _name_infinities(value: Any) -> Any:
+    """The same values with infinite numbers, such as a focus, as texts: JSON has none."""
+    if isinstance(value, dict):
+        return {key: _name_infinities(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_name_infinities(each) for each in value]
+    return "Infinity" if value == math.inf else value
 
 
 def _file_name(text: str) -> str:

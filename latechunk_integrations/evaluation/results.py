@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict
 
 from latechunk_integrations.errors import MissingExtraError
 from latechunk_integrations.options import Layout
@@ -59,9 +58,6 @@ class Configuration:
         focus: Nats toward the own chunk; ``auto``: by the rule.
         header_focus: The same toward the title.
     """
-
-    # Infinity is a focus.
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_inf_nan="strings")
 
     name: str
     context_weight: float = 0.0
