@@ -52,7 +52,8 @@ class ChunkingOptions:
 
     def __post_init__(self) -> None:
         """Check types and ranges."""
-        if not isinstance(self.splitter, str) or not self.splitter:
+        splitter: object = self.splitter
+        if not isinstance(splitter, str) or not splitter:
             raise OptionError(f"chunking: splitter must be a name, not {self.splitter!r}")
         for name, least in (("chunk_size", 1), ("chunk_overlap", 0)):
             value = getattr(self, name)

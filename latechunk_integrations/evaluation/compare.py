@@ -132,6 +132,7 @@ class _Measured:
     def compare(self, golden: GoldenSet, opponent: Scored | None) -> ConfigurationResult:
         """Means, differences to the opponent and the fate of each query."""
         corpus, document = self.scored.corpus, self.scored.document
+        against = (None, None) if opponent is None else (opponent.corpus, opponent.document)
         return ConfigurationResult(
             configuration=self.configuration,
             model=self.model,
@@ -144,8 +145,12 @@ class _Measured:
             corpus=_average(corpus),
             document=_average(document),
             tokens=self.scored.tokens,
-            corpus_difference=_compare_scores(corpus, opponent and opponent.corpus),
-            document_difference=_compare_scores(document, opponent and opponent.document),
+            corpus_difference=_compare_scores(
+                corpus, None if opponent is None else opponent.corpus
+            ),
+            document_difference=_compare_scores(
+                document, None if opponent is None else opponent.document
+            ),
             costs=self.costs,
             queries=tuple(
                 QueryResult(

@@ -53,7 +53,8 @@ def check_floors(comparison: Comparison, floors: Mapping[str, float]) -> list[Fi
     for measure, floor in floors.items():
         if measure not in result.corpus:
             raise OptionError(f"{measure!r} was not measured; there are {[*result.corpus]}")
-        if not isinstance(floor, (int, float)) or not 0 <= floor <= 1:
+        given: object = floor
+        if not isinstance(given, (int, float)) or not 0 <= given <= 1:
             raise OptionError(f"the floor of {measure} is between 0 and 1, not {floor!r}")
         value = result.corpus[measure]
         sign = ">=" if value >= floor else "<"

@@ -215,9 +215,11 @@ def read_done(path: str | Path) -> list[Proposal]:
         return []
     return [
         Proposal(
-            *(row.text(name) for name in ("query", "document", "quote")),
-            row.integer("start"),
-            row.text(ORIGIN),
+            query=row.text("query"),
+            document=row.text("document"),
+            quote=row.text("quote"),
+            start=row.integer("start"),
+            origin=row.text(ORIGIN),
         )
         for row in question_rows(target)
     ]

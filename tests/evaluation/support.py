@@ -166,7 +166,7 @@ def comparison(
 ) -> Comparison:
     """Early against late chunking, with these ranks of the four queries at every chunk size."""
     golden = golden or small_set()
-    results = []
+    results: list[ConfigurationResult] = []
     for size in sizes:
         results += [
             result(

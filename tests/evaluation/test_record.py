@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ir_measures
 import jsonschema
@@ -86,10 +87,9 @@ def test_other_tools_compute_our_measures_from_the_trec_files(
 ) -> None:
     files = write_trec(compared, small_set(), [word_engine()], tmp_path, lines)
     assert sorted(path.name for path in files) == ["early.run", "late.run", "words-own.qrels"]
-    qrels = list(ir_measures.read_trec_qrels(str(tmp_path / "words-own.qrels")))
+    measures: Any = ir_measures
+    qrels = list(measures.read_trec_qrels(str(tmp_path / "words-own.qrels")))
     for name in ("early", "late"):
-        run = list(ir_measures.read_trec_run(str(tmp_path / f"{name}.run")))
-        measured = ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)
-        assert measured[ir_measures.nDCG @ 10] == pytest.approx(
-            compared.get(name).corpus["nDCG@10"]
-        )
+        run = list(measures.read_trec_run(str(tmp_path / f"{name}.run")))
+        measured = measures.calc_aggregate([measures.nDCG @ 10], qrels, run)
+        assert measured[measures.nDCG @ 10] == pytest.approx(compared.get(name).corpus["nDCG@10"])

@@ -37,12 +37,13 @@ def _rows() -> list[tuple[str, str, list[float]]]:
 
 
 def _payloads(kind: str, doc_id: str, text: str) -> dict[str, Any]:
-    return {
+    payloads: dict[str, dict[str, Any]] = {
         "langchain": {"page_content": text, "metadata": {"source": f"/data/{doc_id}"}},
         "llama_index": {"_node_content": json.dumps({"text": text}), "ref_doc_id": doc_id},
         "bulk": {"text": text, "document_id": doc_id},
         "unnamed": {"text": text},
-    }[kind]
+    }
+    return payloads[kind]
 
 
 def _store(folder: Path, kind: str, extra: tuple[str, ...] = ()) -> str:
