@@ -132,7 +132,8 @@ class _Measured:
     def compare(self, golden: GoldenSet, opponent: Scored | None) -> ConfigurationResult:
         """Means, differences to the opponent and the fate of each query."""
         corpus, document = self.scored.corpus, self.scored.document
-        against = (None, None) if opponent is None else (opponent.corpus, opponent.document)
+        old_corpus = None if opponent is None else opponent.corpus
+        old_document = None if opponent is None else opponent.document
         return ConfigurationResult(
             configuration=self.configuration,
             model=self.model,
@@ -145,12 +146,8 @@ class _Measured:
             corpus=_average(corpus),
             document=_average(document),
             tokens=self.scored.tokens,
-            corpus_difference=_compare_scores(
-                corpus, None if opponent is None else opponent.corpus
-            ),
-            document_difference=_compare_scores(
-                document, None if opponent is None else opponent.document
-            ),
+            corpus_difference=_compare_scores(corpus, old_corpus),
+            document_difference=_compare_scores(document, old_document),
             costs=self.costs,
             queries=tuple(
                 QueryResult(
