@@ -95,7 +95,9 @@ def compare_command(  # noqa: PLR0913  # a command's parameters are its options
 
         golden, stored = store_rows.place_rows(golden, store_rows.read_store(store))
         cut, sizes = "native", None
-    named: list[str | None] = [*(models or [None])]
+    named: list[str | None] = [None]
+    if models:
+        named = [*models]
     engines = [given.load_engine(model, config, options) for model in named]
     chosen = _choose(
         engines[0] if config or options else None,
