@@ -70,9 +70,11 @@ bench: $(INSTALLED) ## Measure throughput and memory against named peers
 	$(BIN)/python -m benchmarks.api_requests
 	$(BIN)/python -m benchmarks.gpu
 
-bench-bulk: $(INSTALLED) ## Measure Ray workers against one process, and kill an indexing run ten times
+bench-bulk: $(INSTALLED) ## Measure Ray workers; kill indexing runs by the hundred; hostile servers (long)
 	$(BIN)/python -m benchmarks.ray_workers
 	$(BIN)/python -m benchmarks.bulk_kills
+	$(BIN)/python -m benchmarks.bulk_chaos
+	$(BIN)/python -m benchmarks.hostile_servers
 
 bench-models: $(INSTALLED) ## Measure jina-v2, nomic and ModernBERT by window length (minutes)
 	$(BIN)/python -m benchmarks.models $(ARGS)

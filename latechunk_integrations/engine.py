@@ -42,6 +42,7 @@ from latechunk_integrations.flow.token_plan import TokenBlock
 from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
 from latechunk_integrations.schema import ChunkVectors, Parent, check_texts
 from latechunk_integrations.stats import EngineStats
+from latechunk_integrations.telemetry import count_event, trace_span
 
 __all__ = ["LateChunkEngine", "rebuild_engine", "shared_engine"]
 
@@ -216,7 +217,8 @@ class LateChunkEngine:
         """
         parents = list(_check_parents(parents))
         results = self.embed_iter(parents)
-        return list(tqdm(results, total=len(parents), unit="parent", disable=not show_progress))
+        with trace_span("latechunk.embed", parents=len(parents)):
+            return list(tqdm(results, total=len(parents), unit="parent", disable=not show_progress))
 
     @overload
     def embed_iter(
@@ -243,7 +245,8 @@ class LateChunkEngine:
         """
         if on_error not in ("raise", "yield"):
             raise OptionError(f"on_error={on_error!r} is not 'raise' or 'yield'")
-        return self._flow.embed(_check_parents(parents), isolate=on_error == "yield")
+        results = self._flow.embed(_check_parents(parents), isolate=on_error == "yield")
+        return _count_results(results, self.options.encoder)
 
     def plan(self, parents: Sequence[Parent]) -> TokenBlock:
         """How parents would be embedded: their windows, units, and what is pooled.
@@ -270,7 +273,8 @@ class LateChunkEngine:
         What holds for a text that is too long for the model holds here too: see `embed_texts`.
         """
         check_texts(texts)
-        return self._flow.embed_queries(texts, self._partner)
+        with trace_span("latechunk.embed_queries", texts=len(texts)):
+            return self._flow.embed_queries(texts, self._partner)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Standalone passage vectors, as the model itself gives them.
@@ -288,7 +292,8 @@ class LateChunkEngine:
             ParentTooLongError: ``strict`` and a text would be cut.
         """
         check_texts(texts)
-        return self._flow.embed_texts(texts, self._partner)
+        with trace_span("latechunk.embed_texts", texts=len(texts)):
+            return self._flow.embed_texts(texts, self._partner)
 
 
 @lru_cache(maxsize=4)
@@ -333,6 +338,18 @@ def rebuild_engine(
         )
     engine._partner = partner  # noqa: SLF001  # of our own class
     return engine
+
+
+def _count_results(
+    results: Iterator[ChunkVectors | Failed], encoder: str
+) -> Iterator[ChunkVectors | Failed]:
+    for result in results:
+        if isinstance(result, ChunkVectors):
+            count_event("latechunk.parents", encoder=encoder, outcome="embedded")
+            count_event("latechunk.chunks", len(result.modes), encoder=encoder)
+        else:
+            count_event("latechunk.parents", encoder=encoder, outcome=type(result).__name__)
+        yield result
 
 
 def _check_pickle(encoder: _Encoder) -> None:

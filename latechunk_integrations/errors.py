@@ -27,11 +27,13 @@ The tree::
     │   ├── FingerprintMismatchError     a copy would give other vectors than its original
     │   └── UnpicklableEncoderError      an engine that neither options nor a pickle rebuild
     ├── BulkError
-    │   ├── CheckpointError              a checkpoint of another run, or a damaged one
+    │   ├── CheckpointError              a checkpoint of another run, or one in use
+    │   │   └── DamagedCheckpointError   a checkpoint that cannot be read
     │   ├── SickDeviceError              many documents in a row failed in the model itself
     │   ├── SourceError                  the source cannot be looked at
     │   ├── WorkerError                  a worker process died again and again
     │   └── WriterError                  the target does not answer, or does not take the rows
+    │       └── MissingTargetError       there is no such collection or folder to read
     ├── MissingExtraError (ImportError)  an optional dependency is not installed
     ├── ServerError                      a model server or API; names parent and request
     │   ├── ServerUnavailableError       no answer after all retries
@@ -65,6 +67,7 @@ __all__ = [
     "ChunkNotFoundError",
     "ChunkWithoutTokenError",
     "ContractError",
+    "DamagedCheckpointError",
     "EmptyTextError",
     "EncodingFailedError",
     "FingerprintMismatchError",
@@ -76,6 +79,7 @@ __all__ = [
     "LateChunkError",
     "MismatchedQueriesError",
     "MissingExtraError",
+    "MissingTargetError",
     "ModelError",
     "ModelLoadError",
     "NotFiniteError",
@@ -264,6 +268,10 @@ class CheckpointError(BulkError):
     """A checkpoint belongs to another run, is damaged or in use."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint that cannot be read; it can be made anew from the rows of the target."""
+
+
 class SickDeviceError(BulkError):
     """Documents in a row failed in the model or its server: the device is to blame, not they."""
 
@@ -278,6 +286,10 @@ class WorkerError(BulkError):
 
 class WriterError(BulkError):
     """A target does not answer, or does not take the rows."""
+
+
+class MissingTargetError(WriterError):
+    """There is no such collection or folder, where one was to be read."""
 
 
 class MissingExtraError(LateChunkError, ImportError):

@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any
 
 from latechunk_integrations.bulk.atomic_file import replace_file
-from latechunk_integrations.bulk.checkpoint_state import CheckpointState
+from latechunk_integrations.bulk.checkpoint_state import CheckpointState, Finished
 from latechunk_integrations.bulk.rows import DocumentRows, Failure
-from latechunk_integrations.errors import CheckpointError
+from latechunk_integrations.errors import CheckpointError, DamagedCheckpointError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["Checkpoint", "read_state"]
+__all__ = ["Checkpoint", "read_state", "set_aside"]
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +109,20 @@ class Checkpoint:
         seals = {part: seal} if part else {}
         self._append({"part": part, "seals": seals, "finished": done, "failed": failed})
 
+    def adopt(self, part: str, seal: str, found: Mapping[str, Finished], stale: bool) -> None:  # noqa: FBT001  # one of four facts
+        """Note what was found in the target, as if it had been written now.
+
+        Args:
+            part: The file that holds it; ``""`` in a store.
+            seal: Its size and hash.
+            found: Documents, as they were found.
+            stale: The part also holds rows of other documents or versions.
+        """
+        done = {name: [each.version, each.n_chunks, each.digest] for name, each in found.items()}
+        seals = {part: seal} if part else {}
+        stale_parts = [part] if part and stale else []
+        self._append({"part": part, "seals": seals, "finished": done, "stale": stale_parts})
+
     def forget(self, document_ids: Iterable[str]) -> None:
         """Note that the target no longer holds these documents."""
         self._append({"removed": sorted(document_ids)})
@@ -161,6 +175,25 @@ def read_state(folder: Path, identity: Mapping[str, str]) -> CheckpointState:
     return state
 
 
+def set_aside(folder: Path) -> list[Path]:
+    """Rename the files of a checkpoint that cannot be read, so that a new one can be made.
+
+    Returns:
+        The new names.
+    """
+    moved = []
+    for name in (_HEAD, _LOG):
+        path = folder / name
+        number = 0
+        while path.exists():
+            number += 1
+            aside = path.with_name(f"{name}.damaged-{number}")
+            if not aside.exists():
+                path.rename(aside)
+                moved.append(aside)
+    return moved
+
+
 def _lock(folder: Path) -> Any:
     locks = import_extra("filelock", extra="bulk")
     lock = locks.FileLock(folder / _LOCK)
@@ -198,9 +231,9 @@ def _read_head(folder: Path, *, restart: bool) -> dict[str, Any] | None:
     if head is not None or restart:
         return head
     if path.exists():
-        raise CheckpointError(f"{path} cannot be read; {_HOW_TO_MEND}")
+        raise DamagedCheckpointError(f"{path} cannot be read; {_HOW_TO_MEND}")
     if (folder / _LOG).exists():
-        raise CheckpointError(f"{path} is missing beside {_LOG}; {_HOW_TO_MEND}")
+        raise DamagedCheckpointError(f"{path} is missing beside {_LOG}; {_HOW_TO_MEND}")
     return None
 
 
@@ -225,7 +258,7 @@ def _read_log(folder: Path, state: CheckpointState) -> int:
             if _apply(line, state):
                 n_good += len(line)
             elif log.read(1) or line.endswith(b"\n"):
-                raise CheckpointError(f"line {number} of {path} is damaged; {_HOW_TO_MEND}")
+                raise DamagedCheckpointError(f"line {number} of {path} is damaged; {_HOW_TO_MEND}")
             else:
                 logger.warning("the last line of %s was cut off: that batch is redone", path)
                 break

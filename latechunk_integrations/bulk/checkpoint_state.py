@@ -99,6 +99,7 @@ class CheckpointState:
             self.stale_parts.discard(name)
         if part and part not in self.parts:
             raise ValueError("a part without a seal")
+        self.stale_parts.update(_names(entry, "stale"))
         self._drop(_names(entry, "dropped"))
         self.n_batches += 1
 

@@ -57,7 +57,6 @@ class FileSource:
     ) -> None:
         self._columns = columns
         self._most_bytes = most_bytes
-        self._root = path if path.is_dir() else path.parent
         self._readers: dict[str, Callable[[Path, str], _Read]] = {
             ".txt": self._read_text,
             ".md": self._read_text,
@@ -67,6 +66,7 @@ class FileSource:
         self.found: SourceFiles = find_files(
             path, self._readers, exclude=exclude, follow_links=follow_links
         )
+        self._root = path if path.is_dir() else path.parent
         if not (self.found.files or self.found.unreadable):
             kinds = ", ".join(self._readers)
             raise OptionError(
@@ -151,10 +151,18 @@ class FileSource:
                 ):
                     for record in batch.to_pylist():
                         number += 1
-                        yield read_document(record, self._columns, f"{name}:{number}", name)
+                        yield self._read_row(record, name, number)
             except _UNREADABLE as error:
                 yield self._damaged(f"{name}:{number + 1}-{end}", name, error)
             number = end
+
+    def _read_row(
+        self, record: Mapping[str, Any], name: str, number: int
+    ) -> CorpusDocument | Failure:
+        document = read_document(record, self._columns, f"{name}:{number}", name)
+        if isinstance(document, CorpusDocument) and len(document.text) > self._most_bytes:
+            return Failure.of(document.id, self._too_long(f"{name}:{number}"), file=name)
+        return document
 
     def _damaged(self, place: str, name: str, error: Exception) -> Failure:
         return Failure.of(place, error, file=name, retry=True, hides=True)

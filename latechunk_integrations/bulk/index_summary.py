@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from latechunk_integrations.bulk.rows import Failure
 from latechunk_integrations.errors import OptionError
 
 __all__ = ["IndexSummary", "ReportFile"]
+
+logger = logging.getLogger(__name__)
 
 _REPORT = "latechunk index"
 _EVERY_SECONDS = 5.0
@@ -125,7 +128,10 @@ class ReportFile:
         if self._path is None or not (now or time.monotonic() - self._written > _EVERY_SECONDS):
             return
         self._written = time.monotonic()
-        replace_file(self._path, json.dumps(summary.to_dict(), indent=1).encode() + b"\n")
+        try:
+            replace_file(self._path, json.dumps(summary.to_dict(), indent=1).encode() + b"\n")
+        except OSError as error:  # a full disk ends the run for a better reason than this
+            logger.warning("the report %s cannot be written: %s", self._path, error)
 
 
 def _check_is_report(path: Path) -> None:

@@ -26,6 +26,7 @@ from latechunk_integrations.bulk.writers.writer import Writer
 from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.errors import CheckpointError, LateChunkError
 from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.telemetry import count_event, trace_span
 
 __all__ = ["index", "make_identity"]
 
@@ -144,12 +145,13 @@ class _Run:
     def go(self, documents: Iterable[CorpusDocument | Failure]) -> None:
         """Write what is not finished, then clear away what is not wanted any more."""
         try:
-            self._writer.recover(self._state.parts)
-            self._check_target()
-            self._embed(documents)
-            if self._settings.prune:
-                self._prune()
-            self._purge()
+            with trace_span("latechunk.index"):
+                self._writer.recover(self._state.parts)
+                self._check_target()
+                self._embed(documents)
+                if self._settings.prune:
+                    self._prune()
+                self._purge()
         except BaseException as error:
             self.summary.state, self.summary.error = "aborted", f"{type(error).__name__}: {error}"
             raise
@@ -220,16 +222,22 @@ class _Run:
         rows = [each for each in checked if isinstance(each, DocumentRows)]
         failures = [each for each in checked if isinstance(each, Failure) and not each.retry]
         self._report_retried([f for f in checked if isinstance(f, Failure) and f.retry])
+        with trace_span("latechunk.index.write", documents=len(rows), failed=len(failures)):
+            self._write(rows, failures)
+        self._report_failures(failures)
+        self.summary.n_documents += len(rows)
+        self.summary.n_skipped += sum(document.skipped for document in rows)
+        self.summary.n_chunks += sum(map(len, rows))
+
+    def _write(self, rows: Sequence[DocumentRows], failures: Sequence[Failure]) -> None:
         # What a failed document had in the target belongs to a former version of it.
         emptied = [DocumentRows(failure.document_id, failure.version) for failure in failures]
         if rows or failures:
             self._checkpoint.begin(each.document_id for each in (*rows, *emptied))
             part = self._writer.write([*rows, *emptied], self._state.n_batches)
             self._checkpoint.add(part, rows, failures, seal=self._writer.seal(part))
-        self._report_failures(failures)
-        self.summary.n_documents += len(rows)
-        self.summary.n_skipped += sum(document.skipped for document in rows)
-        self.summary.n_chunks += sum(map(len, rows))
+        count_event("latechunk.index.documents", len(rows), outcome="written")
+        count_event("latechunk.index.chunks", sum(map(len, rows)))
 
     def _check(self, outcome: Outcome) -> Outcome:
         if isinstance(outcome, DocumentRows):
@@ -246,9 +254,11 @@ class _Run:
         self._report_failures(failures)
 
     def _report_failures(self, failures: Sequence[Failure]) -> None:
-        self._letters.add(failures)
+        if failures:
+            self._letters.add(failures)
         for failure in failures:
             self.summary.count_error(failure)
+            count_event("latechunk.index.documents", outcome=failure.error)
             logger.info("document %r failed: %s", failure.document_id, failure.reason)
 
     def _all_failures(self) -> list[Failure]:

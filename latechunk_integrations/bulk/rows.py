@@ -189,16 +189,21 @@ class DocumentRows:
 
 
 class RowsDigest:
-    """Hash of rows as they come, whatever their order; a row that comes twice counts twice."""
+    """Hash of rows as they come, whatever their order; a row that comes twice counts twice.
 
-    def __init__(self) -> None:
+    Args:
+        columns: The columns that count.
+    """
+
+    def __init__(self, columns: Sequence[str] = COLUMNS) -> None:
+        self._columns = columns
         self._sum = 0
         self.n_rows = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take in a row of `COLUMNS`; a value of another kind is hashed as it prints."""
         joined = hashlib.sha256()
-        for name in COLUMNS:
+        for name in self._columns:
             value = row.get(name)
             if name == "vector":
                 encoded = np.asarray(value, "<f4").tobytes()

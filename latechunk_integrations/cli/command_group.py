@@ -10,14 +10,17 @@ import typer
 from typer.core import TyperGroup
 
 from latechunk_integrations import __version__
+from latechunk_integrations.cli.audit_command import audit_command
 from latechunk_integrations.cli.compare_command import compare_command
 from latechunk_integrations.cli.diagnose_command import diagnose_command
 from latechunk_integrations.cli.exit_codes import ExitCode, exit_code_of
 from latechunk_integrations.cli.index_command import index_command
 from latechunk_integrations.cli.inspect_command import inspect_command
 from latechunk_integrations.cli.questions_command import questions_command
+from latechunk_integrations.cli.repair_command import repair_command
 from latechunk_integrations.cli.review_command import review_command
 from latechunk_integrations.cli.tune_command import tune_command
+from latechunk_integrations.cli.verify_command import verify_command
 from latechunk_integrations.core.printable import escape_controls
 
 __all__ = ["app"]
@@ -131,3 +134,16 @@ app.command(
     epilog="Example: latechunk index docs/ --to milvus:corpus.db#docs --checkpoint state/ "
     "--config latechunk.yaml --chunk-size 128",
 )(index_command)
+app.command(
+    "verify",
+    epilog="Example: latechunk verify docs/ --to milvus:corpus.db#docs --checkpoint state/ "
+    "--config latechunk.yaml --chunk-size 128",
+)(verify_command)
+app.command(
+    "repair",
+    epilog="Example: latechunk repair docs/ --to milvus:corpus.db#docs --checkpoint state/ "
+    "--config latechunk.yaml --chunk-size 128",
+)(repair_command)
+app.command("audit", epilog="Example: latechunk audit qdrant:./store#chunks --json -")(
+    audit_command
+)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from latechunk_integrations.cli.arguments import make_folders
 from latechunk_integrations.cli.flags import read_pairs
+from latechunk_integrations.errors import OptionError
 
 if TYPE_CHECKING:  # loaded by the command that needs it
     from latechunk_integrations.bulk.chunking import Chunking
 
 __all__ = [
+    "PRINTED",
     "ChunkTokens",
     "DeadLettersFile",
+    "EngineOptions",
     "FollowLinks",
     "HeaderColumn",
     "IdColumn",
@@ -26,8 +31,13 @@ __all__ = [
     "StateFolder",
     "TargetName",
     "TextColumn",
+    "check_json",
     "make_chunking",
+    "write_json",
 ]
+
+PRINTED = Path("-")
+"""Standard output, in the place of a file."""
 
 Source = Annotated[
     Path,
@@ -43,6 +53,9 @@ TargetName = Annotated[
     ),
 ]
 StateFolder = Annotated[Path, typer.Option(help="Folder that keeps what is finished.")]
+EngineOptions = Annotated[
+    list[str] | None, typer.Option("--option", "-o", help="An engine option, NAME=VALUE.")
+]
 SplitterName = Annotated[
     str | None,
     typer.Option(help="'recursive' or module:name. Without it: the file's, else recursive."),
@@ -78,3 +91,35 @@ def make_chunking(
         return Chunking(splitter, chunk_size, given)
     size = known.chunk_size if chunk_size is None else chunk_size
     return Chunking(known.splitter, size, {**known.arguments, **given})
+
+
+def check_json(file: Path | None, source: Path | None = None) -> None:
+    """Refuse a file for a result that is in the source or of another make, before the work.
+
+    Raises:
+        OptionError: It is.
+    """
+    from latechunk_integrations.bulk.corpus_walk import check_outside  # noqa: PLC0415  # costs seconds
+
+    if file is None or file == PRINTED:
+        return
+    if source is not None:
+        check_outside(source, file, "--json")
+    make_folders(file)
+    if not file.exists():
+        return
+    try:
+        is_ours = isinstance(json.loads(file.read_bytes()), dict)
+    except (ValueError, RecursionError, OSError):
+        is_ours = False
+    if not is_ours:
+        raise OptionError(f"{file} holds no JSON object, and would be replaced: name another file")
+
+
+def write_json(content: Mapping[str, Any], file: Path) -> None:
+    """Write a result to a file, or to standard output for ``-``."""
+    text = json.dumps(content, indent=1)
+    if file == PRINTED:
+        typer.echo(text)
+    else:
+        file.write_text(text + "\n", encoding="utf-8")

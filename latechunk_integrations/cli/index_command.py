@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,14 +10,13 @@ from latechunk_integrations.cli import flags as common
 from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
 from latechunk_integrations.cli.flags import read_options
+from latechunk_integrations.cli.plan_view import show_plan
 from latechunk_integrations.core.printable import escape_controls
 
 if TYPE_CHECKING:
     from latechunk_integrations.bulk.index_summary import IndexSummary
 
 __all__ = ["index_command"]
-
-_PRINTED = Path("-")
 
 _ShareBatches = Annotated[
     bool,
@@ -38,6 +35,9 @@ _Restart = Annotated[
 _MostFailures = Annotated[
     int, typer.Option(help="Failures of the model or its server in a row that end the run.")
 ]
+_Plan = Annotated[
+    bool, typer.Option("--plan", help="Say what would be done, and why; write nothing.")
+]
 _MostBytes = Annotated[int, typer.Option(help="Bytes of a text file or of a line, at most.")]
 
 
@@ -48,9 +48,7 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
     checkpoint: given.StateFolder,
     config: common.Config = None,
     model: common.Model = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", help="An engine option, NAME=VALUE.")
-    ] = None,
+    option: given.EngineOptions = None,
     splitter: given.SplitterName = None,
     chunk_size: given.ChunkTokens = None,
     splitter_argument: given.SplitterArguments = None,
@@ -71,6 +69,7 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
     most_failures_in_a_row: _MostFailures = 10,
     most_document_bytes: _MostBytes = 1 << 28,
     json_file: given.JsonFile = None,
+    plan: _Plan = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Embed a corpus into a vector store or files; started again, it goes on where it stopped.
@@ -80,6 +79,7 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
     """
     from latechunk_integrations.bulk.index_settings import IndexSettings  # noqa: PLC0415  # costs seconds
     from latechunk_integrations.bulk.indexing import index  # noqa: PLC0415  # as above
+    from latechunk_integrations.bulk.planning import plan_index  # noqa: PLC0415  # as above
     from latechunk_integrations.bulk.rows import Columns  # noqa: PLC0415  # as above
 
     settings = IndexSettings(
@@ -96,15 +96,21 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
         follow_links=follow_links,
         restart=restart,
         dead_letters=dead_letters,
-        report=None if json_file == _PRINTED else json_file,
+        report=None if plan or json_file == given.PRINTED else json_file,
         most_failures_in_a_row=most_failures_in_a_row,
         most_document_bytes=most_document_bytes,
         show_progress=not quiet,
     )
     options = read_options(config, model, option or ())
+    if plan:
+        given.check_json(json_file, source)
+        planned = plan_index(source, to, options, checkpoint, settings)
+        raise typer.Exit(show_plan(planned, json_file))
     summary = index(source, to, options, checkpoint, settings)
-    is_json = json_file == _PRINTED
-    typer.echo(json.dumps(summary.to_dict(), indent=1) if is_json else _describe(summary))
+    if json_file == given.PRINTED:
+        given.write_json(summary.to_dict(), json_file)
+    else:
+        typer.echo(_describe(summary))
     raise typer.Exit(_exit_code(summary))
 
 

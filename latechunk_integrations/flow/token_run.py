@@ -56,7 +56,7 @@ class WindowRunner:
             try:
                 launched = self._launch(block, batch, marks)
             except Exception as error:
-                if type(error).__name__ != "OutOfMemoryError" or len(batch) == 1:
+                if not _is_out_of_memory(error) or len(batch) == 1:
                     raise
                 self.batch_tokens = int(lengths[batch].max()) * len(batch) // 2
                 self._stats.report(
@@ -97,6 +97,13 @@ class WindowRunner:
             embeddings = self._encoder.forward(batch)
         starts = begins + _find_rows(batch.lengths, embeddings.shape)[rows]
         return _Sums(bags, _sum_bags(embeddings, bags, starts))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a device, or torch's or NumPy's memory of this machine, had no more room."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 class _Sums:

@@ -86,3 +86,16 @@ def test_nothing_to_read_is_an_error(tmp_path: Path, name: str) -> None:
     expected = "does not exist" if name == "absent" else "no file or folder with documents"
     with pytest.raises(OptionError, match=f"{expected}.* share"):
         FileSource(tmp_path / name, Columns())
+
+
+def test_what_is_longer_than_the_bound_is_a_dead_letter(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x" * 101, encoding="utf-8")
+    (tmp_path / "b.txt").write_text("x" * 100, encoding="utf-8")
+    lines = [json.dumps({"id": name, "text": "x" * size}) for name, size in (("l", 150), ("s", 9))]
+    (tmp_path / "c.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    _parquet(tmp_path / "d.parquet", id=["l", "s"], text=["x" * 101, "x"])
+    found = list(FileSource(tmp_path, Columns(), most_bytes=100))
+    failed = {each.document_id for each in found if isinstance(each, Failure)}
+    assert failed == {"a.txt", "c.jsonl:1", "l"}
+    assert [each.id for each in found if isinstance(each, CorpusDocument)] == ["b.txt", "s", "s"]
+    assert all("100 bytes" in each.reason for each in found if isinstance(each, Failure))

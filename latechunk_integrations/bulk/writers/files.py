@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -11,7 +12,7 @@ import numpy as np
 
 from latechunk_integrations.bulk.atomic_file import replace_file, seal_file
 from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows, to_table
-from latechunk_integrations.errors import CheckpointError, WriterError
+from latechunk_integrations.errors import CheckpointError, MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
 __all__ = ["FileKind", "FileWriter", "PartProblem"]
@@ -58,7 +59,7 @@ class FileWriter:
             import_extra("pyarrow.parquet", extra="bulk")
         if dimensions is None:
             if not folder.is_dir():
-                raise WriterError(f"there is no folder {folder}")
+                raise MissingTargetError(f"there is no folder {folder}")
             return
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -117,9 +118,10 @@ class FileWriter:
         """Names of the parts in the folder."""
         return sorted(path.name for path in self._folder.glob(f"part-*.{self._kind}"))
 
-    def remove(self, part: str) -> None:
-        """Delete a part, if it is there."""
-        (self._folder / part).unlink(missing_ok=True)
+    def move(self, part: str, place: Path) -> None:
+        """Move a part out of the folder, if it is there."""
+        if (self._folder / part).exists():
+            shutil.move(self._folder / part, place)
 
     def _is_sealed(self, part: str, seals: Collection[str], *, hashes: bool) -> bool:
         path = self._folder / part
@@ -135,6 +137,9 @@ class FileWriter:
         if not any(len(document) for document in documents):
             return ""
         name = f"{self._prefix}{number:08d}.{self._kind}"
+        while (self._folder / name).exists():  # of a checkpoint that was made anew
+            number += 1
+            name = f"{self._prefix}{number:08d}.{self._kind}"
         if self._kind == "parquet":
             self._save(name, self._write_parquet(to_table(documents, self._dimensions or 0)))
         else:

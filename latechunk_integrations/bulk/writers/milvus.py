@@ -13,7 +13,7 @@ import numpy as np
 
 from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows
 from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
-from latechunk_integrations.errors import InputError, WriterError
+from latechunk_integrations.errors import InputError, MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
 __all__ = ["MilvusWriter"]
@@ -54,7 +54,7 @@ class MilvusWriter(StoreWriter):
         if self._exists():
             self._check_collection()
         elif dimensions is None:
-            raise WriterError(f"there is no collection {collection!r} in {uri}")
+            raise MissingTargetError(f"there is no collection {collection!r} in {uri}")
         else:
             self._make_collection(is_server=bool(token))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from latechunk_integrations.bulk.rows import DocumentRows
 from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
-from latechunk_integrations.errors import WriterError
+from latechunk_integrations.errors import MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
 __all__ = ["QdrantWriter"]
@@ -58,7 +58,7 @@ class QdrantWriter(StoreWriter):
                     check_compatibility=False,  # the first call shows whether they get on
                 )
             elif dimensions is None and not Path(place).is_dir():
-                raise WriterError(f"there is no folder {place}")
+                raise MissingTargetError(f"there is no folder {place}")
             else:
                 self._client = qdrant.QdrantClient(path=place)
         # Another process holds the folder, or a file in it is damaged or cannot be written.
@@ -68,7 +68,7 @@ class QdrantWriter(StoreWriter):
             if dimensions is not None:
                 self._check_collection(dimensions)
         elif dimensions is None:
-            raise WriterError(f"there is no collection {collection!r} in {place}")
+            raise MissingTargetError(f"there is no collection {collection!r} in {place}")
         else:
             self._make_collection(dimensions, is_server=is_server)
 

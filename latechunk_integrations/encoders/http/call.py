@@ -11,6 +11,12 @@ from latechunk_integrations.errors import BrokenAnswerError, ServerAnswerError, 
 
 __all__ = ["Call", "JsonReceiver", "Receiver", "json_call"]
 
+# What reading the numbers and keys of an answer raises where it is not as documented.
+_OF_ANOTHER_FORM = (
+    *(LookupError, TypeError, ValueError, ArithmeticError, AttributeError),
+    RecursionError,
+)
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -55,9 +61,11 @@ class JsonReceiver(Generic[T]):
             parsed = json.loads(body)
         except ValueError as error:
             raise BrokenAnswerError(f"the answer of {len(body)} bytes is no JSON") from error
+        except RecursionError as error:
+            raise ServerAnswerError("the answer is nested too deeply") from error
         try:
             return self._check(parsed)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except _OF_ANOTHER_FORM as error:
             if isinstance(error, ServerError):
                 raise
             raise ServerAnswerError(

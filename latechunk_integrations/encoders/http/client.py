@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import logging
@@ -18,6 +19,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from latechunk_integrations.encoders.http.bounded_body import ACCEPTED_ENCODINGS, BoundedBody
 from latechunk_integrations.encoders.http.call import Call, JsonReceiver, Receiver, json_call
 from latechunk_integrations.encoders.http.settings import HttpSettings
 from latechunk_integrations.errors import (
@@ -29,6 +31,7 @@ from latechunk_integrations.errors import (
     ServerError,
     ServerUnavailableError,
 )
+from latechunk_integrations.telemetry import count_event, trace_span
 
 try:
     import httpx
@@ -53,6 +56,8 @@ _MAY_PASS = (408, 424, 425)
 _TOO_MANY = 429
 _SERVER_FAILED = 500
 _DETAIL_CHARS = 300
+_DETAIL_BYTES = 1 << 16
+_RAW_BYTES = 1 << 16
 
 
 class HttpClient:
@@ -162,7 +167,10 @@ class _Session:
         self.pid = os.getpid()
         self._settings = settings
         self._key = settings.key()
-        http_headers = {"Content-Type": "application/json"}
+        http_headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": ACCEPTED_ENCODINGS,
+        }
         if self._key is not None:
             http_headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
         seconds = settings.timeout_seconds
@@ -230,9 +238,22 @@ class _Session:
         # A call keeps its slot while it waits: in a storm of 429 nobody else should push.
         async with self._slots:
             async for attempt in attempts:
-                with attempt:
+                with attempt, self._observed(call):
                     return await self._try(call, request_id)
         raise AssertionError("tenacity returns or raises")
+
+    @contextlib.contextmanager
+    def _observed(self, call: Call[Any]) -> Iterator[None]:
+        """A span and a count of one attempt."""
+        outcome = "answered"
+        try:
+            with trace_span("latechunk.request", path=call.path):
+                yield
+        except Exception as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            count_event("latechunk.requests", path=call.path, outcome=outcome)
 
     async def _try(self, call: Call[T], request_id: str) -> T:
         seconds = self._settings.timeout_seconds
@@ -251,7 +272,7 @@ class _Session:
                 f"the request to {self._settings.base_url}{call.path} cannot be written as HTTP; "
                 "check the address and the key"
             )
-        except (httpx.TransportError, httpx.DecodingError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             problem = ServerUnavailableError(
                 f"the connection to {self._settings.base_url} failed at {call.path}: "
                 f"{type(error).__name__} {error}"
@@ -272,11 +293,14 @@ class _Session:
             given = (response.headers.get(name) for name in _ID_HEADERS)
             request_id = next((one for one in given if one), request_id)
             try:
+                packed = response.headers.get("content-encoding", "")
+                body = BoundedBody(packed, len(content or b""))
                 if not response.is_success:
-                    raise self._refusal(response, await response.aread())
+                    raise self._refusal(response, await _read_start(response, body))
                 receiver = call.receive()
-                async for part in response.aiter_bytes():
-                    receiver.feed(part)
+                async for raw in response.aiter_raw(_RAW_BYTES):
+                    for part in body.feed(raw):
+                        receiver.feed(part)
                 return receiver.close()
             except ServerError as error:
                 error.parent_id, error.row = call.parent_id, call.row
@@ -310,6 +334,17 @@ class _Session:
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after_seconds if isinstance(error, ServerError) else None
         return wait if asked is None else min(asked, _LONGEST_WAIT_SECONDS)
+
+
+async def _read_start(response: httpx.Response, body: BoundedBody) -> bytes:
+    """The first bytes of a refusal, which may be packed, or longer than anybody reads."""
+    start = b""
+    async for raw in response.aiter_raw(_RAW_BYTES):
+        for part in body.feed(raw):
+            start += part
+            if len(start) > _DETAIL_BYTES:
+                return start
+    return start
 
 
 def _rebuild(settings: HttpSettings, key_needed: bool) -> HttpClient:  # noqa: FBT001  # for pickle
@@ -358,7 +393,7 @@ def _retry_after(value: str | None) -> float | None:
         pass
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, TypeError, LookupError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=timezone.utc)
