@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from latechunk_integrations.cli.arguments import make_folders
-from latechunk_integrations.cli.flags import read_pairs
+from latechunk_integrations.cli.flags import make_folders, read_pairs
 from latechunk_integrations.errors import OptionError
 
 if TYPE_CHECKING:  # loaded by the command that needs it

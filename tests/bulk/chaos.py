@@ -262,13 +262,13 @@ def _full_disk(after: int | None) -> Iterator[None]:
     """Nothing can be made durable after so many files; ``None``: there is room."""
     durable, left = os.fsync, after
 
-    def fsync(file: Any) -> None:
+    def fsync(fd: Any) -> None:
         nonlocal left
         if left is not None:
             left -= 1
             if left < 0:
                 raise OSError(errno.ENOSPC, "No space left on device")
-        durable(file)
+        durable(fd)
 
     os.fsync = fsync
     try:
