@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from latechunk_integrations.cli import arguments as common
+from latechunk_integrations.cli import flags as common
 from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
 from latechunk_integrations.cli.flags import read_options
