@@ -65,6 +65,7 @@ def compare_command(  # noqa: PLR0913  # a command's parameters are its options
     layouts: given.Layouts = None,
     headers: given.Headers = None,
     context_weights: given.ContextWeights = None,
+    sub_spans: given.SubSpans = None,
     cache: given.Cache = None,
     report: given.Report = None,
     plots: _Plots = None,
@@ -107,6 +108,7 @@ def compare_command(  # noqa: PLR0913  # a command's parameters are its options
         layouts=layouts,
         headers=headers,
         context_weights=context_weights,
+        sub_spans=sub_spans,
     )
     compared = comparing.compare(
         engines,
@@ -145,6 +147,7 @@ def _choose(
             asked["layouts"] or ("auto",),
             asked["headers"] or ("auto",),
             asked["context_weights"] or (1.0,),
+            asked["sub_spans"] or (None,),
         )
     if engine is not None:
         chosen.append(known.configuration_of(engine.options, header))

@@ -39,6 +39,7 @@ __all__ = [
     "Options",
     "Report",
     "SplitterName",
+    "SubSpans",
     "Variant",
     "load_engine",
     "make_folders",
@@ -123,6 +124,14 @@ Layouts = Annotated[
 Headers = Annotated[
     list[str] | None,
     typer.Option("--header", help="To try: none, prepended, attended or auto; can be repeated."),
+]
+SubSpans = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--sub-span-tokens",
+        min=1,
+        help="To try: a vector for each part of a chunk of about so many tokens, such as 32.",
+    ),
 ]
 ContextWeights = Annotated[
     list[float] | None,

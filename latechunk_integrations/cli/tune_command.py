@@ -29,6 +29,7 @@ def tune_command(  # noqa: PLR0913  # a command's parameters are its options
     layouts: given.Layouts = None,
     headers: given.Headers = None,
     context_weights: given.ContextWeights = None,
+    sub_spans: given.SubSpans = None,
     seed: Annotated[int, typer.Option(help="Of the two halves of the queries.")] = 0,
     cache: given.Cache = None,
     report: given.Report = None,
@@ -52,6 +53,7 @@ def tune_command(  # noqa: PLR0913  # a command's parameters are its options
         layouts=layouts or default.layouts,  # type: ignore[arg-type]  # checked as an option
         headers=headers or default.headers,  # type: ignore[arg-type]  # as above
         context_weights=context_weights or default.context_weights,
+        sub_spans=[None, *sub_spans] if sub_spans else default.sub_spans,
         chunk_sizes=sizes,
     )
     engine = given.load_engine(model, config, options)

@@ -192,8 +192,8 @@ def _write_costs(comparison: Comparison, chosen: ConfigurationResult) -> str:
     for result in (now, chosen):
         width = dimensions.get(result.model, 0)
         size = f" of {width} numbers" if width else ""
-        mib = f", {result.n_chunks * width * _FLOAT_BYTES / _MIB:,.1f} MiB" if width else ""
-        sizes.append(f"{result.n_chunks:,} vectors{size}{mib}")
+        mib = f", {result.n_vectors * width * _FLOAT_BYTES / _MIB:,.1f} MiB" if width else ""
+        sizes.append(f"{result.n_vectors:,} vectors{size}{mib}")
     if chosen is now:
         return (
             f"Nothing changes: {now.costs.encoder_tokens:,} tokens through the model for these "

@@ -126,6 +126,7 @@ class _Measured:
     splitter: Splitter
     chunk_size: int | None
     n_chunks: int
+    n_vectors: int
     scored: Scored
     costs: Costs
 
@@ -143,6 +144,7 @@ class _Measured:
                 self.splitter.chunk_overlap if isinstance(self.splitter, Overlapping) else 0
             ),
             n_chunks=self.n_chunks,
+            n_vectors=self.n_vectors,
             corpus=_average(corpus),
             document=_average(document),
             tokens=self.scored.tokens,
@@ -198,8 +200,10 @@ class _Inputs:
             notes += [note for note in judge.notes() if note not in notes]
             rows = ((each, *passes.vectors(each, size)) for each in kept)
             for configuration, vectors, costs in chain(self._list_stored(queries), rows):
-                scored = judge.score(queries, vectors)
-                facts = (configuration, model, self.splitter, size, judge.n_chunks)
+                parts = passes.parts(configuration, size)
+                scored = judge.score(queries, *(parts or (vectors,)))
+                n_vectors = len(vectors if parts is None else parts[0])
+                facts = (configuration, model, self.splitter, size, judge.n_chunks, n_vectors)
                 found.append(_Measured(*facts, scored, costs))
         return found, notes
 
@@ -251,6 +255,7 @@ def _without_units(
     if engine.encoder.takes_units:
         return list(configurations), []
     kept = [c for c in configurations if c.layout != "units" and c.focus in (0.0, "auto")]
+    kept = [c for c in kept if not c.sub_span_tokens]
     left_out = ", ".join(repr(c.name) for c in configurations if c not in kept)
     note = f"this encoder reads running text and takes no focus; left out: {left_out}"
     return kept, [note] if left_out else []

@@ -57,6 +57,8 @@ def name_configuration(configuration: Configuration) -> str:
         parts += _name_options(configuration)
     if configuration.header_weight:
         parts.append(f"{configuration.header_weight:g} of the title's vector")
+    if configuration.sub_span_tokens:
+        parts.append(f"sub-spans of {configuration.sub_span_tokens} tokens")
     return ", ".join(parts)
 
 
@@ -99,6 +101,11 @@ def describe(configuration: Configuration) -> str:
         parts.append(f"a chunk heeds itself more than its neighbours (focus {how})")
     if configuration.header_weight:
         parts.append(f"{configuration.header_weight:g} of the title's own vector is added")
+    if configuration.sub_span_tokens:
+        parts.append(
+            f"each part of about {configuration.sub_span_tokens} tokens has a vector of its own, "
+            "and a chunk counts as its best part"
+        )
     return ", ".join(parts)
 
 
@@ -117,6 +124,7 @@ def configuration_of(
         layout=options.layout,
         focus=options.focus,
         header_focus=options.header_focus,
+        sub_span_tokens=options.sub_span_tokens,
     )
 
 
@@ -125,16 +133,19 @@ def make_configurations(
     layouts: Sequence[Layout] = ("auto",),
     headers: Sequence[HeaderUse] = ("auto",),
     context_weights: Sequence[float] = (1.0,),
+    sub_spans: Sequence[int | None] = (None,),
 ) -> list[Configuration]:
     """Every combination, each with its name; late chunking with the engine's other defaults.
 
     An infinite focus is the chunk alone, in the layout of units, so it is named early chunking.
     """
     made: dict[str, Configuration] = {}
-    for weight, layout, focus, header in product(context_weights, layouts, focuses, headers):
+    combined = product(context_weights, layouts, focuses, headers, sub_spans)
+    for weight, layout, focus, header, parts in combined:
         plain = replace(LATE, context_weight=weight, layout=layout, focus=focus, header=header)
         if not weight or focus == math.inf or header == "prepended":
             plain = Configuration(name="", header=header)
+        plain = replace(plain, sub_span_tokens=parts)
         named = replace(plain, name=name_configuration(plain))
         made[named.name] = LATE if replace(named, name=LATE.name) == LATE else named
     return list(made.values())
@@ -170,6 +181,8 @@ ALL = (
     replace(LATE, name="late, focus 2", focus=2.0),
     replace(LATE, name="late, focus 3", focus=3.0),
     replace(LATE, name="late on running text", layout="text"),
+    replace(EARLY_TITLED, name=f"{EARLY_TITLED.name}, sub-spans of 32 tokens", sub_span_tokens=32),
+    replace(LATE, name="late, sub-spans of 32 tokens", sub_span_tokens=32),
     Configuration(
         name="blend of 70% late and 30% early",
         context_weight=0.7,

@@ -95,14 +95,28 @@ class Judge:
         lost = sum(not len(rows) for rows in self._holds)
         return [f"{lost} queries have a gold span that no chunk overlaps"] if lost else []
 
-    def score(self, queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> Scored:
-        """Rank all chunks for all queries, and measure."""
+    def score(
+        self,
+        queries: NDArray[np.float32],
+        vectors: NDArray[np.float32],
+        owners: NDArray[np.int64] | None = None,
+    ) -> Scored:
+        """Rank all chunks for all queries, and measure.
+
+        Args:
+            queries: Unit vectors, float32, shape ``(n_queries, dim)``.
+            vectors: Of the chunks, or of their parts, float32, shape ``(n, dim)``.
+            owners: The chunk of each part, ascending; a chunk counts as its best part.
+        """
+        first = None if owners is None else np.searchsorted(owners, np.arange(self.n_chunks))
         corpus, home = _Rankings([], [], []), _Rankings([], [], [])
         ranks: list[int | None] = []
         home_ranks: list[int | None] = []
         hits: list[tuple[Hit, ...]] = []
         for begin in range(0, len(queries), _BLOCK_QUERIES):
             block = _compute_similarities(queries[begin : begin + _BLOCK_QUERIES], vectors)
+            if first is not None:
+                block = np.maximum.reduceat(block, first, axis=1)
             for n, row in enumerate(block, begin):
                 at_home = self._home[n]
                 relevant, gold = self._choose_places(n, row)

@@ -32,11 +32,16 @@ class CachedVectors:
         vectors: Float32, shape ``(n, dim)``.
         late: Whether each row was pooled from its parent, bool, shape ``(n,)``.
         costs: What computing them took, at the time it was done.
+        parts: Vectors of parts of the chunks, float32, shape ``(n_parts, dim)``; ``None``: none.
+            They are not kept on disk.
+        owners: The row that each part belongs to, ascending, int64, shape ``(n_parts,)``.
     """
 
     vectors: NDArray[np.float32]
     late: NDArray[np.bool_]
     costs: Costs
+    parts: NDArray[np.float32] | None = None
+    owners: NDArray[np.int64] | None = None
 
 
 def input_key(fingerprint: str, parents: Sequence[Parent]) -> str:

@@ -31,7 +31,7 @@ from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet
 from latechunk_integrations.evaluation.pass_cache import CachedVectors, VectorCache, input_key
 from latechunk_integrations.evaluation.results import Configuration, Costs, HeaderUse
 from latechunk_integrations.evaluation.similarity import comparable
-from latechunk_integrations.schema import CharSpans, Parent
+from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent
 
 __all__ = ["Passes", "blend", "make_parent"]
 
@@ -104,6 +104,8 @@ class Passes:
         weight = configuration.context_weight
         if weight > 0 and configuration.header == "prepended":
             raise OptionError(f"{configuration.name}: a prepended title belongs to early chunking")
+        if configuration.sub_span_tokens and (weight not in (0, 1) or configuration.header_weight):
+            raise OptionError(f"{configuration.name}: sub-spans are not blended with other vectors")
         used = []
         late = alone = header = None
         if weight > 0:
@@ -117,6 +119,26 @@ class Passes:
             used.append(header)
         costs = _sum_costs([vectors.costs for vectors in used])
         return blend(late, alone, header, weight, configuration.header_weight), costs
+
+    def parts(
+        self, configuration: Configuration, chunk_size: int | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+        """Unit vectors of sub-spans, and the row of the chunk that each belongs to, ascending.
+
+        Args:
+            configuration: What was embedded.
+            chunk_size: One of the chunk sizes.
+
+        Returns:
+            ``None`` where a chunk has one vector.
+        """
+        if not configuration.sub_span_tokens:
+            return None
+        embed = self._embed_late if configuration.context_weight else self._embed_standalone
+        found = embed(configuration, chunk_size)
+        if found.parts is None or found.owners is None:
+            return None
+        return make_unit(found.parts.copy()), found.owners
 
     def queries(self) -> NDArray[np.float32]:
         """Query vectors in the order of the set, unit length, shape ``(n_queries, dim)``."""
@@ -136,6 +158,7 @@ class Passes:
         options = configuration.options() | {"context_weight": 1.0, "header_weight": 0.0}
         # Whole chunks share a window, or a chunk is what focus is about: one size is one pass.
         shared = configuration.layout == "text" and configuration.focus == 0
+        shared = shared and not configuration.sub_span_tokens
         key = ("late", configuration.header, "all" if shared else chunk_size, *options.values())
         if key not in self._kept:
             sizes = list(self._spans.values()) if shared else [self._spans[chunk_size]]
@@ -177,7 +200,8 @@ class Passes:
         """The options that standalone vectors depend on: not those of windows, if one is enough."""
         if self._find_longest(configuration.header, chunk_size) > self._engine.encoder.max_tokens:
             return configuration.options() | _ALONE
-        return _ALONE | {"pool_edges": configuration.pool_edges}
+        own = ("pool_edges", "sub_span_tokens")
+        return _ALONE | {name: configuration.options()[name] for name in own}
 
     def _find_longest(self, header: HeaderUse, chunk_size: int | None) -> int:
         """Tokens of the longest chunk with all that stands around it."""
@@ -238,10 +262,27 @@ class Passes:
             costs = Costs(time.perf_counter() - start, engine.stats.get("tokens", 0), peak())
             late = [mode != "standalone" for result in results for mode in result.modes]
             vectors = np.concatenate([result.vectors for result in results])
-            return CachedVectors(vectors, np.array(late, bool), costs)
+            return CachedVectors(vectors, np.array(late, bool), costs, *_join_parts(results))
 
+        if options.get("sub_span_tokens"):
+            return compute()
         shape = (sum(len(parent.spans) for parent in parents), engine.dimensions)
         return self._cache.get(input_key(engine.fingerprint, parents), shape, compute)
+
+
+def _join_parts(
+    results: Sequence[ChunkVectors],
+) -> tuple[NDArray[np.float32] | None, NDArray[np.int64] | None]:
+    """The sub-spans of all documents, and the row of each one's chunk among all chunks."""
+    if not any(result.sub_spans is not None for result in results):
+        return None, None
+    vectors, owners, first = [], [], 0
+    for result in results:
+        parts = result.sub_spans
+        vectors.append(result.vectors if parts is None else parts.vectors)
+        owners.append(first + (np.arange(len(result)) if parts is None else parts.chunks))
+        first += len(result)
+    return np.concatenate(vectors), np.concatenate(owners)
 
 
 _ALONE: dict[str, Any] = {"context_weight": 0.0, "header_weight": 0.0}

@@ -57,6 +57,8 @@ class Configuration:
         layout: Whole chunks in a window (``units``), or the running text.
         focus: Nats toward the own chunk; ``auto``: by the rule.
         header_focus: The same toward the title.
+        sub_span_tokens: Each chunk has vectors of its parts of about so many tokens, and counts as
+            its best part; ``None``: one vector a chunk.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Configuration:
     layout: Layout = "text"
     focus: float | Literal["auto"] = 0.0
     header_focus: float | Literal["auto"] = "auto"
+    sub_span_tokens: int | None = None
 
     def options(self) -> dict[str, Any]:
         """The engine options of this configuration, by the names of `LateChunkOptions`."""
@@ -81,6 +84,7 @@ class Configuration:
             "layout": self.layout,
             "focus": self.focus,
             "header_focus": self.header_focus,
+            "sub_span_tokens": self.sub_span_tokens,
         }
 
 
@@ -224,6 +228,7 @@ class ConfigurationResult:
         chunk_size: Tokens of a chunk at most; ``None``: the splitter has no size.
         chunk_overlap: Tokens that neighbouring chunks share at most.
         n_chunks: Chunks of all documents.
+        n_vectors: Vectors that a store would hold.
         corpus: Measure to mean over the queries, against the chunks of all documents.
         document: The same inside the gold document.
         tokens: ``precision``, ``recall`` and ``iou`` of the tokens of the best five chunks
@@ -240,6 +245,7 @@ class ConfigurationResult:
     chunk_size: int | None
     chunk_overlap: int
     n_chunks: int
+    n_vectors: int
     corpus: Mapping[str, float]
     document: Mapping[str, float]
     tokens: Mapping[str, float]
@@ -395,6 +401,7 @@ def _make_row(result: ConfigurationResult) -> dict[str, Any]:
         "splitter": result.splitter,
         "chunk_size": result.chunk_size,
         "n_chunks": result.n_chunks,
+        "n_vectors": result.n_vectors,
     }
     row |= dict(result.corpus)
     row |= {f"document {measure}": value for measure, value in result.document.items()}

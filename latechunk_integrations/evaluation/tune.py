@@ -47,6 +47,7 @@ class Choices:
         layouts: Whole chunks in a window, or running text; see `LateChunkOptions`.
         headers: What of title and headings is read along.
         context_weights: Weights of the late vector; early chunking (0) is always tried.
+        sub_spans: Tokens of a sub-span; ``None``: one vector a chunk. Vectors multiply.
         chunk_sizes: Tokens of a chunk at most, the first being what you have now. ``None``: 128,
             64 and 256 for ``"recursive"``; other splitters have a size of their own.
     """
@@ -55,6 +56,7 @@ class Choices:
     layouts: Sequence[Layout] = ("auto",)
     headers: Sequence[HeaderUse] = ("none", "auto")
     context_weights: Sequence[float] = (1.0,)
+    sub_spans: Sequence[int | None] = (None,)
     chunk_sizes: Sequence[int | None] | None = None
 
     def configurations(self, opponent: str, *, titled: bool) -> list[Configuration]:
@@ -62,8 +64,12 @@ class Choices:
         if not any(self.context_weights):
             raise OptionError("nothing to tune: give a context weight above 0")
         headers = tuple(self.headers) if titled else ("none",)
-        late = make_configurations(self.focuses, self.layouts, headers, self.context_weights)
-        early = make_configurations(headers=headers, context_weights=(0.0,))
+        late = make_configurations(
+            self.focuses, self.layouts, headers, self.context_weights, self.sub_spans
+        )
+        early = make_configurations(
+            headers=headers, context_weights=(0.0,), sub_spans=self.sub_spans
+        )
         now = [each for each in DEFAULT if each.name == opponent]
         made = [Configuration(name=BASELINE), *now, *early, *late, TEXTBOOK]
         return list({each.name: each for each in made}.values())

@@ -136,6 +136,7 @@ def result(
         chunk_size=chunk_size,
         chunk_overlap=0,
         n_chunks=7,
+        n_vectors=7,
         corpus=scores,
         document=scores,
         tokens={"precision": 0.1, "recall": 0.9, "iou": 0.1},

@@ -11,10 +11,12 @@ import pytest
 
 from latechunk_integrations import CharSpans, LateChunkEngine, Parent
 from latechunk_integrations.errors import OptionError
+from latechunk_integrations.evaluation.compare import compare
 from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet, GoldSpan, Query
 from latechunk_integrations.evaluation.pass_cache import VectorCache
 from latechunk_integrations.evaluation.passes import Passes
 from latechunk_integrations.evaluation.results import Configuration
+from latechunk_integrations.evaluation.similarity import sentence_spans
 from latechunk_integrations.options import Fallback
 
 LONG = (
@@ -201,3 +203,45 @@ def test_a_second_run_embeds_nothing(
         np.testing.assert_array_equal(vectors, same)
         assert costs == kept
     np.testing.assert_array_equal(queries, second.queries())
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_chunk_with_sub_spans_counts_as_its_best_part(
+    tiny_engine: LateChunkEngine, weight: float
+) -> None:
+    """Against the engine itself, part by part."""
+    parted = Configuration(
+        name="parts", context_weight=weight, header="attended", layout="auto", sub_span_tokens=6
+    )
+    found = compare(tiny_engine, SETS, [parted], splitter="sentences")
+    options = replace(tiny_engine.options, **parted.options())
+    if not weight:
+        options = replace(tiny_engine.options, context_weight=0.0, sub_span_tokens=6)
+    engine = LateChunkEngine(tiny_engine.encoder, options)
+    scores: dict[tuple[str, int], list[float]] = {}
+    n_parts = 0
+    queries = [engine.embed_query(query.text) for query in SETS.queries]
+    for document in SETS.documents:
+        spans = sentence_spans(document.text)
+        (made,) = engine.embed([Parent(document.text, spans, header=document.title)])
+        assert made.sub_spans is not None
+        n_parts += len(made.sub_spans)
+        for n, span in enumerate(spans):
+            rows = made.sub_spans.vectors[made.sub_spans.of_chunk(n)]
+            scores[document.doc_id, span.start] = [
+                max(float(row @ query) for row in rows) for query in queries
+            ]
+    result = found.get("parts")
+    assert result.n_vectors == n_parts > result.n_chunks
+    for n, query in enumerate(result.queries):
+        for hit in query.top:
+            assert hit.score == pytest.approx(scores[hit.doc_id, hit.start][n], abs=1e-4)
+        best = sorted((each[n] for each in scores.values()), reverse=True)
+        got = [hit.score for hit in query.top]
+        assert got == pytest.approx(best[: len(got)], abs=1e-4)
+
+
+def test_sub_spans_are_not_blended(tiny_engine: LateChunkEngine) -> None:
+    mixed = Configuration(name="mixed", context_weight=0.5, layout="auto", sub_span_tokens=6)
+    with pytest.raises(OptionError, match="not blended"):
+        _passes(tiny_engine).vectors(mixed, 40)
