@@ -34,6 +34,7 @@ _PASSAGE_CHARS = 3_000
 _FEWEST_WORDS = 6
 _QUOTE_WORDS = 40
 _KEYWORDS = 3
+_NAMES = 2
 # Shorter words carry little meaning.
 _LONG_WORD = 4
 # A run of so many words that question and quote share is copied.
@@ -278,25 +279,34 @@ def _ask_definitions(document: GoldenDocument) -> Iterator[Proposal]:
 
 
 def _ask_sentences(document: GoldenDocument, spread: Counter[str]) -> Iterator[Proposal]:
-    """The title, the heading above and some rare words of each sentence, rarest first."""
+    """What the title names, and some rare words of each sentence, rarest first.
+
+    People name the subject in a word or two, and never quote a title.
+    """
     headings = find_headings(document.text)
+    names = _find_names(document.title, spread)
     for sentence in sentence_spans(document.text):
         text = document.text[sentence.start : sentence.end]
         words = _split_words(text)
         is_heading = any(h.start < sentence.end and h.end > sentence.start for h in headings)
         if is_heading or not _FEWEST_WORDS <= len(words) <= _QUOTE_WORDS:
             continue
-        above = [heading.text for heading in headings if heading.start < sentence.start][-1:]
-        subject = ", ".join(dict.fromkeys(filter(None, [document.title, *above])))
-        known = set(_split_words(subject))
+        known = set(_split_words(document.title))
         own = {word for word in words if len(word) >= _LONG_WORD and word not in known}
         rare = sorted(own, key=lambda word: (spread[word], word))
         # Not the rarest, which would find the sentence by itself.
         chosen = rare[1 : 1 + _KEYWORDS] if len(rare) > _KEYWORDS else rare
         if len(chosen) == _KEYWORDS:
-            asked = " ".join(chosen)
-            query = f"{subject}: {asked}" if subject else asked
+            query = " ".join([*chosen, *names])
             yield Proposal(query, document.doc_id, text, sentence.start, FROM_TEXT)
+
+
+def _find_names(title: str, spread: Counter[str]) -> list[str]:
+    """The words of a title that are names, else its rarest word."""
+    words = [word for word in _WORD.findall(title) if len(word) >= _LONG_WORD]
+    rare = sorted(words, key=lambda word: spread[word.lower()])
+    named = [word for word in rare if word[0].isupper() or word[0].isdigit()]
+    return (named or rare)[:_NAMES]
 
 
 def _count_sentences(documents: Sequence[GoldenDocument]) -> Counter[str]:
