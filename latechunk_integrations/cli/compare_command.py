@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,7 +13,9 @@ from latechunk_integrations.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from latechunk_integrations.engine import LateChunkEngine
+    from latechunk_integrations.evaluation.dataset import GoldenSet
     from latechunk_integrations.evaluation.results import Comparison, Configuration, HeaderUse
+    from latechunk_integrations.evaluation.splitters import Splitter as AnySplitter
 
 __all__ = ["compare_command"]
 
@@ -123,15 +125,30 @@ def compare_command(  # noqa: PLR0913  # a command's parameters are its options
         show_progress=True,
     )
     terminal.show_comparison(compared, measure=measure)
-    if json_file is not None:
-        record.write_record(compared, json_file)
-    if csv_file is not None:
-        record.write_queries(compared, csv_file)
-    if trec is not None:
-        record.write_trec(compared, golden, engines, trec, cut)
-    _draw(compared, golden, engines[0], cut, report, plots)
-    terminal.show_files(json_file, csv_file, trec, report, plots)
+    _write_files(
+        _CompareResult(compared, golden, engines, cut),
+        _Files(json_file, csv_file, trec, report, plots),
+    )
     _check(compared, old, max_drop, floors, measure)
+
+
+class _Files(NamedTuple):
+    """Where results are written."""
+
+    record: Path | None
+    csv: Path | None
+    trec: Path | None
+    report: Path | None
+    plots: Path | None
+
+
+class _CompareResult(NamedTuple):
+    """What was compared, with what and on what."""
+
+    comparison: Comparison
+    golden: GoldenSet
+    engines: list[LateChunkEngine]
+    splitter: AnySplitter
 
 
 def _choose(
@@ -154,25 +171,22 @@ def _choose(
     return known.drop_repeated(chosen)
 
 
-def _draw(
-    compared: Comparison,
-    golden: Any,
-    engine: LateChunkEngine,
-    cut: Any,
-    report: Path | None,
-    plots: Path | None,
-) -> None:
-    from latechunk_integrations.evaluation.plots import save_plots  # noqa: PLC0415
-    from latechunk_integrations.evaluation.report import (  # noqa: PLC0415
-        similarities_of,
-        write_report,
-    )
+def _write_files(made: _CompareResult, files: _Files) -> None:
+    from latechunk_integrations.evaluation import plots, record, report, terminal  # noqa: PLC0415
 
-    if report is not None:
-        similarities = similarities_of(engine, compared, golden, splitter=cut)
-        write_report(compared, golden, report, similarities=similarities)
-    if plots is not None:
-        save_plots(compared, plots)
+    compared, golden, engines, splitter = made
+    if files.record is not None:
+        record.write_record(compared, files.record)
+    if files.csv is not None:
+        record.write_queries(compared, files.csv)
+    if files.trec is not None:
+        record.write_trec(compared, golden, engines, files.trec, splitter)
+    if files.report is not None:
+        similarities = report.similarities_of(engines[0], compared, golden, splitter=splitter)
+        report.write_report(compared, golden, files.report, similarities=similarities)
+    if files.plots is not None:
+        plots.save_plots(compared, files.plots)
+    terminal.show_files(*files)
 
 
 def _check(
