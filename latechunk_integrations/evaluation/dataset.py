@@ -324,7 +324,9 @@ def _load_quotes(path: Path, given: Documents, columns: Mapping[str, str] | None
         raise GoldenSetError(f"{path}: no quote was found in its document; {'; '.join(notes[:3])}")
     queries, spans = _collect_labels(labels)
     notes += _describe_labels(labels, queries)
-    return GoldenSet(path.stem, tuple(documents), queries, spans, notes=tuple(notes))
+    # Reports and records hold notes, and no path of a machine.
+    named = tuple(note.replace(str(path), path.name) for note in notes)
+    return GoldenSet(path.stem, tuple(documents), queries, spans, notes=named)
 
 
 def _describe_rows(every: Sequence[Row], kept: Sequence[Row]) -> list[str]:

@@ -82,6 +82,23 @@ def test_compare_takes_rows_of_quotes_another_splitter_and_all_configurations(
     assert "late (default)" in _worked("compare", moved / "rows.csv", *model, *arguments)
 
 
+def test_what_is_written_names_no_path_of_this_machine(
+    tmp_path: Path, model: list[str], tiny_model_path: Path
+) -> None:
+    rows = write_quotes(tmp_path)
+    with rows.open("a", encoding="utf-8") as file:
+        file.write("Lost?,berlin.txt,stands nowhere\n")
+        file.write("Twice?,berlin.txt,the\n")
+    files = [tmp_path / "r.html", tmp_path / "r.json", tmp_path / "r.csv"]
+    outputs = ["--report", files[0], "--json", files[1], "--csv", files[2]]
+    _worked("compare", rows, *model, "--splitter", "sentences", *outputs)
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        for path in (tmp_path, tiny_model_path, Path.home()):
+            assert str(path) not in text
+    assert "rows.csv, line 6: the quote" in files[1].read_text(encoding="utf-8")
+
+
 def test_compare_needs_no_titles(tmp_path: Path, model: list[str]) -> None:
     write_set(tmp_path)
     rows = [{"doc_id": d.doc_id, "text": d.text} for d in small_set().documents]
