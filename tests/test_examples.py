@@ -67,6 +67,6 @@ def test_the_notebook_runs_and_shows_what_it_is_there_for(monkeypatch: pytest.Mo
     assert values["advice"].headline in advised
     assert html.escape(values["advice"].headline[:40]) in compared
     assert "late (default)" in ranks
-    assert ": " in proposed
+    assert "Quillstream" in proposed
     assert "most similar chunks" in inspected
     assert not any("<script" in each for each in shown)

@@ -23,6 +23,7 @@ from latechunk_integrations.langchain import LateChunkTextSplitter
 from latechunk_integrations.langchain import late_chunking as with_langchain
 from latechunk_integrations.llama_index import LateChunkNodeParser
 from latechunk_integrations.llama_index import late_chunking as with_llama_index
+from latechunk_integrations.llama_index.serialization import component_dict, component_from_dict
 
 TEXT = "# Cities\n\n## Berlin\n\n" + " ".join(
     f"Berlin has {n} parks, and district {n} is proud of the café." for n in range(9)
@@ -87,10 +88,8 @@ def test_the_bulk_api_cuts_the_same(config: Path) -> None:
 def test_a_configured_splitter_is_rebuilt_elsewhere(config: Path) -> None:
     texts, _ = _expected(config)
     splitter = LateChunkNodeParser.from_config(config).splitter
-    for copy in (
-        pickle.loads(pickle.dumps(splitter)),
-        type(splitter).from_dict(splitter.to_dict()),
-    ):
+    rebuilt = component_from_dict("splitter", component_dict(splitter, splitter.to_dict()))
+    for copy in (pickle.loads(pickle.dumps(splitter)), rebuilt):
         nodes = copy.get_nodes_from_documents([Document(text=TEXT)])
         assert [node.get_content() for node in nodes] == texts
 

@@ -157,8 +157,11 @@ def _write_headline(comparison: Comparison, outcome: str, chosen: ConfigurationR
         return "Keep what you have: nothing that was measured is better."
     if outcome == "unclear":
         return f"Keep what you have for now: ‘{name}’ is ahead, but chance could explain it."
-    late = "late chunking" if chosen.configuration.context_weight else "early chunking"
-    return f"Change to {late}: ‘{name}’."
+    if chosen.configuration.context_weight:
+        return f"Change to late chunking: ‘{name}’."
+    if not comparison.opponent.configuration.context_weight:
+        return f"Stay with early chunking, and change it to ‘{name}’."
+    return f"Change to early chunking: ‘{name}’."
 
 
 def _write_gain(

@@ -108,7 +108,7 @@ def report_html(
             "document": picture(recall_curves, comparison, where="document"),
         },
         ways={each.name: describe(each.configuration) for each in comparison.results},
-        config=_write_config(comparison, chosen),
+        config="" if said.outcome == "too few" else _write_config(comparison, chosen),
         llama_index=LLAMA_INDEX,
         langchain=LANGCHAIN,
         tuned=tuned,

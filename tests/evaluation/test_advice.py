@@ -62,7 +62,7 @@ def test_too_few_questions_are_no_decision_and_it_says_how_many_are_needed(n: in
 def test_where_the_title_alone_does_as_well_late_chunking_is_not_advised() -> None:
     """What a title gains in early chunking is no merit of late chunking, and costs less."""
     said = advise(_repeated([2, 2, 1, 4], [1, 1, 1, 2], [1, 1, 1, 2]))
-    assert said.headline == "Change to early chunking: ‘early, title read along’."
+    assert said.headline == "Stay with early chunking, and change it to ‘early, title read along’."
     assert said.chosen.name == "early, title read along"
     ahead = advise(_repeated([2, 2, 1, 4], [1, 1, 1, 2], [2, 2, 1, 3]))
     assert ahead.chosen.name == "late"

@@ -218,6 +218,13 @@ def test_a_measured_comparison_is_written_with_a_heat_map(
     assert "How this was measured" in words
     assert str(tiny_engine.options.model) not in words
     assert tiny_engine.fingerprint in words
+    assert "Options to paste" not in words  # four questions decide nothing
+
+
+def test_options_to_paste_are_those_of_the_advice(tiny_engine: LateChunkEngine) -> None:
+    golden = repeated_set(5)
+    made = compare(tiny_engine, golden, [LATE], splitter="sentences", chunk_sizes=[None])
+    words = " ".join(_checked(report_html(made, golden)).text.split())
     for pasted in ("engine:", "chunking:", "llama_index import late_chunking", "langchain import"):
         assert pasted in words
 
