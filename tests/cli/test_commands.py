@@ -92,8 +92,8 @@ def test_what_is_written_names_no_path_of_this_machine(
     files = [tmp_path / "r.html", tmp_path / "r.json", tmp_path / "r.csv"]
     outputs = ["--report", files[0], "--json", files[1], "--csv", files[2]]
     _worked("compare", rows, *model, "--splitter", "sentences", *outputs)
-    for file in files:
-        text = file.read_text(encoding="utf-8")
+    for written in files:
+        text = written.read_text(encoding="utf-8")
         for path in (tmp_path, tiny_model_path, Path.home()):
             assert str(path) not in text
     assert "rows.csv, line 6: the quote" in files[1].read_text(encoding="utf-8")
