@@ -24,6 +24,9 @@ from latechunk_integrations.flow.chunk_sums import ChunkSums
 from latechunk_integrations.stats import EngineStats
 
 if TYPE_CHECKING:
+    import torch
+
+    from latechunk_integrations.core.transfer import HostCopy
     from latechunk_integrations.flow.token_plan import TokenBlock
 
 __all__ = ["WindowRunner", "make_batch"]
@@ -109,14 +112,14 @@ def _is_out_of_memory(error: Exception) -> bool:
 class _Sums:
     """The sums of a batch, which may still be on their way to the host."""
 
-    def __init__(self, bags: Bags, sums: Any) -> None:
+    def __init__(self, bags: Bags, sums: NDArray[np.float32] | HostCopy) -> None:
         self._bags = bags
         self._sums = sums
 
     @property
     def under_way(self) -> bool:
         """Whether the copy may still be going on."""
-        return bool(getattr(self._sums, "under_way", False))
+        return not isinstance(self._sums, np.ndarray) and self._sums.under_way
 
     def collect(self, table: ChunkSums) -> None:
         """Wait for the sums, and add them up."""
@@ -214,7 +217,9 @@ def _find_rows(lengths: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np
     return ends - lengths
 
 
-def _sum_bags(embeddings: Any, bags: Bags, starts: NDArray[np.int64]) -> Any:
+def _sum_bags(
+    embeddings: torch.Tensor | NDArray[np.float32], bags: Bags, starts: NDArray[np.int64]
+) -> NDArray[np.float32] | HostCopy:
     if isinstance(embeddings, np.ndarray):
         from latechunk_integrations.core.host_sums import sum_on_host  # noqa: PLC0415  # no torch
 

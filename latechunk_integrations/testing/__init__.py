@@ -6,7 +6,8 @@
         check_encoder(MyEncoder.load(LateChunkOptions(model="...")))
 
 `oracle.Oracle` is late chunking by its definition in float64, with nothing of this package; it
-wants torch and is imported from its own module.
+wants torch and is imported from its own module. `service_oracle.ServiceOracle` is the same for what
+a service reads together.
 """
 
 from latechunk_integrations.testing.adapter_checks import ADAPTER_CASES, check_adapter

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
@@ -22,6 +26,8 @@ from latechunk_integrations.errors import (
     ParentTooLongError,
 )
 from latechunk_integrations.stats import EngineStats
+from latechunk_integrations.testing.service_oracle import ServiceOracle
+from tests import strategies
 
 LIMITS = ChunkLimits(
     document_tokens=40,
@@ -350,3 +356,153 @@ def test_what_a_service_cannot_do_is_refused_instead_of_ignored(options: dict[st
     with pytest.raises(OptionError, match="leave"):
         _engine(**options)
     assert _engine(layout="text", focus=0.0).describe().use.layout == "text"
+
+
+# --- against the oracle -----------------------------------------------------------------------
+
+
+class Reader(WordEncoder):
+    """An element's vector depends on each element of its document, and on their order.
+
+    It counts the words of a text; a long one may be two tokens.
+    """
+
+    dimensions = 8
+
+    def __init__(self, limits: ChunkLimits, *, joined: bool) -> None:
+        super().__init__(limits)
+        self.joined = joined
+
+    def count_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        return [count_words(text) for text in texts]
+
+    def vectors(self, elements: Sequence[str]) -> NDArray[np.float32]:
+        assert all(elements)
+        assert len(elements) <= self.limits.document_elements
+        least = sum(count_words(one)[0] + self.limits.element_tokens for one in elements)
+        assert least <= max(self.limits.document_tokens, self.limits.element_tokens + 1)
+        return np.array(read_together(elements), np.float32)
+
+
+def count_words(text: str) -> tuple[int, int]:
+    words = text.split()
+    return len(words), len(words) + sum(len(word) > 6 for word in words)
+
+
+def read_together(elements: Sequence[str]) -> list[NDArray[np.float64]]:
+    own = [
+        np.random.default_rng(zlib.crc32(one.encode())).standard_normal(8) + 1 for one in elements
+    ]
+    return [
+        vector + sum(other * 0.3 ** abs(at - place) for place, other in enumerate(own))
+        for at, vector in enumerate(own)
+    ]
+
+
+_long_texts = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "city", "Berlin", "suppliers", "東京", "delivers every part within"]),
+        st.sampled_from([" ", " ", " ", "  ", "\n\n", ". ", "\t"]),
+    ),
+    min_size=1,
+    max_size=150,
+).map(lambda parts: "".join(word + gap for word, gap in parts))
+
+
+@st.composite
+def _parents(draw: st.DrawFn) -> tuple[str, list[tuple[int, int]], str]:
+    text = draw(_long_texts)
+    spans = draw(strategies.spans_of(text))
+    if draw(st.booleans()):  # as a splitter cuts it
+        cuts = sorted({0, len(text), *draw(st.lists(st.integers(0, len(text)), max_size=12))})
+        spans += list(pairwise(cuts))
+    header = draw(st.sampled_from(["", "", "Title", "Handbook of suppliers 1.3 東京 " * 6]))
+    return text, spans, header
+
+
+_limits = st.builds(
+    ChunkLimits,
+    document_tokens=st.sampled_from([12, 20, 31, 48, 90, 300]),
+    element_tokens=st.sampled_from([0, 0, 1]),
+    document_elements=st.sampled_from([4, 7, 100]),
+    request_documents=st.sampled_from([1, 4]),
+    request_texts=st.sampled_from([1, 4]),
+    request_elements=st.just(100),
+    request_tokens=st.sampled_from([10, 400]),
+)
+_options = st.fixed_dictionaries(
+    {
+        "preamble_tokens": strategies.preambles,
+        "overlap_tokens": strategies.overlaps,
+        "context_weight": st.sampled_from([0.0, 0.6, 1.0, 1.0]),
+        "header_weight": st.sampled_from([0.0, 0.0, 0.2]),
+        "fallback": st.sampled_from(["window", "window", "standard", "skip"]),
+        "min_parent_tokens": st.sampled_from([0, 0, 9]),
+    }
+)
+
+
+def _oracle(limits: ChunkLimits, options: dict[str, Any], *, joined: bool) -> ServiceOracle:
+    asked = {name.removesuffix("_tokens"): options[name] for name in _SHORTER}
+    return ServiceOracle(
+        read_together,
+        count_words,
+        limits.document_tokens,
+        limits.document_elements,
+        limits.element_tokens,
+        joined,
+        **asked,
+        **{name: value for name, value in options.items() if name not in _SHORTER},
+    )
+
+
+_SHORTER = ("preamble_tokens", "overlap_tokens")
+_NEVER_STRICT = {
+    "chunks_without_token": ChunkWithoutTokenError,
+    "chunks_cut": ParentTooLongError,
+    "skipped_parents": ParentTooLongError,
+    "long_parents_standalone": ParentTooLongError,
+}
+
+
+@pytest.mark.rule(2)
+@pytest.mark.rule(5)
+@given(_parents(), _limits, _options, st.booleans())
+def test_vectors_modes_and_counts_are_those_of_the_oracle(
+    parent: tuple[str, list[tuple[int, int]], str],
+    limits: ChunkLimits,
+    options: dict[str, Any],
+    joined: bool,
+) -> None:
+    text, spans, header = parent
+    oracle = _oracle(limits, options, joined=joined)
+    wanted = oracle.rows(text, spans, header)
+    engine = _engine(Reader(limits, joined=joined), **options)
+    parents = [Parent(text, spans, header, id="one"), Parent(text, spans, header, id="two")]
+    for result in engine.embed(parents):
+        assert result.skipped is (wanted is None)
+        if wanted is not None:
+            np.testing.assert_allclose(result.vectors, wanted.vectors, atol=2e-5)
+            assert result.modes == wanted.modes
+            assert result.n_windows == wanted.n_windows
+    counted = {name: engine.stats.get(name, 0) for name in oracle.notes}
+    assert counted == {name: 2 * n for name, n in oracle.notes.items()}
+
+
+@pytest.mark.rule(5)
+@given(_parents(), _limits, _options, st.booleans())
+def test_strict_refuses_exactly_what_would_be_counted(
+    parent: tuple[str, list[tuple[int, int]], str],
+    limits: ChunkLimits,
+    options: dict[str, Any],
+    joined: bool,
+) -> None:
+    text, spans, header = parent
+    oracle = _oracle(limits, options, joined=joined)
+    wanted = oracle.rows(text, spans, header)
+    engine = _engine(Reader(limits, joined=joined), strict=True, **options)
+    refused = tuple({_NEVER_STRICT[name] for name in _NEVER_STRICT if oracle.notes[name]})
+    with pytest.raises(refused) if refused else contextlib.nullcontext():
+        (result,) = engine.embed([Parent(text, spans, header, id="one")])
+        assert wanted is not None
+        np.testing.assert_allclose(result.vectors, wanted.vectors, atol=2e-5)
