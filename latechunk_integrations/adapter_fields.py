@@ -71,8 +71,8 @@ class EngineFields(BaseModel):
     document_prompt: str | None = None
     query_prompt: str | None = None
     query_prompt_name: str | None = None
-    document_adapter: str | None = None
-    query_adapter: str | None = None
+    document_lora: str | None = None
+    query_lora: str | None = None
     batch_tokens: int | None = None
     strict: bool = False
     enabled: bool = True

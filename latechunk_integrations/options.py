@@ -51,7 +51,7 @@ CHUNKING_SECTION = "chunking"
 _MIN_WINDOW = 8
 _STRINGS = (
     *("model", "device", "revision", "document_prompt", "query_prompt"),
-    *("query_prompt_name", "document_adapter", "query_adapter", "base_url", "tokenizer"),
+    *("query_prompt_name", "document_lora", "query_lora", "base_url", "tokenizer"),
     "encoder",
 )
 
@@ -106,8 +106,8 @@ class LateChunkOptions:
         query_prompt: Prefix of every query; ``None``: the model's own, ``""``: none.
         query_prompt_name: Name of the prompt in the model's files that queries get; ``None``: the
             one called ``query``.
-        document_adapter: Task adapter that documents go through (extra ``peft``).
-        query_adapter: Task adapter that queries go through.
+        document_lora: LoRA that documents go through (extra ``peft``).
+        query_lora: LoRA that queries go through.
         batch_tokens: Padded tokens of one forward pass; ``None``: what suits the device.
         strict: Turn everything that could not be done late into a typed error.
         enabled: ``False`` is ``context_weight=0``: early chunking, for ablation.
@@ -155,8 +155,8 @@ class LateChunkOptions:
     document_prompt: str | None = None
     query_prompt: str | None = None
     query_prompt_name: str | None = None
-    document_adapter: str | None = None
-    query_adapter: str | None = None
+    document_lora: str | None = None
+    query_lora: str | None = None
     batch_tokens: int | None = None
     strict: bool = False
     enabled: bool = True

@@ -36,7 +36,7 @@ class Layout:
         heads: Modules after pooling.
         prompts: ``config_sentence_transformers.json``; None: the file is not there.
         asked: What the model's card asks for as prompts, as ``(document, query)``.
-        adapters: Task adapters in folders beside the model.
+        loras: LoRAs in folders beside the model.
         width: ``hidden_size``.
         output: Width of a token embedding, where it is another one.
         positions: ``max_position_embeddings``.
@@ -51,7 +51,7 @@ class Layout:
     heads: tuple[str, ...] = ()
     prompts: dict[str, str] | None = None
     asked: tuple[str, str] = ("", "")
-    adapters: tuple[str, ...] = ()
+    loras: tuple[str, ...] = ()
     width: int = 32
     output: int | None = None
     positions: int = 256
@@ -211,7 +211,7 @@ LAYOUTS: dict[str, Layout] = {
             "xlm_roberta",
             pooling=None,
             asked=_JINA_PROMPTS,
-            adapters=(
+            loras=(
                 "retrieval_query",
                 "retrieval_passage",
                 "separation",
@@ -241,8 +241,8 @@ def write_model(folder: Path, layout: Layout, *, window: int = _WINDOW, seed: in
     tokenizer = write_tokenizer(folder, layout.tokenizer, window)
     model = _random_model(layout, tokenizer.get_vocab_size())
     model.save_pretrained(folder)
-    for adapter in layout.adapters:
-        _write_adapter(folder / adapter, model)
+    for lora in layout.loras:
+        _write_lora(folder / lora, model)
     if layout.pooling is None:
         return folder
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": window})
@@ -317,8 +317,8 @@ def _write_module(folder: Path, index: int, kind: str) -> dict[str, Any]:
     return {"idx": index, "name": str(index), "path": path, "type": module}
 
 
-def _write_adapter(folder: Path, model: torch.nn.Module) -> None:
-    """A LoRA adapter with random weights, as PEFT saves it."""
+def _write_lora(folder: Path, model: torch.nn.Module) -> None:
+    """A LoRA with random weights, as PEFT saves it."""
     from peft import LoraConfig
 
     config = LoraConfig(r=_RANK, lora_alpha=_RANK, target_modules=list(_ADAPTED))

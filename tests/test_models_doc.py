@@ -27,8 +27,8 @@ def test_every_tested_model_has_a_row_that_is_true(name: str) -> None:
     assert architecture.endswith("causal") == layout.causal
     assert pooling.startswith(layout.trained_pooling.removesuffix("token"))
     assert (remote_code, tested) == ("no", "tiny model")
-    if layout.adapters:
-        assert prompts == "with the retrieval adapters (card)"
+    if layout.loras:
+        assert prompts == "with the retrieval LoRAs (card)"
         return
     documents, _, queries = prompts.removesuffix(" (card)").partition(" / ")
     for prompt, shown in zip(layout.asked, (documents, queries or documents), strict=True):

@@ -34,8 +34,8 @@ class ModelUse:
         standalone_pooling: How chunks that are embedded alone are pooled.
         document_prompt: Prefix of every window; None: the encoder's own affair.
         query_prompt: Prefix of queries; None: the encoder embeds none.
-        document_adapter: Adapter that documents go through.
-        query_adapter: Adapter that queries go through.
+        document_lora: LoRA that documents go through.
+        query_lora: LoRA that queries go through.
         dimensions: Width of a vector.
         normalize: Whether vectors have unit length.
         context_weight: Share of the late vector; the rest is the standalone one's.
@@ -52,8 +52,8 @@ class ModelUse:
     standalone_pooling: str
     document_prompt: str | None
     query_prompt: str | None
-    document_adapter: str | None
-    query_adapter: str | None
+    document_lora: str | None
+    query_lora: str | None
     dimensions: int
     normalize: bool
     context_weight: float
@@ -140,8 +140,8 @@ def describe(
         standalone_pooling=standalone_pooling,
         document_prompt=document_prompt,
         query_prompt=encoder.query_prompt if isinstance(encoder, QueryEncoder) else None,
-        document_adapter=options.document_adapter,
-        query_adapter=options.query_adapter,
+        document_lora=options.document_lora,
+        query_lora=options.query_lora,
         dimensions=encoder.dimensions,
         normalize=options.normalize,
         context_weight=options.context_weight,
@@ -167,7 +167,7 @@ def _rows(contract: ModelContract | None, use: ModelUse) -> list[tuple[str, str,
         "query prompt": "" if use.query_prompt is None else repr(use.query_prompt),
         "dimensions": str(use.dimensions),
         "similarity": "unit length" if use.normalize else "length as the model gives it",
-        "adapters": _used_adapters(use),
+        "LoRA": _used_loras(use),
     }
     names = {**used, **own}
     order = [name for name in _ORDER if name in names]
@@ -186,7 +186,7 @@ _ORDER = (
     "heads",
     "dimensions",
     "similarity",
-    "adapters",
+    "LoRA",
 )
 
 
@@ -205,7 +205,7 @@ def _own(contract: ModelContract) -> Mapping[str, str]:
         "heads": ", ".join(map(str, contract.heads)) or "none",
         "dimensions": str(contract.dimensions) + _trained(contract),
         "similarity": contract.similarity,
-        "adapters": ", ".join(contract.adapters) or "none",
+        "LoRA": ", ".join(contract.loras) or "none",
     }
 
 
@@ -237,7 +237,7 @@ def _used_pooling(use: ModelUse) -> str:
     return f"{use.pooling}, standalone {use.standalone_pooling}"
 
 
-def _used_adapters(use: ModelUse) -> str:
-    if use.document_adapter is None and use.query_adapter is None:
+def _used_loras(use: ModelUse) -> str:
+    if use.document_lora is None and use.query_lora is None:
         return "none"
-    return f"documents {use.document_adapter or 'none'}, queries {use.query_adapter or 'none'}"
+    return f"documents {use.document_lora or 'none'}, queries {use.query_lora or 'none'}"

@@ -221,13 +221,13 @@ class _Session:
     async def _send(self, call: Call[T]) -> T:
         request_id = uuid.uuid4().hex
         try:
-            return await self._attempts(call, request_id)
+            return await self._try_often(call, request_id)
         except asyncio.CancelledError:
             if not self._closed:  # the caller gave it up
                 raise
         raise _closed_error(call, request_id)
 
-    async def _attempts(self, call: Call[T], request_id: str) -> T:
+    async def _try_often(self, call: Call[T], request_id: str) -> T:
         attempts = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(self._settings.max_retries + 1),
             retry=tenacity.retry_if_exception(_may_pass),
@@ -296,7 +296,7 @@ class _Session:
                 packed = response.headers.get("content-encoding", "")
                 body = BoundedBody(packed, len(content or b""))
                 if not response.is_success:
-                    raise self._refusal(response, await _read_start(response, body))
+                    raise self._name_refusal(response, await _read_start(response, body))
                 receiver = call.receive()
                 async for raw in response.aiter_raw(_RAW_BYTES):
                     for part in body.feed(raw):
@@ -307,7 +307,7 @@ class _Session:
                 error.request_id = request_id
                 raise
 
-    def _refusal(self, response: httpx.Response, body: bytes) -> ServerError:
+    def _name_refusal(self, response: httpx.Response, body: bytes) -> ServerError:
         detail = body.decode(errors="replace").strip()
         if self._key is not None:  # some services repeat the key that they refuse
             detail = detail.replace(self._key.get_secret_value(), str(self._key))

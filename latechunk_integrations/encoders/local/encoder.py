@@ -29,8 +29,8 @@ from latechunk_integrations.encoders.local.focus_attention import (
     with_focus,
 )
 from latechunk_integrations.encoders.local.loaded_contract import check_modules, read_contract
-from latechunk_integrations.encoders.local.loading import load_model, wanted_adapters
-from latechunk_integrations.encoders.local.lora import check_adapters
+from latechunk_integrations.encoders.local.loading import load_model, wanted_loras
+from latechunk_integrations.encoders.local.lora import check_loras
 from latechunk_integrations.encoders.local.probe import check_own_vector, once, probe_transformer
 from latechunk_integrations.encoders.local.unpadded import (
     allow_unpadded,
@@ -46,7 +46,11 @@ from latechunk_integrations.encoders.model.contract import (
     warn_once,
 )
 from latechunk_integrations.encoders.model.families import find_card
-from latechunk_integrations.encoders.model.prompts import choose_document_prompt, warn_of_unused
+from latechunk_integrations.encoders.model.prompts import (
+    choose_document_prompt,
+    own_prompts,
+    warn_of_unused,
+)
 from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
 from latechunk_integrations.encoders.model.vector_contract import cut_vectors
 from latechunk_integrations.errors import OptionError, WindowBudgetError
@@ -69,7 +73,7 @@ class LocalEncoder:
         options: What the engine was asked for.
         identity: What names the weights in the fingerprint.
         query_model: The model that queries go through; None: the same.
-        adapters: Names of the model's task adapters.
+        loras: Names of the model's LoRAs.
 
     Raises:
         ContractError: The model's modules cannot be late-chunked.
@@ -85,12 +89,12 @@ class LocalEncoder:
         *,
         identity: str,
         query_model: SentenceTransformer | None = None,
-        adapters: tuple[str, ...] = (),
+        loras: tuple[str, ...] = (),
     ) -> None:
         self.model = model.eval()
         self.query_model = self.model if query_model is None else query_model.eval()
         self.options = options
-        self.contract = self._read_contract(identity, adapters)
+        self.contract = self._read_contract(identity, loras)
         self.takes_units = _choose_attention(model, options)
         in_units = self.takes_units and options.layout != "text"
         self.pooling = resolve_pooling(
@@ -123,22 +127,12 @@ class LocalEncoder:
         self.batch_tokens = options.batch_tokens or _BATCH_TOKENS.get(
             self._device.type, _BATCH_TOKENS_ACCELERATOR
         )
-        modules = list(model)
-        at, pooling = next(
-            (i, module) for i, module in enumerate(modules) if isinstance(module, Pooling)
-        )
-        self.token_dim = pooling.get_embedding_dimension()
-        # Not the contract's: a model may be published to be cut, behind a layer norm perhaps.
-        heads = self.contract.heads
-        self._full_width = heads[-1].out_features if heads else self.token_dim
-        self._body = modules[:at]
-        # Heads see float32 sums, whatever the forward pass computes in.
-        self._heads = [copy.deepcopy(module).float() for module in modules[at + 1 :]]
+        self._split_modules()
         self._headers: dict[str, NDArray[np.int32]] = {}
         self._lock = threading.Lock()
         contract = json.dumps(self.contract.to_dict(), sort_keys=True)
         # Not the option: what "auto" stands for differs from one machine to the next.
-        self.fingerprint = _digest([identity, contract, str(model.dtype)])
+        self.fingerprint = _hash_parts([identity, contract, str(model.dtype)])
         self._prove_contract()
 
     @classmethod
@@ -150,36 +144,38 @@ class LocalEncoder:
             options,
             identity=loaded.identity,
             query_model=loaded.query_model,
-            adapters=loaded.adapters,
+            loras=loaded.loras,
         )
-
-    @property
-    def pools_units_as_trained(self) -> bool:
-        """Whether a unit, which has special tokens of its own, is pooled as the model was trained.
-
-        So it is where the model's own pooling has a counterpart for one chunk: a CLS model then
-        reads the first token of each unit.
-        """
-        return own_pooling(self.contract) == self.standalone_pooling
 
     def close(self) -> None:
         """Nothing to let go of."""
 
-    def _read_contract(self, identity: str, adapters: tuple[str, ...]) -> ModelContract:
-        model, name, wanted = self.model, self.options.model, wanted_adapters(self.options)
-        check_adapters(wanted, adapters, name)
+    def _split_modules(self) -> None:
+        """What runs for each token, and what runs for each pooled vector."""
+        modules = list(self.model)
+        at, pooling = next(
+            (i, module) for i, module in enumerate(modules) if isinstance(module, Pooling)
+        )
+        self.token_dim = pooling.get_embedding_dimension()
+        # Not the contract's: a model may be published to be cut, behind a layer norm perhaps.
+        heads = self.contract.heads
+        self._full_width = heads[-1].out_features if heads else self.token_dim
+        self._body = modules[:at]
+        # Heads see float32 sums, whatever the forward pass computes in.
+        self._heads = [copy.deepcopy(module).float() for module in modules[at + 1 :]]
+
+    def _read_contract(self, identity: str, loras: tuple[str, ...]) -> ModelContract:
+        model, name, wanted = self.model, self.options.model, wanted_loras(self.options)
+        check_loras(wanted, loras, name)
         check_modules(model)
         transformer: Any = model[0]
         running = (str(model.dtype), str(model.device), *map(str, wanted.values()))
         key = (identity, transformer.config.to_json_string(), *running)
-        return read_contract(
-            model,
-            once(key, lambda: probe_transformer(model, name)),
-            find_card(name),
-            adapters=adapters,
-            query_prompt_name=self.options.query_prompt_name,
-            **wanted,
-        )
+        probe = once(key, lambda: probe_transformer(model, name))
+        card = find_card(name)
+        asked = self.options.query_prompt_name
+        prompts = own_prompts(model, card, query_prompt_name=asked, **wanted)
+        return read_contract(model, probe, card, prompts, loras)
 
     def _prove_contract(self) -> None:
         if own_pooling(self.contract) is None:
@@ -221,7 +217,7 @@ class LocalEncoder:
         """
         transformer: Any = self._body[0]
         if batch.units is None and takes_unpadded(transformer):
-            return self._pass(flat_features(transformer, batch, self._device))
+            return self._run_body(flat_features(transformer, batch, self._device))
         ids, lengths = batch.ids, batch.lengths
         mask = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64)
         features: dict[str, Any] = {
@@ -232,11 +228,11 @@ class LocalEncoder:
             positions = batch.positions + first_position(transformer.model)
             features["position_ids"] = to_device(positions, self._device)
         if batch.units is None:
-            return self._pass(features)
+            return self._run_body(features)
         with with_focus(FocusBias(batch, self._device, self._dtype)):
-            return self._pass(features)
+            return self._run_body(features)
 
-    def _pass(self, features: dict[str, Any]) -> torch.Tensor:
+    def _run_body(self, features: dict[str, Any]) -> torch.Tensor:
         for module in self._body:
             features = module(features)
         embeddings: torch.Tensor = features["token_embeddings"]
@@ -315,11 +311,11 @@ def _choose_attention(model: SentenceTransformer, options: LateChunkOptions) -> 
 
 def _report_silence(contract: ModelContract, options: LateChunkOptions) -> None:
     """Say what is done, or left, because the model's files and the options are silent."""
-    if contract.adapters and not any(wanted_adapters(options).values()):
+    if contract.loras and not any(wanted_loras(options).values()):
         warn_once(
             options.model,
-            f"{options.model!r} has task adapters ({', '.join(contract.adapters)}) and none is "
-            "used; choose document_adapter and query_adapter",
+            f"{options.model!r} has LoRAs ({', '.join(contract.loras)}) and none is "
+            "used; choose document_lora and query_lora",
         )
     warn_of_unused(
         options.model, contract.query_prompt, contract.prompt_names, options.query_prompt
@@ -348,5 +344,5 @@ def _report_silence(contract: ModelContract, options: LateChunkOptions) -> None:
         )
 
 
-def _digest(parts: Sequence[str]) -> str:
+def _hash_parts(parts: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

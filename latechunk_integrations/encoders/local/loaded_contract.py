@@ -21,7 +21,7 @@ from latechunk_integrations.encoders.model.contract import (
     ModelContract,
 )
 from latechunk_integrations.encoders.model.families import ModelCard
-from latechunk_integrations.encoders.model.prompts import own_prompts
+from latechunk_integrations.encoders.model.prompts import ModelPrompts
 from latechunk_integrations.errors import ContractError
 
 __all__ = ["check_modules", "read_contract"]
@@ -48,12 +48,9 @@ def check_modules(model: SentenceTransformer) -> None:
 def read_contract(
     model: SentenceTransformer,
     probe: TransformerProbe,
-    card: ModelCard | None = None,
-    *,
-    adapters: tuple[str, ...] = (),
-    document_adapter: str | None = None,
-    query_adapter: str | None = None,
-    query_prompt_name: str | None = None,
+    card: ModelCard | None,
+    prompts: ModelPrompts,
+    loras: tuple[str, ...],
 ) -> ModelContract:
     """Read the contract of a loaded model.
 
@@ -61,13 +58,10 @@ def read_contract(
         model: The model.
         probe: What its transformer was seen to do.
         card: What its card says where the files are silent.
-        adapters: Names of its task adapters.
-        document_adapter: The adapter that documents go through; prompts may belong to it.
-        query_adapter: The one that queries go through.
-        query_prompt_name: Name of the prompt that is to be the queries'; None: the model's own.
+        prompts: Its prompts.
+        loras: Names of its LoRAs.
 
     Raises:
-        OptionError: The files state no prompt of that name.
         ContractError: The model is not a transformer followed by one pooling module, or reads
             texts in another way than token by token.
     """
@@ -77,13 +71,6 @@ def read_contract(
     for module in modules[at + 1 :]:
         before, width = width, _width_behind(module, width)
         heads.append(HeadContract(type(module).__name__, before, width))
-    prompts = own_prompts(
-        model,
-        card,
-        document_adapter=document_adapter,
-        query_adapter=query_adapter,
-        query_prompt_name=query_prompt_name,
-    )
     limit = _position_limit(transformer)
     trained = _trained_dimensions(transformer, card)
     return ModelContract(
@@ -106,7 +93,7 @@ def read_contract(
         least_dimensions=card.least_dimensions if card else None,
         truncation_layer_norm=_norm_before_truncation(transformer, heads, card),
         similarity=str(model.similarity_fn_name),
-        adapters=adapters,
+        loras=loras,
     )
 
 
@@ -167,7 +154,7 @@ def _declared_length(
     # Behind the end of a position table the model would not cut a text but break.
     has_end = (
         _position_table(transformer) is not None
-        or _unstretched(transformer.config.get_text_config()) is not None
+        or _find_unstretched(transformer.config.get_text_config()) is not None
     )
     return min(int(length), limit) if limit is not None and has_end else int(length)
 
@@ -180,7 +167,7 @@ def _position_limit(transformer: Transformer) -> int | None:
         return None
     owner = _position_table(transformer)
     if owner is None:
-        unstretched = _unstretched(config)
+        unstretched = _find_unstretched(config)
         return limit if unstretched is None else min(limit, unstretched)
     # RoBERTa and its kin count positions from behind the padding index.
     padding = getattr(owner, "padding_idx", None)
@@ -198,7 +185,7 @@ def _position_table(transformer: Transformer) -> torch.nn.Module | None:
     return None
 
 
-def _unstretched(config: Any) -> int | None:
+def _find_unstretched(config: Any) -> int | None:
     """Positions up to which longer texts do not stretch the rotary range; None: they never do.
 
     By the longest text of a batch, and with ``dynamic`` for those that follow: a vector would

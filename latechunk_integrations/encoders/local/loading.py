@@ -12,9 +12,9 @@ from transformers import AutoConfig
 
 from latechunk_integrations.encoders.local.jina_v2.jina_checkpoint import load_jina_v2
 from latechunk_integrations.encoders.local.lora import (
-    adapter_names,
-    check_adapters,
-    load_adapter,
+    check_loras,
+    load_lora,
+    lora_names,
     twin_for_queries,
 )
 from latechunk_integrations.encoders.local.precision import bfloat16_is_fast
@@ -30,7 +30,7 @@ from latechunk_integrations.encoders.model.tokenization import check_vocabulary
 from latechunk_integrations.errors import ModelLoadError, OptionError, RemoteCodeError
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["LoadedModel", "load_model", "wanted_adapters"]
+__all__ = ["LoadedModel", "load_model", "wanted_loras"]
 # Architectures whose activations are too large for float16, by how their names begin.
 _OVERFLOW_FLOAT16 = ("gemma", "embedding_gemma")
 
@@ -41,14 +41,14 @@ class LoadedModel:
 
     Args:
         model: The model that documents go through.
-        query_model: The one that queries go through: the same, or a twin with another adapter.
-        adapters: Names of the task adapters that it has.
+        query_model: The one that queries go through: the same, or a twin with another LoRA.
+        loras: Names of the LoRAs that it has.
         identity: What names the weights in the fingerprint.
     """
 
     model: SentenceTransformer
     query_model: SentenceTransformer
-    adapters: tuple[str, ...]
+    loras: tuple[str, ...]
     identity: str
 
 
@@ -56,13 +56,13 @@ def load_model(options: LateChunkOptions) -> LoadedModel:
     """Load the model that the options name.
 
     Raises:
-        MissingExtraError: An adapter is wanted and PEFT is not installed.
+        MissingExtraError: A LoRA is wanted and PEFT is not installed.
         ModelLoadError: The model cannot be found or read.
-        OptionError: An adapter is wanted that the model does not have, or an unknown device.
+        OptionError: A LoRA is wanted that the model does not have, or an unknown device.
         RemoteCodeError: It needs ``trust_remote_code=True``.
     """
     files = PublishedFiles(options.model, options.revision)
-    device = _device(options.device)
+    device = _choose_device(options.device)
     dtype = _resolve_dtype(options.dtype, device)
     _refuse_dtype(files, dtype)
     own = load_jina_v2(files, device=device, dtype=dtype)
@@ -71,8 +71,8 @@ def load_model(options: LateChunkOptions) -> LoadedModel:
             refuse_remote_code(files)
         check_safetensors(files)
     config_changes = _config_changes(files, options)
-    adapters = adapter_names(files)
-    check_adapters(wanted_adapters(options), adapters, options.model)
+    loras = lora_names(files)
+    check_loras(wanted_loras(options), loras, options.model)
     try:
         model = own or SentenceTransformer(
             options.model,
@@ -89,15 +89,15 @@ def load_model(options: LateChunkOptions) -> LoadedModel:
     _check_weights(options, model, files)
     # Some modules are loaded in float32 whatever was asked for.
     model = model.to(dtype=dtype)
-    twin = _load_adapters(model, files, options)
-    return LoadedModel(model, twin, adapters, _identity(options.model, model))
+    twin = _load_loras(model, files, options)
+    return LoadedModel(model, twin, loras, _identify(options.model, model))
 
 
-def wanted_adapters(options: LateChunkOptions) -> dict[str, str | None]:
-    """The adapters that were asked for, by option."""
+def wanted_loras(options: LateChunkOptions) -> dict[str, str | None]:
+    """The LoRAs that were asked for, by option."""
     return {
-        "document_adapter": options.document_adapter,
-        "query_adapter": options.query_adapter,
+        "document_lora": options.document_lora,
+        "query_lora": options.query_lora,
     }
 
 
@@ -134,16 +134,16 @@ def _processor_changes(files: PublishedFiles, options: LateChunkOptions) -> dict
     return {"config": known.text_config}
 
 
-def _load_adapters(
+def _load_loras(
     model: SentenceTransformer, files: PublishedFiles, options: LateChunkOptions
 ) -> SentenceTransformer:
-    """Load the wanted adapters; returns the model that queries go through."""
-    documents, queries = options.document_adapter, options.query_adapter
+    """Load the wanted LoRAs; returns the model that queries go through."""
+    documents, queries = options.document_lora, options.query_lora
     twin = model if documents == queries else twin_for_queries(model)
     trees = {id(model): (model, documents), id(twin): (twin, queries)}
     for tree, name in trees.values():
         if name is not None:
-            load_adapter(tree, files, name)
+            load_lora(tree, files, name)
             _check_weights(options, tree, files)
             tree.to(dtype=model.dtype)
     return twin
@@ -169,7 +169,7 @@ def _check_weights(
     )
 
 
-def _device(asked: str | None) -> torch.device:
+def _choose_device(asked: str | None) -> torch.device:
     try:
         return torch.device(asked or _best_device())
     except RuntimeError as error:
@@ -219,7 +219,7 @@ def _load_error(options: LateChunkOptions, error: Exception) -> Exception:
     return ModelLoadError(f"cannot load the model {options.model!r}: {hint}. ({text})")
 
 
-def _identity(name: str, model: SentenceTransformer) -> str:
+def _identify(name: str, model: SentenceTransformer) -> str:
     """What names the weights: the commit of a hub model, the content of a local folder."""
     if Path(name).is_dir():
         return folder_identity(Path(name))

@@ -1,4 +1,4 @@
-"""Task adapters (PEFT): documents through one, queries through another, without switching."""
+"""LoRA weights (PEFT): documents through one, queries through another, without switching."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from latechunk_integrations.encoders.model.published import PublishedFiles
-from latechunk_integrations.errors import MissingExtraError, ModelLoadError, OptionError
+from latechunk_integrations.errors import ModelLoadError, OptionError
+from latechunk_integrations.plugins import import_extra
 
-__all__ = ["adapter_names", "check_adapters", "load_adapter", "twin_for_queries"]
+__all__ = ["check_loras", "load_lora", "lora_names", "twin_for_queries"]
 
 _CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 
 
-def adapter_names(files: PublishedFiles) -> tuple[str, ...]:
-    """The task adapters that stand in folders beside a model's weights, sorted."""
+def lora_names(files: PublishedFiles) -> tuple[str, ...]:
+    """The LoRAs that stand in folders beside a model's weights, sorted."""
     found = (name.partition("/") for name in files.names)
     return tuple(sorted(folder for folder, _, name in found if name == _CONFIG))
 
 
-def check_adapters(wanted: dict[str, str | None], names: tuple[str, ...], model: str) -> None:
-    """Refuse an adapter that the model does not have.
+def check_loras(wanted: dict[str, str | None], names: tuple[str, ...], model: str) -> None:
+    """Refuse a LoRA that the model does not have.
 
     Args:
         wanted: Adapter names by the option that asks for them.
-        names: The adapters that there are.
+        names: The LoRAs that there are.
         model: How to name the model.
 
     Raises:
@@ -38,30 +39,25 @@ def check_adapters(wanted: dict[str, str | None], names: tuple[str, ...], model:
         if name is None or name in names:
             continue
         valid = (
-            f"its adapters are {', '.join(map(repr, names))}"
-            if names
-            else "this model has no adapters"
+            f"its LoRAs are {', '.join(map(repr, names))}" if names else "this model has no LoRAs"
         )
-        raise OptionError(f"{option}={name!r}: {model!r} has no such adapter; {valid}")
+        raise OptionError(f"{option}={name!r}: {model!r} has no such LoRA; {valid}")
 
 
-def load_adapter(model: SentenceTransformer, files: PublishedFiles, name: str) -> None:
-    """Load an adapter into a model that has none, and let the model run with it.
+def load_lora(model: SentenceTransformer, files: PublishedFiles, name: str) -> None:
+    """Load a LoRA into a model that has none, and let the model run with it.
 
-    One adapter for each tree of modules: transformers 5 gives an adapter that is there already
+    One LoRA for each tree of modules: transformers 5 gives a LoRA that is there already
     random weights when it loads another one into the same model.
 
     Raises:
         MissingExtraError: PEFT is not installed.
-        ModelLoadError: The adapter's weights are not there as safetensors, or cannot be read.
+        ModelLoadError: The LoRA's weights are not there as safetensors, or cannot be read.
     """
-    try:
-        import peft  # noqa: F401, PLC0415  # transformers imports it in load_adapter
-    except ImportError as error:
-        raise MissingExtraError("peft", extra="peft") from error
+    import_extra("peft", extra="peft")  # transformers imports it in load_adapter
     if f"{name}/{_WEIGHTS}" not in files.names:
         raise ModelLoadError(
-            f"the adapter {name!r} of {files.model!r} has no {_WEIGHTS}; weights are read from "
+            f"the LoRA {name!r} of {files.model!r} has no {_WEIGHTS}; weights are read from "
             "safetensors only"
         )
     transformer: Any = model.transformers_model
@@ -79,7 +75,7 @@ def load_adapter(model: SentenceTransformer, files: PublishedFiles, name: str) -
         transformer.set_adapter(name)
     except Exception as error:
         raise ModelLoadError(
-            f"cannot load the adapter {name!r} of {files.model!r}: check that {_CONFIG} and "
+            f"cannot load the LoRA {name!r} of {files.model!r}: check that {_CONFIG} and "
             f"{_WEIGHTS} in its folder are complete and fit the model. ({error})"
         ) from error
 
@@ -87,7 +83,7 @@ def load_adapter(model: SentenceTransformer, files: PublishedFiles, name: str) -
 def twin_for_queries(model: SentenceTransformer) -> SentenceTransformer:
     """A second tree of modules over the same weights.
 
-    Which adapter runs is state of the modules. Two trees have one each, so that nothing is ever
+    Which LoRA runs is state of the modules. Two trees have one each, so that nothing is ever
     switched while a thread is in the middle of a forward pass. Weights, buffers and tokenizer
     are shared: the twin takes next to no memory.
     """

@@ -62,14 +62,14 @@ def use_varlen(transformer: Any) -> bool:
     if head_dim % _HEAD_DIM_MULTIPLE or head_dim > _MAX_HEAD_DIM:
         return False
     AttentionInterface.register(IMPLEMENTATION, _attend)
-    AttentionMaskInterface.register(IMPLEMENTATION, _mask)
+    AttentionMaskInterface.register(IMPLEMENTATION, _make_mask)
     transformer.model.set_attn_implementation(IMPLEMENTATION)
     if transformer.model_forward_params is not None:
         transformer.model_forward_params |= _ARGUMENTS
     return True
 
 
-def _mask(attention_mask: torch.Tensor | None = None, **sizes: Any) -> Any:
+def _make_mask(attention_mask: torch.Tensor | None = None, **sizes: Any) -> Any:
     """Batches without padding come without a mask, and need none: the bounds say it all."""
     if attention_mask is None:
         return None

@@ -81,7 +81,7 @@ class ModelContract:
         least_dimensions: Any width from here on was trained; None: no such statement.
         truncation_layer_norm: A vector that is cut goes through a layer norm before.
         similarity: Similarity that the model was trained for.
-        adapters: Names of its task adapters.
+        loras: Names of its LoRAs.
     """
 
     architecture: str
@@ -103,7 +103,7 @@ class ModelContract:
     least_dimensions: int | None
     truncation_layer_norm: bool
     similarity: str
-    adapters: tuple[str, ...] = ()
+    loras: tuple[str, ...] = ()
 
     @property
     def header_pooling(self) -> float:

@@ -20,7 +20,7 @@ class ModelCard:
         dimensions: Widths that the vectors were trained to be cut to; empty: not known.
         least_dimensions: Any width from here on was trained; None: only those listed.
         layer_norm: A vector that is cut goes through a layer norm without weights before.
-        adapter_prompts: Prompts that go with a task adapter, by its name.
+        lora_prompts: Prompts that go with a LoRA, by its name.
     """
 
     pattern: str
@@ -30,7 +30,7 @@ class ModelCard:
     dimensions: tuple[int, ...] = ()
     least_dimensions: int | None = None
     layer_norm: bool = False
-    adapter_prompts: tuple[tuple[str, str], ...] = ()
+    lora_prompts: tuple[tuple[str, str], ...] = ()
 
 
 _NOMIC = ("search_document: ", "search_query: ")
@@ -81,7 +81,7 @@ _CARDS = (
     ModelCard(
         r"jina-embeddings-v3(-hf)?",
         dimensions=(32, 64, 128, 256, 512, 768, 1024),
-        adapter_prompts=(
+        lora_prompts=(
             ("retrieval_query", "Represent the query for retrieving evidence documents: "),
             ("retrieval_passage", "Represent the document for retrieval: "),
         ),

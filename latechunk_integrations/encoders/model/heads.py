@@ -97,7 +97,7 @@ class DenseHead(Head):
         if self._is_residual and n_in != n_out:
             shapes["residual.weight"] = shapes["linear.weight"]
         self._activation = _ACTIVATIONS[name]
-        self.weights = _checked(weights, shapes)
+        self.weights = _check_weights(weights, shapes)
 
     def apply(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `Head.apply`."""
@@ -118,7 +118,7 @@ class LayerNormHead(Head):
         width = int(settings["dimension"])
         self.in_features = self.out_features = width
         shape = (width,)
-        self.weights = _checked(weights, {"norm.weight": shape, "norm.bias": shape})
+        self.weights = _check_weights(weights, {"norm.weight": shape, "norm.bias": shape})
 
     def apply(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `Head.apply`."""
@@ -162,7 +162,7 @@ def read_heads(files: PublishedFiles) -> tuple[Head, ...]:
         elif kind in ("Dense", "LayerNorm"):
             found.append(_read_weighted(files, kind, folder))
         elif kind != "Dropout":
-            raise _refusal(files, f"a module {kind}")
+            raise _explain_refusal(files, f"a module {kind}")
     return tuple(found)
 
 
@@ -205,14 +205,14 @@ def _read_weighted(files: PublishedFiles, kind: str, folder: str) -> Head:
     try:
         return build(settings, _read_weights(path))
     except ContractError as error:
-        raise _refusal(files, str(error)) from error
+        raise _explain_refusal(files, str(error)) from error
     except (KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError) as error:
         raise ContractError(
             f"{folder} of {files.model!r} holds no {kind} module ({error})"
         ) from error
 
 
-def _refusal(files: PublishedFiles, what: str) -> ContractError:
+def _explain_refusal(files: PublishedFiles, what: str) -> ContractError:
     return ContractError(
         f"{files.model!r} has {what}, which nothing here applies to chunks, and a server gives "
         "token embeddings only; load this model with encoder='local'"
@@ -232,7 +232,7 @@ def _read_weights(path: Path) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _checked(
+def _check_weights(
     weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, NDArray[np.float64]]:
     """The weights that a module has, if they have these shapes."""

@@ -19,7 +19,7 @@ _BLOCK_BYTES = 1 << 20
 
 def folder_identity(folder: Path) -> str:
     """Hash of the content of a model's folder; read again only where a file was changed."""
-    return _content_hash(folder, _signature(folder))
+    return _content_hash(folder, _sign_files(folder))
 
 
 def published_identity(model: str, revision: str | None) -> str | None:
@@ -47,7 +47,7 @@ def published_identity(model: str, revision: str | None) -> str | None:
     return None
 
 
-def _signature(folder: Path) -> tuple[tuple[str, int, int], ...]:
+def _sign_files(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Name, size and time of each file that counts."""
     found = []
     for path in sorted(folder.rglob("*")):

@@ -95,8 +95,8 @@ def own_prompts(
     files: StatedPrompts,
     card: ModelCard | None,
     *,
-    document_adapter: str | None = None,
-    query_adapter: str | None = None,
+    document_lora: str | None = None,
+    query_lora: str | None = None,
     query_prompt_name: str | None = None,
 ) -> ModelPrompts:
     """Prompts of documents and of queries, and where they are stated.
@@ -104,8 +104,8 @@ def own_prompts(
     Args:
         files: What the model's files state.
         card: What its card says where they are silent.
-        document_adapter: The adapter that documents go through; prompts may belong to it.
-        query_adapter: The one that queries go through.
+        document_lora: The LoRA that documents go through; prompts may belong to it.
+        query_lora: The one that queries go through.
         query_prompt_name: Name of the prompt that is to be the queries'; None: the model's own.
 
     Raises:
@@ -117,11 +117,11 @@ def own_prompts(
         raise OptionError(
             f"query_prompt_name={query_prompt_name!r}: the prompts of this model are {stated}"
         )
-    documents = _stated(files, (*_adapter_prompts(document_adapter), *_DOCUMENT_PROMPTS))
-    queries = _stated(files, (*_adapter_prompts(query_adapter), *_QUERY_PROMPTS))
+    documents = _find_stated(files, (*_lora_prompts(document_lora), *_DOCUMENT_PROMPTS))
+    queries = _find_stated(files, (*_lora_prompts(query_lora), *_QUERY_PROMPTS))
     source = "files" if documents or queries else "none"
     if card is not None and source == "none":
-        documents, queries = _card_prompts(files, card, document_adapter, query_adapter)
+        documents, queries = _card_prompts(files, card, document_lora, query_lora)
         source = "model card" if documents or queries else "none"
     if query_prompt_name is not None:
         queries, source = files.prompts[query_prompt_name] or "", "files"
@@ -162,21 +162,21 @@ def warn_of_unused(model: str, query_prompt: str, names: tuple[str, ...], asked:
 
 
 def _card_prompts(
-    files: StatedPrompts, card: ModelCard, document_adapter: str | None, query_adapter: str | None
+    files: StatedPrompts, card: ModelCard, document_lora: str | None, query_lora: str | None
 ) -> tuple[str, str]:
-    by_adapter = dict(card.adapter_prompts)
-    documents = by_adapter.get(document_adapter or "", card.document_prompt or "")
-    queries = by_adapter.get(query_adapter or "", card.query_prompt)
+    by_lora = dict(card.lora_prompts)
+    documents = by_lora.get(document_lora or "", card.document_prompt or "")
+    queries = by_lora.get(query_lora or "", card.query_prompt)
     # The files may hold the very prompt by a name of their own.
     return documents, files.prompts.get(card.query_prompt_name) or queries
 
 
-def _adapter_prompts(adapter: str | None) -> tuple[str, ...]:
-    """Names under which an adapter's prompt may stand (``retrieval.query`` in jina's files)."""
-    return (adapter, adapter.replace("_", ".")) if adapter else ()
+def _lora_prompts(lora: str | None) -> tuple[str, ...]:
+    """Names under which a LoRA's prompt may stand (``retrieval.query`` in jina's files)."""
+    return (lora, lora.replace("_", ".")) if lora else ()
 
 
-def _stated(files: StatedPrompts, names: tuple[str, ...]) -> str:
+def _find_stated(files: StatedPrompts, names: tuple[str, ...]) -> str:
     # sentence-transformers itself puts an empty "document" beside a "passage" that is not, and
     # for the sake of it `encode_document` never takes the default prompt, nor `encode_query`.
     stated = (files.prompts.get(name) for name in names)

@@ -19,6 +19,7 @@ from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
 
 __all__ = [
     "PublishedFiles",
+    "as_mapping",
     "check_safetensors",
     "own_parts",
     "refuse_remote_code",
@@ -117,18 +118,18 @@ class PublishedFiles:
     @cached_property
     def config(self) -> dict[str, Any]:
         """``config.json``, empty if there is none."""
-        return _mapping(self.json("config.json", self.transformer_folder))
+        return as_mapping(self.json("config.json", self.transformer_folder))
 
     @cached_property
     def modules(self) -> list[dict[str, Any]]:
         """``modules.json``, empty if there is none."""
         content = self.json("modules.json")
-        return [_mapping(entry) for entry in content] if isinstance(content, list) else []
+        return [as_mapping(entry) for entry in content] if isinstance(content, list) else []
 
     @property
     def own_classes(self) -> tuple[str, ...]:
         """The classes that ``config.json`` names of the model's own code."""
-        auto_map = _mapping(self.config.get("auto_map"))
+        auto_map = as_mapping(self.config.get("auto_map"))
         # Other entries, such as those of classifiers, are never looked up here.
         named = [name for name in auto_map if name in ("AutoConfig", "AutoModel")]
         return tuple(str(auto_map[name]) for name in named)
@@ -217,8 +218,8 @@ def _custom_tokenizer(files: PublishedFiles) -> Iterator[tuple[str, str]]:
     """A tokenizer that transformers has no counterpart for, or whose counterpart may differ."""
     import transformers  # noqa: PLC0415  # slow to import; who only plans a call needs none
 
-    tokenizer = _mapping(files.json("tokenizer_config.json", files.transformer_folder))
-    classes = _mapping(tokenizer.get("auto_map")).get("AutoTokenizer")
+    tokenizer = as_mapping(files.json("tokenizer_config.json", files.transformer_folder))
+    classes = as_mapping(tokenizer.get("auto_map")).get("AutoTokenizer")
     known = hasattr(transformers, str(tokenizer.get("tokenizer_class")))
     if classes and not (known and files.config.get("model_type") in _PROVED_EQUAL):
         # A pair of a slow and a fast class, either of which may be missing.
@@ -250,7 +251,7 @@ def _custom_modules(files: PublishedFiles) -> Iterator[tuple[str, str]]:
             yield "modules.json", f"the class {kind}"
         elif kind.endswith(".Dense"):
             folder = str(entry.get("path", ""))
-            function = _mapping(files.json("config.json", folder)).get("activation_function")
+            function = as_mapping(files.json("config.json", folder)).get("activation_function")
             # sentence-transformers would put Tanh in its place.
             if function and not str(function).startswith("torch."):
                 yield f"{folder}/config.json", f"the activation function {function}"
@@ -261,5 +262,6 @@ def _files_below(folder: Path) -> frozenset[str]:
     return frozenset(path.relative_to(folder).as_posix() for path in found if path.is_file())
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def as_mapping(value: Any) -> dict[str, Any]:
+    """What a JSON file holds, if it is a mapping; else an empty one."""
     return value if isinstance(value, dict) else {}

@@ -12,7 +12,7 @@ from latechunk_integrations.encoders.model.contract import HeadContract, warn_on
 from latechunk_integrations.encoders.model.families import ModelCard
 from latechunk_integrations.encoders.model.heads import Head, read_heads
 from latechunk_integrations.encoders.model.prompts import own_prompts
-from latechunk_integrations.encoders.model.published import PublishedFiles
+from latechunk_integrations.encoders.model.published import PublishedFiles, as_mapping
 from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
 from latechunk_integrations.encoders.model.tokenizer_files import declared_length, read_tokenizer
 from latechunk_integrations.errors import ContractError, ModelLoadError, OptionError
@@ -92,10 +92,10 @@ def read_served_model(
             f"{error}. The server's model is read with it: point tokenizer= at such a folder"
         ) from error
     _check_modules(files)
-    pooling = _pooling(files)
-    transformer = _mapping(files.json("sentence_bert_config.json"))
+    pooling = _read_pooling(files)
+    transformer = as_mapping(files.json("sentence_bert_config.json"))
     length = transformer.get("max_seq_length") or declared_length(files)
-    settings = _mapping(files.json("config_sentence_transformers.json"))
+    settings = as_mapping(files.json("config_sentence_transformers.json"))
     stated = Prompts(settings.get("prompts") or {})
     prompts = own_prompts(stated, card, query_prompt_name=query_prompt_name)
     trained = files.config.get("matryoshka_dimensions")
@@ -160,7 +160,7 @@ def _check_modules(files: PublishedFiles) -> None:
         )
 
 
-def _pooling(files: PublishedFiles) -> dict[str, Any]:
+def _read_pooling(files: PublishedFiles) -> dict[str, Any]:
     if not files.modules:
         return {}
     folder = str(files.modules[1].get("path", ""))
@@ -171,10 +171,6 @@ def _pooling(files: PublishedFiles) -> dict[str, Any]:
             "cannot be read: put it beside the tokenizer"
         )
     return pooling
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _pooling_mode(pooling: dict[str, Any]) -> str:

@@ -133,12 +133,12 @@ class OffsetTokenizer:
         """
         end = _PIECE_CHARS
         n_prompt = len(prompt)
-        left = self._piece(prompt + text[:end])
+        left = self._read_piece(prompt + text[:end])
         n_given = 0
         while end < len(text):
             start, end = end - _SEAM_CHARS, end - _SEAM_CHARS + _PIECE_CHARS
             # Offsets count from the start of the prompt until a piece is given away.
-            right = self._piece(text[start:end]).moved(n_prompt + start)
+            right = self._read_piece(text[start:end]).moved(n_prompt + start)
             seam = _find_seam(left, right, n_prompt + start + _SEAM_CHARS // 2)
             if seam is None:
                 # Rare, as in a text without spaces: exact still, at the cost of memory.
@@ -155,24 +155,26 @@ class OffsetTokenizer:
 
         The tokens given away end where ``left`` begins, in the middle of an agreed run.
         """
-        whole = self._piece(text)
+        whole = self._read_piece(text)
         if not n_given:
             return whole
         rest = whole.behind(int(np.searchsorted(whole.offsets[:, 0], left.offsets[0, 0])))
         head = slice(0, _SEAM_TOKENS // 2)
-        if len(whole.ids) - len(rest.ids) != n_given or not _equal(rest, head, left, head):
+        if len(whole.ids) - len(rest.ids) != n_given or not _agree(rest, head, left, head):
             raise OffsetsError(
                 "the tokenizer reads this long text differently in pieces; split the document"
             )
         return rest
 
-    def _piece(self, text: str) -> TokenPiece:
-        return self._pieces([text])[0]
+    def _read_piece(self, text: str) -> TokenPiece:
+        return self._read_pieces([text])[0]
 
-    def _pieces(self, texts: Sequence[str]) -> list[TokenPiece]:
+    def _read_pieces(self, texts: Sequence[str]) -> list[TokenPiece]:
         encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
         return [
-            TokenPiece(*_arrays(encoding), _words(encoding) if self._joins_at_words else None)
+            TokenPiece(
+                *_read_arrays(encoding), _read_words(encoding) if self._joins_at_words else None
+            )
             for encoding in encodings
         ]
 
@@ -201,11 +203,11 @@ class TokenPiece(NamedTuple):
         return self.words is None or bool(self.words[token] != self.words[token - 1])
 
 
-def _words(encoding: Encoding) -> NDArray[np.int64]:
+def _read_words(encoding: Encoding) -> NDArray[np.int64]:
     return np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
 
 
-def _arrays(encoding: Encoding) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _read_arrays(encoding: Encoding) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     ids = encoding.ids
     # Half of the time that np.array takes for a list of pairs.
     offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int32, 2 * len(ids))
@@ -235,7 +237,7 @@ def _find_seam(left: TokenPiece, right: TokenPiece, middle: int) -> tuple[int, i
     if not (left.starts_word(left_at) and right.starts_word(at)):
         return None
     left_run, right_run = slice(left_at - half, left_at + half), slice(at - half, at + half)
-    return (left_at, at) if _equal(left, left_run, right, right_run) else None
+    return (left_at, at) if _agree(left, left_run, right, right_run) else None
 
 
 def _next_word(words: NDArray[np.int64], offsets: NDArray[np.int32], token: int) -> int:
@@ -244,7 +246,7 @@ def _next_word(words: NDArray[np.int64], offsets: NDArray[np.int32], token: int)
     return int(offsets[token + behind[0], 0] if len(behind) else offsets[-1, 1])
 
 
-def _equal(left: TokenPiece, left_run: slice, right: TokenPiece, right_run: slice) -> bool:
+def _agree(left: TokenPiece, left_run: slice, right: TokenPiece, right_run: slice) -> bool:
     return np.array_equal(left.ids[left_run], right.ids[right_run]) and np.array_equal(
         left.offsets[left_run], right.offsets[right_run]
     )

@@ -28,7 +28,7 @@ def read_tokenizer(files: PublishedFiles) -> Tokenizer:
     """
     path = files.path("tokenizer.json", files.transformer_folder)
     try:
-        return _converted(files) if path is None else Tokenizer.from_file(str(path))
+        return _convert_slow(files) if path is None else Tokenizer.from_file(str(path))
     # The tokenizers library raises bare exceptions, and transformers all kinds of them.
     except Exception as error:
         raise ModelLoadError(
@@ -45,7 +45,7 @@ def declared_length(files: PublishedFiles) -> int | None:
     return int(length) if known else None  # type: ignore[arg-type]  # a number by then
 
 
-def _converted(files: PublishedFiles) -> Tokenizer:
+def _convert_slow(files: PublishedFiles) -> Tokenizer:
     try:
         from transformers import AutoTokenizer  # noqa: PLC0415  # slow to import, and an extra
     except ImportError as error:

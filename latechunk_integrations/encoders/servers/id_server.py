@@ -79,13 +79,13 @@ class IdServerEncoder(ServerEncoder):
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors with the model's own pooling, ``(n, dimensions)``."""
-        return self._plain(texts, self.query_prompt)
+        return self._embed_plain(texts, self.query_prompt)
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Passage vectors with the model's own pooling, ``(n, dimensions)``."""
-        return self._plain(texts, self.document_prompt)
+        return self._embed_plain(texts, self.document_prompt)
 
-    def _plain(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+    def _embed_plain(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         room = (self.plain_tokens or self.max_tokens) - len(self.tail)

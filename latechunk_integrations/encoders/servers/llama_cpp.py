@@ -85,7 +85,7 @@ class LlamaCppEncoder(IdServerEncoder):
         width = self.known_width
 
         def receive() -> RowReceiver:
-            return RowReceiver(len(ids), width, _rows)
+            return RowReceiver(len(ids), width, _read_rows)
 
         return Call("/embeddings", {"input": ids}, receive, row=row)
 
@@ -110,6 +110,6 @@ def _read_props(answer: Any) -> tuple[int, list[str]]:
     return limit, [str(answer.get(name)) for name in ("model_path", "model_ftype")]
 
 
-def _rows(answer: Any) -> Any:
+def _read_rows(answer: Any) -> Any:
     (one,) = answer
     return one["embedding"]

@@ -92,7 +92,7 @@ class RowReceiver:
             values = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             raise BrokenAnswerError(f"a token embedding is no list of numbers: {error}") from error
-        row = _numbers(values)
+        row = _read_numbers(values)
         if self._matrix is None:
             self._matrix = np.empty((self._n_tokens, len(row)), np.float32)
         if len(row) != self._matrix.shape[1]:
@@ -143,7 +143,7 @@ def matrix_of(data: Any, n_tokens: int, dim: int | None) -> NDArray[np.float32]:
         ServerAnswerError: It has another size, or holds what is no number.
     """
     if not isinstance(data, str):
-        return check_matrix(_numbers(data, ndmin=2), n_tokens, dim)
+        return check_matrix(_read_numbers(data, ndmin=2), n_tokens, dim)
     try:
         content = base64.b64decode(data, validate=True)
     except binascii.Error as error:
@@ -163,10 +163,10 @@ def vectors_of(data: Any, n_texts: int, dim: int | None) -> NDArray[np.float32]:
     if not isinstance(data, list) or len(data) != n_texts:
         n_got = len(data) if isinstance(data, list) else "no list of"
         raise ServerAnswerError(f"{n_got} vectors came for {n_texts} texts")
-    return check_matrix(_numbers(data, ndmin=2), n_texts, dim)
+    return check_matrix(_read_numbers(data, ndmin=2), n_texts, dim)
 
 
-def _numbers(values: Any, ndmin: int = 1) -> NDArray[np.float32]:
+def _read_numbers(values: Any, ndmin: int = 1) -> NDArray[np.float32]:
     """Nested lists as an array; null is what servers send for what is no number."""
     try:
         array = np.array(values, ndmin=ndmin)

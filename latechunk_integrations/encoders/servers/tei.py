@@ -119,14 +119,14 @@ class TeiEncoder(ServerEncoder):
         _check_model(info, options)
         self.dtype = info.dtype
         card = find_card(info.model)
-        document_prompt, self.query_prompt = self._prompts(card)
+        document_prompt, self.query_prompt = self._read_prompts(card)
         # Windows are written as text again, of texts that were read whole: a header that is cut
         # to its budget is no part of a prompt then. It comes after the prompt, and is not pooled.
         self.document_prompt, _ = choose_document_prompt(document_prompt, "")
         self.title_slot = None
         self.plain_tokens = info.max_tokens
         self.set_window(info.max_tokens)
-        self.header_separator = self._separator()
+        self.header_separator = self._find_separator()
         contract = ServedContract(
             pooling_mode=_POOLING[info.pooling],
             prompt_pooled=True,
@@ -184,22 +184,22 @@ class TeiEncoder(ServerEncoder):
         Raises:
             ServerAnswerError: It reads a row otherwise, or answers wrongly.
         """
-        inputs = self._inputs(rows)
+        inputs = self._write_inputs(rows)
         return self.client.run_all(
             self._call(inputs[row], len(ids), row) for row, ids in enumerate(rows)
         )
 
     def matrix_call(self, ids: list[int], row: int) -> Call[NDArray[np.float32]]:
         """The request for the token embeddings of one window, special tokens included."""
-        return self._call(self._inputs([ids])[0], len(ids), row)
+        return self._call(self._write_inputs([ids])[0], len(ids), row)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors with the server's own pooling, ``(n, dimensions)``."""
-        return self._plain(texts, self.query_prompt)
+        return self._embed_plain(texts, self.query_prompt)
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Passage vectors with the server's own pooling, ``(n, dimensions)``."""
-        return self._plain(texts, self.document_prompt)
+        return self._embed_plain(texts, self.document_prompt)
 
     def _call(self, inputs: str | list[int], n_tokens: int, row: int) -> Call[NDArray[np.float32]]:
         body = {"inputs": inputs, "truncate": False}
@@ -210,7 +210,7 @@ class TeiEncoder(ServerEncoder):
 
         return Call("/embed_all", body, receive, row=row)
 
-    def _inputs(self, rows: Sequence[list[int]]) -> list[str | list[int]]:
+    def _write_inputs(self, rows: Sequence[list[int]]) -> list[str | list[int]]:
         """What to send for each row so that the server reads exactly its tokens."""
         first, last = len(self.lead), len(self.tail)
         parts = [
@@ -219,7 +219,7 @@ class TeiEncoder(ServerEncoder):
         ]
         inputs: dict[int, str | list[int]] = {}
         # SentencePiece begins every text with a space, which a text behind a header needs too.
-        for join in ("".join, _spaced):
+        for join in ("".join, _add_space):
             left = [row for row in range(len(rows)) if row not in inputs]
             texts = [join(parts[row]) for row in left]
             read = self._read(texts, left, special=True)
@@ -265,7 +265,7 @@ class TeiEncoder(ServerEncoder):
         )
         return list(self.client.run_all(calls))
 
-    def _plain(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+    def _embed_plain(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         texts = [prompt + text for text in texts]
@@ -285,14 +285,14 @@ class TeiEncoder(ServerEncoder):
             row=group[0],
         )
 
-    def _prompts(self, card: ModelCard | None) -> tuple[str, str]:
+    def _read_prompts(self, card: ModelCard | None) -> tuple[str, str]:
         """Prompts of documents and of queries: as asked, else the server's, else the card's."""
         asked = {"document": self.options.document_prompt, "query": self.options.query_prompt}
         if None not in asked.values():
             return asked["document"] or "", asked["query"] or ""
-        stated = {side: self._stated(side, given) for side, given in asked.items()}
+        stated = {side: self._read_stated(side, given) for side, given in asked.items()}
         name = self.options.query_prompt_name
-        if name is not None and (text := self._named(name)) is not None:
+        if name is not None and (text := self._find_named(name)) is not None:
             stated[name] = text
         own = own_prompts(Prompts(stated), card, query_prompt_name=name)
         template = own.slot.template if own.slot else own.document
@@ -301,22 +301,24 @@ class TeiEncoder(ServerEncoder):
             own.query if asked["query"] is None else asked["query"],
         )
 
-    def _stated(self, side: str, asked: str | None) -> str:
+    def _read_stated(self, side: str, asked: str | None) -> str:
         """The first prompt of a side that is not empty."""
         try:
-            return next((text for name in _PROMPT_NAMES[side] if (text := self._named(name))), "")
+            return next(
+                (text for name in _PROMPT_NAMES[side] if (text := self._find_named(name))), ""
+            )
         except ContractError:  # there is one, and it is not needed
             if asked is None:
                 raise
             return asked
 
-    def _named(self, name: str) -> str | None:
+    def _find_named(self, name: str) -> str | None:
         try:
             return self.tokenizer.named_prompt(name)
         except RequestRefusedError:
             return None
 
-    def _separator(self) -> str:
+    def _find_separator(self) -> str:
         """What sets a header off from a text, whatever the text begins with.
 
         Some tokenizers read two line ends before a word otherwise than before a space.
@@ -361,7 +363,7 @@ def _is_near(vector: NDArray[np.float32], wanted: NDArray[np.float32]) -> bool:
     return bool(np.linalg.norm(vector - wanted) <= _PROBE_TOLERANCE * np.linalg.norm(wanted))
 
 
-def _spaced(parts: list[str]) -> str:
+def _add_space(parts: list[str]) -> str:
     """Parts with a space between those that have none."""
     return "".join(
         f" {part}" if at and not part[:1].isspace() else part for at, part in enumerate(parts)

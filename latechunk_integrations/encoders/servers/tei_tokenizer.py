@@ -55,7 +55,7 @@ class TeiTokenizer(OffsetTokenizer):
                 "the server puts a prompt before every text; start it without --default-prompt "
                 "and --default-prompt-name, and set document_prompt and query_prompt here"
             )
-        ids = _ids(letter)
+        ids = _read_ids(letter)
         self.lead, self.tail = ids[: text[0]], ids[text[-1] + 1 :]
         self._in_bytes = self._offsets_count_bytes()
 
@@ -99,7 +99,7 @@ class TeiTokenizer(OffsetTokenizer):
 
     def ids_of(self, texts: Sequence[str], *, special: bool) -> list[NDArray[np.int32]]:
         """Token ids of texts as the server would read them."""
-        return [_ids(tokens) for tokens in self._ask(texts, special=special)]
+        return [_read_ids(tokens) for tokens in self._ask(texts, special=special)]
 
     def named_prompt(self, name: str) -> str:
         """The text of a prompt that the model's own files name.
@@ -120,7 +120,7 @@ class TeiTokenizer(OffsetTokenizer):
         # The last token is the letter, perhaps with the space before it.
         n_chars = tokens[-1]["stop"] - 1
         prompt = prompt[:n_chars].ljust(n_chars)
-        if not np.array_equal(self.ids_of([prompt + "a"], special=False)[0], _ids(tokens)):
+        if not np.array_equal(self.ids_of([prompt + "a"], special=False)[0], _read_ids(tokens)):
             raise ContractError(
                 f"the model has a prompt {name!r} whose text the server's answer does not tell; "
                 "set document_prompt and query_prompt"
@@ -130,19 +130,19 @@ class TeiTokenizer(OffsetTokenizer):
     def _read(
         self, texts: Sequence[str]
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-        pieces = self._pieces(texts)
+        pieces = self._cut_pieces(texts)
         return (
             np.concatenate([np.zeros(0, np.int32), *(piece.ids for piece in pieces)]),
             np.concatenate([np.zeros((0, 2), np.int32), *(piece.offsets for piece in pieces)]),
             np.array([len(piece.ids) for piece in pieces], np.int64),
         )
 
-    def _pieces(self, texts: Sequence[str]) -> list[TokenPiece]:
+    def _cut_pieces(self, texts: Sequence[str]) -> list[TokenPiece]:
         pieces = []
         for text, tokens in zip(texts, self._ask(texts, special=False), strict=True):
-            ids, offsets = _ids(tokens), self._char_offsets(text, tokens)
+            ids, offsets = _read_ids(tokens), self._char_offsets(text, tokens)
             starts_word = np.zeros(len(ids), np.int64)
-            starts_word[_edges(text, offsets, 0)] = 1
+            starts_word[_find_edges(text, offsets, 0)] = 1
             pieces.append(TokenPiece(ids, offsets, np.cumsum(starts_word)))
         return pieces
 
@@ -226,7 +226,7 @@ class TeiTokenizer(OffsetTokenizer):
         return np.stack([starts, begun[offsets[:, 1]]], axis=1).astype(np.int32)
 
 
-def _ids(tokens: list[dict[str, Any]]) -> NDArray[np.int32]:
+def _read_ids(tokens: list[dict[str, Any]]) -> NDArray[np.int32]:
     return np.array([token["id"] for token in tokens], dtype=np.int32)
 
 
@@ -237,10 +237,10 @@ def _split_gap(prompt: str) -> tuple[str, str]:
 
 def _with_edges(one: TokenizedText, text: str, n_gap: int, last: int) -> TokenizedText:
     offsets = np.maximum(one.offsets - np.int32(n_gap), 0)
-    return replace(one, offsets=offsets, edges=_edges(text, offsets, last))
+    return replace(one, offsets=offsets, edges=_find_edges(text, offsets, last))
 
 
-def _edges(text: str, offsets: NDArray[np.int32], last: int) -> NDArray[np.int64]:
+def _find_edges(text: str, offsets: NDArray[np.int32], last: int) -> NDArray[np.int64]:
     """Tokens before which white space sets apart two words.
 
     Args:

@@ -65,7 +65,7 @@ class TextMemory:
             self._forget(text)
             source = _Source(text, ids, offsets)
             self._sources[text] = self._by_key[source.key][text] = source
-            self._n_chars += self._size(text)
+            self._n_chars += self._measure(text)
             while self._n_chars > self._max_chars and len(self._sources) > 1:
                 self._forget(next(iter(self._sources)))
 
@@ -90,9 +90,9 @@ class TextMemory:
             while at < len(ids):
                 wanted = ids[at:]
                 # A window goes on in the text that its preamble is from.
-                best = _best([*used, *self._beginning_with(wanted)], wanted)
+                best = _find_best([*used, *self._beginning_with(wanted)], wanted)
                 if not _is_sure(best, wanted):
-                    best = _best(reversed(self._sources.values()), wanted)
+                    best = _find_best(reversed(self._sources.values()), wanted)
                 if best is None:
                     return []
                 source, start, n_found = best
@@ -109,14 +109,14 @@ class TextMemory:
             found += list(alike.values())[-_MOST_ALIKE:]
         return found
 
-    def _size(self, text: str) -> int:
+    def _measure(self, text: str) -> int:
         return min(len(text), self._max_chars // 2)
 
     def _forget(self, text: str) -> None:
         source = self._sources.pop(text, None)
         if source is None:
             return
-        self._n_chars -= self._size(text)
+        self._n_chars -= self._measure(text)
         alike = self._by_key[source.key]
         del alike[text]
         if not alike:
@@ -132,11 +132,13 @@ def _is_sure(found: tuple[_Source, int, int] | None, wanted: NDArray[np.int32]) 
     return whole or n_found >= min(_KEY_TOKENS, len(wanted))
 
 
-def _best(sources: Iterable[_Source], wanted: NDArray[np.int32]) -> tuple[_Source, int, int] | None:
+def _find_best(
+    sources: Iterable[_Source], wanted: NDArray[np.int32]
+) -> tuple[_Source, int, int] | None:
     """The source with the longest run that ``wanted`` begins with, its place and length."""
     best: tuple[_Source, int, int] | None = None
     for source in sources:
-        start, n_found = _longest(source.ids, wanted)
+        start, n_found = _find_longest(source.ids, wanted)
         # No text ends inside a character, such as behind the mark that SentencePiece puts in front.
         while n_found and _shares_character(source, start + n_found):
             n_found -= 1
@@ -154,7 +156,7 @@ def _shares_character(source: _Source, token: int) -> bool:
     return bool(source.offsets[token, 0] < source.offsets[token - 1, 1])
 
 
-def _longest(source: NDArray[np.int32], wanted: NDArray[np.int32]) -> tuple[int, int]:
+def _find_longest(source: NDArray[np.int32], wanted: NDArray[np.int32]) -> tuple[int, int]:
     """Place and length of the longest run in the source that ``wanted`` begins with."""
     starts = np.flatnonzero(source == wanted[0])
     length = min(1, len(starts))

@@ -43,8 +43,8 @@ def refuse_local_options(options: LateChunkOptions) -> None:
         "device": options.device is not None,
         "dtype": options.dtype != "auto",
         "trust_remote_code": options.trust_remote_code,
-        "document_adapter": options.document_adapter is not None,
-        "query_adapter": options.query_adapter is not None,
+        "document_lora": options.document_lora is not None,
+        "query_lora": options.query_lora is not None,
         # The other servers' texts are read here.
         "tokenizer": options.encoder == "tei" and options.tokenizer is not None,
     }

@@ -34,7 +34,7 @@ __all__ = ["ApiModel", "ApiService", "ChunkApiEncoder", "in_order", "unpacked"]
 _MEANINGLESS = (
     *("device", "dtype", "revision", "trust_remote_code", "pooling"),
     *("document_prompt", "query_prompt", "query_prompt_name", "pool_edges", "batch_tokens"),
-    *("document_adapter", "query_adapter"),
+    *("document_lora", "query_lora"),
 )
 _TOO_LONG = re.compile(
     r"tokens?\b.*\b(exceed|too many|lower|limit|max)|"
@@ -108,11 +108,11 @@ class ChunkApiEncoder:
         _refuse_meaningless(options, service.name)
         self.model = options.model
         self._asked_width = options.dimensions
-        known = self._known(options)
+        known = self._find_model(options)
         self.dimensions = options.dimensions or known.dimensions
         self.limits = known.limits
         self.usage = EngineStats()
-        self._count_all = _counter(options.tokenizer) if options.tokenizer else None
+        self._count_all = _load_counter(options.tokenizer) if options.tokenizer else None
         identity = "\0".join((service.name, self.model))
         self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:32]
         settings = HttpSettings.from_options(
@@ -144,7 +144,7 @@ class ChunkApiEncoder:
         def check(answer: Any) -> list[NDArray[np.float32]]:
             vectors = self._vectors(answer, sizes, reading)
             self.usage.count("requests")
-            self.usage.count("tokens", _billed(answer))
+            self.usage.count("tokens", _count_billed(answer))
             return vectors
 
         body = self._body(documents, reading)
@@ -189,7 +189,7 @@ class ChunkApiEncoder:
         """A vector as the service writes it."""
         return np.array(embedding, np.float32)
 
-    def _known(self, options: LateChunkOptions) -> ApiModel:
+    def _find_model(self, options: LateChunkOptions) -> ApiModel:
         known = self.service.models.get(options.model)
         width = options.dimensions
         if known is None:
@@ -238,7 +238,7 @@ def unpacked(embedding: str, dtype: str) -> NDArray[np.float32]:
     return np.frombuffer(base64.b64decode(embedding, validate=True), dtype).astype(np.float32)
 
 
-def _billed(answer: Any) -> int:
+def _count_billed(answer: Any) -> int:
     usage = answer.get("usage")
     n_tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
     return n_tokens if isinstance(n_tokens, int) else 0
@@ -253,7 +253,7 @@ def _refuse_meaningless(options: LateChunkOptions, service: str) -> None:
         )
 
 
-def _counter(tokenizer: str) -> Callable[[Sequence[str]], Iterator[int]]:
+def _load_counter(tokenizer: str) -> Callable[[Sequence[str]], Iterator[int]]:
     """Counts tokens, special tokens left out."""
     loaded = read_tokenizer(PublishedFiles(tokenizer))
     loaded.no_truncation()

@@ -26,7 +26,7 @@ _NORMALIZED = (
 )
 
 
-def _limits(tokens: int) -> ChunkLimits:
+def _limit_tokens(tokens: int) -> ChunkLimits:
     return ChunkLimits(
         document_tokens=tokens,
         element_tokens=0,
@@ -53,16 +53,16 @@ class JinaEncoder(ChunkApiEncoder):
         path="/v1/embeddings",
         key_variable="JINA_API_KEY",
         models={
-            "jina-embeddings-v3": ApiModel(1_024, range(32, 1_025), _limits(8_192)),
-            "jina-embeddings-v4": ApiModel(2_048, range(128, 2_049), _limits(32_768)),
+            "jina-embeddings-v3": ApiModel(1_024, range(32, 1_025), _limit_tokens(8_192)),
+            "jina-embeddings-v4": ApiModel(2_048, range(128, 2_049), _limit_tokens(32_768)),
             "jina-embeddings-v5-text-small": ApiModel(
-                1_024, (32, 64, 128, 256, 512, 1_024), _limits(32_768)
+                1_024, (32, 64, 128, 256, 512, 1_024), _limit_tokens(32_768)
             ),
             "jina-embeddings-v5-text-nano": ApiModel(
-                768, (32, 64, 128, 256, 512, 768), _limits(8_192)
+                768, (32, 64, 128, 256, 512, 768), _limit_tokens(8_192)
             ),
         },
-        other_limits=_limits(1),
+        other_limits=_limit_tokens(1),
         concurrency=_CONCURRENCY,
     )
     joined = True

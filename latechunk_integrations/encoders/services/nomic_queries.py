@@ -158,13 +158,13 @@ class NomicQueryEncoder:
             MismatchedQueriesError: They are not; the message says in what they differ.
             ServerError: The service failed.
         """
-        found = _differences(self, encoder, options)
+        found = _compare(self, encoder, options)
         if not found and isinstance(encoder, QueryEncoder):
             pairs = {
                 "a query": (encoder.encode_queries, self.encode_queries),
                 "a passage": (encoder.encode_documents, self.encode_documents),
             }
-            cosines = {name: _cosine(ours, its) for name, (ours, its) in pairs.items()}
+            cosines = {name: _measure_cosine(ours, its) for name, (ours, its) in pairs.items()}
             found = [
                 f"{name} of both sides has a cosine of {cosine:.3f} instead of 1"
                 for name, cosine in cosines.items()
@@ -196,7 +196,7 @@ class NomicQueryEncoder:
             "dimensionality": self._asked_width(),
             "long_text_mode": "truncate",
         }
-        return json_call(_PATH, body, lambda answer: self._vectors(answer, len(texts)))
+        return json_call(_PATH, body, lambda answer: self._read_vectors(answer, len(texts)))
 
     def _encode_here(self, texts: Sequence[str], task: _Task) -> NDArray[np.float32]:
         with _LOCAL_INFERENCE:
@@ -208,13 +208,13 @@ class NomicQueryEncoder:
                 inference_mode="local",
                 device=self.device,
             )
-        return self._vectors(answer, len(texts))
+        return self._read_vectors(answer, len(texts))
 
     def _asked_width(self) -> int | None:
         """Only v1.5 knows the parameter; the full width needs none."""
         return None if self.dimensions == _WIDTH else self.dimensions
 
-    def _vectors(self, answer: Any, n_texts: int) -> NDArray[np.float32]:
+    def _read_vectors(self, answer: Any, n_texts: int) -> NDArray[np.float32]:
         vectors = np.array(answer["embeddings"], dtype=np.float32)
         if answer["model"] != self.model:
             raise ServerAnswerError(f"asked for {self.model!r}, answered by {answer['model']!r}")
@@ -305,7 +305,7 @@ def _local_client() -> Any:
     return embed
 
 
-def _differences(
+def _compare(
     queries: NomicQueryEncoder, encoder: TokenEncoder, options: LateChunkOptions
 ) -> list[str]:
     """What can be told without embedding anything."""
@@ -329,6 +329,6 @@ def _differences(
     return found
 
 
-def _cosine(index: Any, ours: Any) -> float:
+def _measure_cosine(index: Any, ours: Any) -> float:
     left, right = index([_PROBE])[0].astype(np.float64), ours([_PROBE])[0].astype(np.float64)
     return float(left @ right / (np.linalg.norm(left) * np.linalg.norm(right)))

@@ -45,13 +45,13 @@ def _engine(path: Path, **options: Any) -> LateChunkEngine:
     return LateChunkEngine.from_pretrained(str(path), dtype="float32", device="cpu", **options)
 
 
-def _own_model(path: Path, adapter: str | None = None) -> SentenceTransformer:
-    """The model as sentence-transformers loads it, with an adapter as its card shows it."""
+def _own_model(path: Path, lora: str | None = None) -> SentenceTransformer:
+    """The model as sentence-transformers loads it, with a LoRA as its card shows it."""
     model = SentenceTransformer(str(path), device="cpu")
-    if adapter:
+    if lora:
         loaded = AutoModel.from_pretrained(str(path))
-        loaded.load_adapter(str(path), adapter_name=adapter, adapter_kwargs={"subfolder": adapter})
-        loaded.set_adapter(adapter)
+        loaded.load_adapter(str(path), adapter_name=lora, adapter_kwargs={"subfolder": lora})
+        loaded.set_adapter(lora)
         model[0].model = loaded.eval()
     return model
 
@@ -68,10 +68,10 @@ def _own(
     return full[:, :width]
 
 
-def _adapters(layout: Layout) -> dict[str, Any]:
-    if not layout.adapters:
+def _loras(layout: Layout) -> dict[str, Any]:
+    if not layout.loras:
         return {}
-    return {"document_adapter": "retrieval_passage", "query_adapter": "retrieval_query"}
+    return {"document_lora": "retrieval_passage", "query_lora": "retrieval_query"}
 
 
 def _least_cosine(left: NDArray[Any], right: NDArray[Any]) -> float:
@@ -86,15 +86,15 @@ def _least_cosine(left: NDArray[Any], right: NDArray[Any]) -> float:
 def test_one_chunk_over_the_parent_is_the_models_own_vector(
     published: dict[str, Path], name: str, width: int | None
 ) -> None:
-    """With prompts, heads, Matryoshka and adapters on; CLS models with their own CLS pooling."""
+    """With prompts, heads, Matryoshka and LoRAs on; CLS models with their own CLS pooling."""
     layout = LAYOUTS[name]
     pooling = "cls" if layout.pooling == "cls" else "auto"
-    engine = _engine(published[name], pooling=pooling, dimensions=width, **_adapters(layout))
+    engine = _engine(published[name], pooling=pooling, dimensions=width, **_loras(layout))
     document_prompt, query_prompt = layout.asked
     norm = width is not None and name == "nomic-embed-text-v1.5"
-    own = _own_model(published[name], engine.options.document_adapter)
+    own = _own_model(published[name], engine.options.document_lora)
     documents = _own(own, TEXTS, document_prompt, width, norm=norm)
-    own = _own_model(published[name], engine.options.query_adapter)
+    own = _own_model(published[name], engine.options.query_lora)
     queries = _own(own, TEXTS, query_prompt, width, norm=norm)
 
     results = engine.embed([Parent(text) for text in TEXTS])
@@ -109,7 +109,7 @@ def test_one_chunk_over_the_parent_is_the_models_own_vector(
 @pytest.fixture(scope="module")
 def engines(published: dict[str, Path]) -> dict[str, LateChunkEngine]:
     """An engine over each model, as a user would make it."""
-    return {name: _engine(published[name], **_adapters(layout)) for name, layout in LAYOUTS.items()}
+    return {name: _engine(published[name], **_loras(layout)) for name, layout in LAYOUTS.items()}
 
 
 @pytest.mark.rule(3)
@@ -123,14 +123,12 @@ def test_units_out_of_focus_of_each_other_are_the_models_own_vectors(
     A focus of 60 leaves neighbours a weight of e^-60: positions, masks and the bias are at work.
     """
     layout = LAYOUTS[name]
-    engine = _engine(
-        published[name], layout="units", focus=focus, max_tokens=200, **_adapters(layout)
-    )
+    engine = _engine(published[name], layout="units", focus=focus, max_tokens=200, **_loras(layout))
     text = "\n".join(TEXTS)
     starts = np.cumsum([0, *(len(one) + 1 for one in TEXTS)])
     spans = [(int(at), int(at) + len(one)) for at, one in zip(starts, TEXTS, strict=False)]
     (result,) = engine.embed([Parent(text, spans)])
-    own = _own_model(published[name], engine.options.document_adapter)
+    own = _own_model(published[name], engine.options.document_lora)
     expected = _own(own, TEXTS, layout.asked[0], None, norm=False)
     assert _least_cosine(result.vectors, expected) >= 0.99999
     assert (result.n_windows < len(TEXTS)) == math.isfinite(focus)
@@ -140,7 +138,7 @@ def test_units_out_of_focus_of_each_other_are_the_models_own_vectors(
 def test_the_nearer_the_focus_is_to_zero_the_more_a_chunk_reads_its_neighbours(
     published: dict[str, Path], name: str
 ) -> None:
-    engine = _engine(published[name], max_tokens=200, **_adapters(LAYOUTS[name]))
+    engine = _engine(published[name], max_tokens=200, **_loras(LAYOUTS[name]))
     text = " ".join(TEXTS[2:])
     spans = [(0, len(TEXTS[2])), (len(TEXTS[2]) + 1, len(text))]
 
@@ -193,7 +191,7 @@ def test_windows_of_a_long_parent_add_up_to_the_oracles_vectors(
     engine = _engine(published[name], max_tokens=72, preamble_tokens=4, layout="text", focus=0.0)
     (result,) = engine.embed([Parent(text, spans, header="Title heading")])
     assert result.n_windows > 2
-    prompt, header = "" if layout.adapters else layout.asked[0], "Title heading"
+    prompt, header = "" if layout.loras else layout.asked[0], "Title heading"
     if engine.encoder.title_slot is not None:  # the header goes there, and is pooled with it
         prompt, header = engine.encoder.title_slot.fill(header), ""
     oracle = Oracle(
@@ -229,13 +227,13 @@ def test_a_chunk_sees_the_whole_parent_unless_the_model_is_causal(
     assert (np.abs(left - right).max() < 1e-6) == contract.causal
 
 
-def test_documents_and_queries_go_through_their_own_adapters(published: dict[str, Path]) -> None:
+def test_documents_and_queries_go_through_their_own_loras(published: dict[str, Path]) -> None:
     path = published["jina-embeddings-v3-hf"]
     texts = TEXTS[:2]
     prompts = {"document_prompt": "", "query_prompt": ""}
     none = _engine(path, **prompts)
-    both = _engine(path, **prompts, **_adapters(LAYOUTS[path.name]))
-    only_queries = _engine(path, **prompts, query_adapter="retrieval_query")
+    both = _engine(path, **prompts, **_loras(LAYOUTS[path.name]))
+    only_queries = _engine(path, **prompts, query_lora="retrieval_query")
     np.testing.assert_allclose(only_queries.embed_texts(texts), none.embed_texts(texts), atol=1e-6)
     np.testing.assert_allclose(
         only_queries.embed_queries(texts), both.embed_queries(texts), atol=1e-6

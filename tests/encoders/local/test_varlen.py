@@ -86,12 +86,12 @@ def test_windows_end_to_end_give_the_vectors_of_padded_ones(
     name: str, published: dict[str, Path], kernel: SlowKernel
 ) -> None:
     """Every architecture: sliding windows, causal ones, shared heads, positions from 0 or 2."""
-    adapters = (
-        {"document_adapter": "retrieval_passage", "query_adapter": "retrieval_query"}
-        if LAYOUTS[name].adapters
+    loras = (
+        {"document_lora": "retrieval_passage", "query_lora": "retrieval_query"}
+        if LAYOUTS[name].loras
         else {}
     )
-    engine = _engine(published[name], pooling="mean", context_weight=0.5, **adapters)
+    engine = _engine(published[name], pooling="mean", context_weight=0.5, **loras)
     parents = [Parent(TEXT * n, [(0, 20), (10, 60)], header="Title" * (n % 2)) for n in (1, 2, 3)]
     padded = engine.embed(parents)
     query = engine.embed_queries(["How fast?", "How fast does the supplier deliver every part?"])

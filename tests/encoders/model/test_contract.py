@@ -65,7 +65,7 @@ class TestDescribe:
             "least_dimensions": None,
             "truncation_layer_norm": False,
             "similarity": "cosine",
-            "adapters": (),
+            "loras": (),
         }
 
     def test_it_holds_what_the_options_made_of_it(self, published: dict[str, Path]) -> None:
@@ -74,7 +74,7 @@ class TestDescribe:
             max_tokens=72,
             dimensions=32,
             query_prompt="",
-            document_adapter="retrieval_passage",
+            document_lora="retrieval_passage",
             context_weight=0.5,
         )
         description = engine.describe()
@@ -84,8 +84,8 @@ class TestDescribe:
             "standalone_pooling": "mean",
             "document_prompt": "Represent the document for retrieval: ",
             "query_prompt": "",
-            "document_adapter": "retrieval_passage",
-            "query_adapter": None,
+            "document_lora": "retrieval_passage",
+            "query_lora": None,
             "dimensions": 32,
             "normalize": True,
             "context_weight": 0.5,
@@ -201,13 +201,16 @@ class TestPooling:
         for vector, own in zip(result.vectors, (hidden[inside[-1]], hidden[-1]), strict=True):
             np.testing.assert_allclose(vector, own / np.linalg.norm(own), atol=1e-5)
 
-    @pytest.mark.parametrize("name", ["bge-small-en-v1.5", "Qwen3-Embedding-0.6B", "e5-base-v2"])
+    @pytest.mark.parametrize(
+        ("name", "pooling"),
+        [("bge-small-en-v1.5", "cls"), ("Qwen3-Embedding-0.6B", "last"), ("e5-base-v2", "mean")],
+    )
     def test_with_special_tokens_of_its_own_a_chunk_is_pooled_as_trained(
-        self, published: dict[str, Path], name: str
+        self, published: dict[str, Path], name: str, pooling: str
     ) -> None:
         encoder = _engine(published[name]).encoder
         assert isinstance(encoder, LocalEncoder)
-        assert encoder.pools_units_as_trained
+        assert encoder.standalone_pooling == pooling
 
     def test_a_mode_without_counterpart_names_the_way_out(self, tmp_path: Path) -> None:
         path = save_tiny_model(tmp_path, "wordpiece", pooling="max")
@@ -215,8 +218,7 @@ class TestPooling:
             _engine(path)
         encoder = _engine(path, pooling="mean").encoder
         assert isinstance(encoder, LocalEncoder)
-        assert encoder.pooling == "mean"
-        assert not encoder.pools_units_as_trained
+        assert encoder.pooling == encoder.standalone_pooling == "mean"
 
 
 class TestDimensions:

@@ -228,7 +228,7 @@ class TestHub:
         return snapshot
 
     def test_its_adapters_are_found_and_loaded(self, snapshot: Path) -> None:
-        options = {"document_adapter": "retrieval_passage", "query_adapter": "retrieval_query"}
+        options = {"document_lora": "retrieval_passage", "query_lora": "retrieval_query"}
         by_name = _engine("of-ours/jina-embeddings-v3-hf", **options)
         local = _engine(snapshot, **options)
         for left, right in zip(_vectors(by_name), _vectors(local), strict=True):

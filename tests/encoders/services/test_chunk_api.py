@@ -338,7 +338,7 @@ def test_empty_texts_and_unknown_tokenizers_are_typed_errors(
         api_engine(api_server, api, tokenizer="/no/such/folder")
 
 
-@pytest.mark.parametrize("option", ["document_adapter", "query_adapter", "pooling"])
+@pytest.mark.parametrize("option", ["document_lora", "query_lora", "pooling"])
 def test_an_option_that_a_service_would_ignore_is_refused(
     api_server: LoopbackServer, api: str, option: str
 ) -> None:

@@ -79,7 +79,7 @@ def alibi_rows(mask: Tensor, n_heads: int, focus: FocusBias | None = None) -> Al
     return (PackedRows if mask.device.type == "cpu" else PaddedRows)(mask, n_heads)
 
 
-class _Group(NamedTuple):
+class _RowGroup(NamedTuple):
     """Neighbouring rows of one length; biases by distance, ``(n_heads, 2 * length - 1)``."""
 
     n_rows: int
@@ -111,7 +111,7 @@ class PackedRows:
         }
         # Batches are sorted by length, so equal ones stand together.
         self._groups = [
-            _Group(len(list(rows)), length, biases[length])
+            _RowGroup(len(list(rows)), length, biases[length])
             for length, rows in itertools.groupby(lengths)
         ]
 
@@ -197,13 +197,13 @@ class PaddedRows:
                 queries[:, :, start : start + self._block],
                 keys,
                 values,
-                attn_mask=self._biases(start, query.dtype),
+                attn_mask=self._make_biases(start, query.dtype),
             )
             for start in range(0, self._length, self._block)
         ]
         return torch.cat(blocks, dim=2).transpose(1, 2).reshape(query.shape)
 
-    def _biases(self, start: int, dtype: torch.dtype) -> Tensor:
+    def _make_biases(self, start: int, dtype: torch.dtype) -> Tensor:
         """Biases of a block of queries, kept for the next layer where one block is all.
 
         *Shape:* ``(1 or n_rows, n_heads, block, row_length)``.
