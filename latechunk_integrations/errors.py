@@ -131,10 +131,10 @@ class LateChunkError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by what it holds: Python would call the constructor with the message alone."""
-        return _rebuilt, (type(self), self.args), self.__dict__
+        return _rebuild_error, (type(self), self.args), self.__dict__
 
 
-def _rebuilt(kind: type[LateChunkError], arguments: tuple[Any, ...]) -> LateChunkError:
+def _rebuild_error(kind: type[LateChunkError], arguments: tuple[Any, ...]) -> LateChunkError:
     error = kind.__new__(kind, *arguments)
     super(LateChunkError, error).__init__(*arguments)  # what is Python's own in it
     return error

@@ -32,7 +32,7 @@ class PluginKind:
 
     def names(self) -> list[str]:
         """Every name that can be given, but for ``module:name``."""
-        return sorted({*self.special, *self.own, *self._installed()})
+        return sorted({*self.special, *self.own, *self._list_installed()})
 
     def find(self, name: str) -> Any:
         """The object that a name stands for. ``module:name`` imports code of the user's choice.
@@ -46,12 +46,12 @@ class PluginKind:
             MissingExtraError: It is part of this package, and an extra is not installed.
         """
         if name in self.own:
-            return _imported(self.own[name])
+            return _import_named(self.own[name])
         try:
             if ":" in name:
-                return _imported(name)
-            if name in self._installed():
-                return self._installed()[name].load()
+                return _import_named(name)
+            if name in self._list_installed():
+                return self._list_installed()[name].load()
         except LateChunkError:
             raise
         except Exception as error:
@@ -59,12 +59,12 @@ class PluginKind:
                 f"no {self.option} {name!r}: it cannot be imported "
                 f"({type(error).__name__}: {error})"
             ) from error
-        raise OptionError(self._unknown(name))
+        raise OptionError(self._explain_unknown(name))
 
-    def _installed(self) -> Mapping[str, Any]:
+    def _list_installed(self) -> Mapping[str, Any]:
         return {point.name: point for point in entry_points(group=self.group)}
 
-    def _unknown(self, name: str) -> str:
+    def _explain_unknown(self, name: str) -> str:
         known = self.names()
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
@@ -72,7 +72,7 @@ class PluginKind:
         return f"no {self.option} {name!r}{hint}; it is one of {listed}"
 
 
-def _imported(path: str) -> Any:
+def _import_named(path: str) -> Any:
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)
 

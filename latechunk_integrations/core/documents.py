@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONTEXT", "Piece", "Rooms", "cut_piece", "group_pieces", "layers_of", "tile"]
+__all__ = ["CONTEXT", "Rooms", "TextPiece", "cut_piece", "group_pieces", "layers_of", "tile"]
 
 CONTEXT = -1
 """The row of a piece that is attended and whose vector is dropped."""
 
 
-class Piece(NamedTuple):
+class TextPiece(NamedTuple):
     """A run of the parent's text, in code points, half-open.
 
     Args:
@@ -71,7 +71,7 @@ def layers_of(spans: NDArray[np.int64]) -> list[list[int]]:
     return layers
 
 
-def tile(text: str, chunks: Sequence[Piece], *, joined: bool) -> list[Piece]:
+def tile(text: str, chunks: Sequence[TextPiece], *, joined: bool) -> list[TextPiece]:
     """The chunks of one layer with the text between them, in text order.
 
     Args:
@@ -84,25 +84,27 @@ def tile(text: str, chunks: Sequence[Piece], *, joined: bool) -> list[Piece]:
     Returns:
         The chunks, and a piece of context for each gap that holds text.
     """
-    pieces: list[Piece] = []
+    pieces: list[TextPiece] = []
     at = 0
     for start, end, row in chunks:
         gap = text[at:start]
         if gap and not gap.isspace():
-            pieces.append(Piece(at, start, CONTEXT))
+            pieces.append(TextPiece(at, start, CONTEXT))
         elif joined:
             start = at  # noqa: PLW2901  # the chunk takes in the white space in front of it
-        pieces.append(Piece(start, end, row))
+        pieces.append(TextPiece(start, end, row))
         at = end
     rest = text[at:]
     if rest and not rest.isspace():
-        pieces.append(Piece(at, len(text), CONTEXT))
+        pieces.append(TextPiece(at, len(text), CONTEXT))
     elif rest and joined:
         pieces[-1] = pieces[-1]._replace(end=len(text))
     return pieces
 
 
-def cut_piece(text: str, piece: Piece, size: int, measure: Callable[[str], int]) -> Iterator[Piece]:
+def cut_piece(
+    text: str, piece: TextPiece, size: int, measure: Callable[[str], int]
+) -> Iterator[TextPiece]:
     """The parts of a piece that is too large, cut in halves until each fits.
 
     Args:
@@ -122,8 +124,8 @@ def cut_piece(text: str, piece: Piece, size: int, measure: Callable[[str], int])
             yield piece
         return
     middle = start + _cut_at(part)
-    yield from cut_piece(text, Piece(start, middle, row), size, measure)
-    yield from cut_piece(text, Piece(middle, end, row), size, measure)
+    yield from cut_piece(text, TextPiece(start, middle, row), size, measure)
+    yield from cut_piece(text, TextPiece(middle, end, row), size, measure)
 
 
 def group_pieces(sizes: Sequence[int], rooms: Rooms) -> list[tuple[int, int]]:

@@ -34,12 +34,12 @@ def says_the_same(text: str, other: str, known: Iterable[str] = ()) -> bool:
     """
     if text == other:
         return True
-    squeezed, ending = _squeezed(text), _squeezed(other)
+    squeezed, ending = _squeeze(text), _squeeze(other)
     if not ending or not squeezed.endswith(ending):
         return False
     front = squeezed[: len(squeezed) - len(ending)]
     if front:
-        for part in sorted({_squeezed(one) for one in known} - {""}, key=len, reverse=True):
+        for part in sorted({_squeeze(one) for one in known} - {""}, key=len, reverse=True):
             front = front.replace(part, " ")
     return not any(map(str.isalnum, front))
 
@@ -99,7 +99,7 @@ def _skip_space(text: str, start: int) -> int:
     return start
 
 
-def _squeezed(text: str) -> str:
+def _squeeze(text: str) -> str:
     return "".join(fold(text).split())
 
 

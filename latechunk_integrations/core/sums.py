@@ -36,11 +36,11 @@ def sum_bags(embeddings: torch.Tensor, bags: Bags, frame_starts: NDArray[np.int6
         embeddings.reshape(-1, embeddings.shape[-1]).float(),
         to_device(firsts, device),
         mode="sum",
-        per_sample_weights=_weights(bags, kept, device) if bags.weighted else None,
+        per_sample_weights=_weigh_tokens(bags, kept, device) if bags.weighted else None,
     )
 
 
-def _weights(bags: Bags, kept: NDArray[np.bool_], device: torch.device) -> torch.Tensor:
+def _weigh_tokens(bags: Bags, kept: NDArray[np.bool_], device: torch.device) -> torch.Tensor:
     lengths = bags.lengths.ravel()[kept]
     steps = np.repeat(bags.steps, bags.lengths.shape[1])[kept]
     nth = _count_on(np.zeros_like(lengths), lengths, device)

@@ -31,7 +31,7 @@ class TextIndex:
         is_text = np.ones(_SPACES[-1] + 2, np.int32)
         is_text[_SPACES] = 0
         for start in range(0, len(self.verbatim), _BLOCK):  # blocks: no copies of the whole text
-            codes = np.minimum(_codes(self.verbatim[start : start + _BLOCK]), _SPACES[-1] + 1)
+            codes = np.minimum(_read_codes(self.verbatim[start : start + _BLOCK]), _SPACES[-1] + 1)
             counts[start + 1 : start + 1 + len(codes)] = is_text[codes]
         return np.cumsum(counts, dtype=np.int32, out=counts)
 
@@ -50,13 +50,13 @@ class TextIndex:
         """Which hashes the grams of the squeezed text have; at most one in four is set."""
         known = np.zeros(1 << (4 * len(self.squeezed)).bit_length(), np.bool_)
         for start in range(0, len(self.squeezed), _BLOCK):
-            grams = _grams(self.squeezed[start : start + _BLOCK + _GRAM - 1])
+            grams = _read_grams(self.squeezed[start : start + _BLOCK + _GRAM - 1])
             known[grams & np.uint64(len(known) - 1)] = True
         return known
 
     def may_hold(self, chunk: str) -> bool:
         """False where a chunk certainly stands nowhere, whatever the white space."""
-        grams = _grams("".join(chunk.split()))
+        grams = _read_grams("".join(chunk.split()))
         return bool(self.grams[grams & np.uint64(len(self.grams) - 1)].all())
 
     def skipped(self, start: int, end: int) -> int:
@@ -80,14 +80,14 @@ class TextIndex:
         return [span for span in spans if self.verbatim[slice(*span)].split() == words]
 
 
-def _codes(text: str) -> NDArray[np.uint32]:
+def _read_codes(text: str) -> NDArray[np.uint32]:
     """Code points, uint32, shape ``(len(text),)``."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def _grams(text: str) -> NDArray[np.uint64]:
+def _read_grams(text: str) -> NDArray[np.uint64]:
     """A hash of each run of `_GRAM` characters, uint64, wrapping around."""
-    codes = _codes(text).astype(np.uint64)
+    codes = _read_codes(text).astype(np.uint64)
     n_grams = max(0, len(codes) - _GRAM + 1)
     grams = np.zeros(n_grams, np.uint64)
     for offset in range(_GRAM if n_grams else 0):

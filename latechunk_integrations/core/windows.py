@@ -219,7 +219,7 @@ def _snap_runs(
         bounds, preambles = runs.bounds[rows], runs.preambles[rows]
         own, total = edges[text], int(n_tokens[text])
         if own is not None and len(bounds) > 1:
-            budget = _Budget(*(int(kind[text]) for kind in _shares(budgets)))
+            budget = _Budget(*(int(kind[text]) for kind in _list_shares(budgets)))
             bounds, preambles = _move_to_edges(
                 bounds[:, 1].tolist(), budget, np.append(own[own < total], total)
             )
@@ -230,7 +230,7 @@ def _snap_runs(
     )
 
 
-def _shares(budgets: WindowBudgets) -> tuple[NDArray[np.int64], ...]:
+def _list_shares(budgets: WindowBudgets) -> tuple[NDArray[np.int64], ...]:
     return budgets.room, budgets.preamble, budgets.overlap
 
 
@@ -252,7 +252,7 @@ def _move_to_edges(
         while last < planned:
             reach = last + room if runs else budget.room
             end = _edge_in(edges, last + 1, min(planned, reach))
-            runs.append((_start(edges, last, end, budget) if runs else 0, end))
+            runs.append((_find_start(edges, last, end, budget) if runs else 0, end))
             last = end
             if reach >= planned:
                 break
@@ -261,7 +261,7 @@ def _move_to_edges(
     return bounds, np.minimum(preamble, bounds[:, 0])
 
 
-def _start(edges: NDArray[np.int64], last: int, end: int, budget: _Budget) -> int:
+def _find_start(edges: NDArray[np.int64], last: int, end: int, budget: _Budget) -> int:
     """Where a window begins that goes on from ``last``: with the overlap, if there is room."""
     first = max(0, end - (budget.room - budget.preamble))
     wanted = max(first, last - budget.overlap)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from latechunk_integrations.engine import LateChunkEngine
-from latechunk_integrations.errors import InputTypeError, MissingExtraError
+from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.evaluation.similarity import early_engine, late_engine
+from latechunk_integrations.plugins import import_extra
 from latechunk_integrations.schema import ChunkVectors, Parent
 
 if TYPE_CHECKING:
@@ -117,11 +118,9 @@ class Diagnosis:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        try:
-            import pandas as pd  # noqa: PLC0415  # optional
-        except ImportError as error:
-            raise MissingExtraError("pandas", extra="evaluation") from error
-        return pd.DataFrame([asdict(document) for document in self.documents])
+        pandas = import_extra("pandas", extra="evaluation")
+        frame: pd.DataFrame = pandas.DataFrame([asdict(document) for document in self.documents])
+        return frame
 
 
 def diagnose(

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.core.blending import make_unit
 from latechunk_integrations.engine import LateChunkEngine
-from latechunk_integrations.errors import InputTypeError, MissingExtraError
+from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.options import LateChunkOptions
+from latechunk_integrations.plugins import import_extra
 from latechunk_integrations.schema import Mode, Parent, Span
 
 if TYPE_CHECKING:
@@ -61,11 +62,8 @@ class Similarities:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        try:
-            import pandas as pd  # noqa: PLC0415  # optional
-        except ImportError as error:
-            raise MissingExtraError("pandas", extra="evaluation") from error
-        return pd.DataFrame(
+        pandas = import_extra("pandas", extra="evaluation")
+        frame: pd.DataFrame = pandas.DataFrame(
             [
                 {
                     "query": query,
@@ -78,6 +76,7 @@ class Similarities:
                 for column, chunk in enumerate(self.chunks)
             ]
         )
+        return frame
 
 
 def compare_sentences(

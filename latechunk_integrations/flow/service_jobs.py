@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.core.documents import CONTEXT, Piece
+from latechunk_integrations.core.documents import CONTEXT, TextPiece
 from latechunk_integrations.encoders.base import ChunkEncoder, Reading
 from latechunk_integrations.flow.chunk_sums import ChunkSums
 from latechunk_integrations.schema import Parent
@@ -105,7 +105,7 @@ class ElementList:
     """
 
     source: ElementSource
-    pieces: tuple[Piece, ...]
+    pieces: tuple[TextPiece, ...]
     elements: tuple[str, ...]
     rows: NDArray[np.int64]
     weights: NDArray[np.float32]
@@ -168,7 +168,7 @@ class ElementBuilder:
         return kept.rstrip()
 
     def build(
-        self, source: ElementSource, pieces: Sequence[Piece], room: int, preamble: str = ""
+        self, source: ElementSource, pieces: Sequence[TextPiece], room: int, preamble: str = ""
     ) -> ElementList:
         """The document of some pieces; context that stands side by side becomes one element."""
         front = []
@@ -190,9 +190,9 @@ class ElementBuilder:
         )
 
 
-def _merged(text: str, pieces: Sequence[Piece], *, joined: bool) -> list[Piece]:
+def _merged(text: str, pieces: Sequence[TextPiece], *, joined: bool) -> list[TextPiece]:
     """Runs of one row each; joined ones leave out no white space between two of them."""
-    runs: list[Piece] = []
+    runs: list[TextPiece] = []
     for piece in pieces:
         if joined and runs and text[runs[-1].end : piece.start].isspace():
             piece = piece._replace(start=runs[-1].end)  # noqa: PLW2901  # with the space before it

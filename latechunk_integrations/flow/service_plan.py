@@ -8,8 +8,8 @@ import numpy as np
 
 from latechunk_integrations.core.documents import (
     CONTEXT,
-    Piece,
     Rooms,
+    TextPiece,
     cut_piece,
     group_pieces,
     layers_of,
@@ -102,7 +102,7 @@ class ServicePlanner:
         job.alone = self._table(1)
         text = job.parent.text
         source = ElementSource(job, text, job.alone, "", is_query=True)
-        yield self._build.build(source, [Piece(0, len(text), 0)], self._room)
+        yield self._build.build(source, [TextPiece(0, len(text), 0)], self._room)
 
     def instead(self, document: ElementList, reason: str) -> Iterator[ElementList]:
         """What to send instead of a document that the encoder found too long.
@@ -173,7 +173,8 @@ class ServicePlanner:
                 return
             bounds = job.spans[[rows[i] for i in layer]].tolist()
             chunks = [
-                Piece(start, end, rows[i]) for i, (start, end) in zip(layer, bounds, strict=True)
+                TextPiece(start, end, rows[i])
+                for i, (start, end) in zip(layer, bounds, strict=True)
             ]
             pieces = tile(text, chunks, joined=self._encoder.joined)
             n_least = least + per_element * (len(pieces) - 1)
@@ -210,7 +211,7 @@ class ServicePlanner:
             yield from self._alone(job, sorted(left))
 
     def _grouped(
-        self, source: ElementSource, pieces: Sequence[Piece], room: int
+        self, source: ElementSource, pieces: Sequence[TextPiece], room: int
     ) -> Iterator[ElementList]:
         """Overlapping documents of pieces that do not fit one; those without chunk are left out."""
         job, text = source.job, source.text
@@ -230,8 +231,8 @@ class ServicePlanner:
             yield self._build.build(source, group, room, preamble[: group[0].start])
 
     def _divided(
-        self, source: ElementSource, pieces: Sequence[Piece], room: int
-    ) -> Iterator[Piece]:
+        self, source: ElementSource, pieces: Sequence[TextPiece], room: int
+    ) -> Iterator[TextPiece]:
         """Pieces with context in small parts, and chunks that surely do not fit in parts too."""
         # A chunk that is refused although it is alone does not fit, whatever was estimated.
         measure = self._build.most if len(pieces) == 1 else self._build.least
@@ -255,14 +256,14 @@ class ServicePlanner:
 
     def _passage(self, source: ElementSource, row: int) -> Iterator[ElementList]:
         """The documents of a text that is embedded alone: one, or its parts."""
-        pieces = [Piece(0, len(source.text), row)]
+        pieces = [TextPiece(0, len(source.text), row)]
         room = self._room - self._build.most(source.header)
         if self._build.least(source.text) > room:
             pieces = self._parts(source, pieces[0], room)
         for piece in pieces:
             yield self._build.build(source, [piece], self._room)
 
-    def _parts(self, source: ElementSource, piece: Piece, room: int) -> list[Piece]:
+    def _parts(self, source: ElementSource, piece: TextPiece, room: int) -> list[TextPiece]:
         """A chunk that alone is longer than a document may be, cut into parts."""
         parent = source.job.parent
         reason = (

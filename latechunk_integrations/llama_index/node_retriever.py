@@ -13,10 +13,10 @@ from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 from latechunk_integrations.llama_index.postprocessors import snippet_node
 from latechunk_integrations.retrieval.snippets import SnippetIndex, SnippetOptions
 
-__all__ = ["SnippetRetriever"]
+__all__ = ["SnippetNodeRetriever"]
 
 
-class SnippetRetriever(BaseRetriever):
+class SnippetNodeRetriever(BaseRetriever):
     """Returns the snippets of long documents that answer a question best.
 
     The documents are embedded with the first question; their chunk vectors are kept.

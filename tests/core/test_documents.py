@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from latechunk_integrations.core.documents import (
     CONTEXT,
-    Piece,
     Rooms,
+    TextPiece,
     cut_piece,
     group_pieces,
     layers_of,
@@ -44,7 +44,7 @@ def test_no_two_spans_of_a_layer_overlap_and_no_layer_is_too_many(
 def test_pieces_tile_the_text(drawn: tuple[str, list[tuple[int, int]]], joined: bool) -> None:
     text, spans = drawn
     for layer in layers_of(np.array(spans)):
-        chunks = [Piece(*spans[row], row) for row in layer]
+        chunks = [TextPiece(*spans[row], row) for row in layer]
         pieces = tile(text, chunks, joined=joined)
         assert [piece.row for piece in pieces if piece.row != CONTEXT] == layer
         cover = "".join(text[piece.start : piece.end] for piece in pieces)
@@ -65,7 +65,7 @@ def test_pieces_tile_the_text(drawn: tuple[str, list[tuple[int, int]]], joined: 
 
 @given(text=strategies.texts(), size=st.integers(1, 30))
 def test_parts_of_a_piece_fit_and_hold_all_of_its_text(text: str, size: int) -> None:
-    parts = list(cut_piece(text, Piece(0, len(text), 3), size, len))
+    parts = list(cut_piece(text, TextPiece(0, len(text), 3), size, len))
     assert all(part.row == 3 and part.end - part.start <= size for part in parts)
     whole = "".join(text[part.start : part.end] for part in parts)
     assert "".join(whole.split()) == "".join(text.split())

@@ -105,6 +105,7 @@ json.dump([stored, embeddings.stats, embeddings.engine.stats.get("parents", 0)],
 """
 
 
+@pytest.mark.slow
 def test_another_process_finds_parents_and_vectors_in_the_store(
     tiny_model_path: Path, tiny_engine: LateChunkEngine, tmp_path: Path
 ) -> None:

@@ -272,6 +272,7 @@ def workers() -> Iterator[ProcessPoolExecutor]:
 
 
 @pytest.mark.rule(5)
+@pytest.mark.slow
 def test_no_sequence_of_calls_gives_a_chunk_a_vector_that_is_not_its_own(
     tiny_engine: LateChunkEngine,
     tiny_model_path: Path,

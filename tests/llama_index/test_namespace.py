@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 HUB = ROOT / "llamahub"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name"),
     [("embeddings", "LateChunkEmbedding"), ("node_parser", "LateChunkNodeParser")],

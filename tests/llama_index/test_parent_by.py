@@ -235,6 +235,7 @@ def test_a_refresh_page_by_page_reads_the_file_once(tiny_engine: LateChunkEngine
     assert late.stats["incomplete_parents"] == 0
 
 
+@pytest.mark.slow
 def test_two_workers_know_the_pages_that_the_other_has(
     monkeypatch: pytest.MonkeyPatch, tiny_model_path: Path, tiny_engine: LateChunkEngine
 ) -> None:

@@ -179,6 +179,7 @@ def test_an_upsert_of_one_document_in_a_hundred_embeds_its_parents_only(
     assert tiny_engine.stats["parents"] == before + 101
 
 
+@pytest.mark.slow
 @both_hooks
 def test_two_workers_give_the_vectors_of_one(
     hook: Ways,

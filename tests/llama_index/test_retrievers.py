@@ -11,7 +11,7 @@ from llama_index.core.schema import TextNode
 
 from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.llama_index import LateChunkEmbedding
-from latechunk_integrations.llama_index.retrievers import SnippetRetriever
+from latechunk_integrations.llama_index.node_retriever import SnippetNodeRetriever
 from latechunk_integrations.retrieval.snippets import SnippetOptions, select_snippets
 
 TEXTS = ["".join(f"Report {n} says {m}. " for n in range(20)) for m in ("yes", "no")]
@@ -24,7 +24,7 @@ def test_a_retriever_gives_the_selected_snippets_and_embeds_its_documents_once(
     engine = LateChunkEngine.from_pretrained(str(tiny_model_path), dtype="float32", device="cpu")
     right = {q: select_snippets(engine, q, TEXTS, options=OPTIONS) for q in ("report 3", "no")}
     documents = [Document(text=text, id_=str(n)) for n, text in enumerate(TEXTS)]
-    retriever = SnippetRetriever(LateChunkEmbedding(engine=engine), documents, OPTIONS)
+    retriever = SnippetNodeRetriever(LateChunkEmbedding(engine=engine), documents, OPTIONS)
     retriever.retrieve("report 3")
     n_windows = engine.stats["windows"]
     for question, snippets in right.items():

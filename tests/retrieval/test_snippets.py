@@ -104,6 +104,7 @@ def test_the_best_windows_of_all_texts_are_taken_one_after_the_other(
         assert {(one.index, i) for one in found for i in range(*one.span)} == expected
 
 
+@pytest.mark.slow
 def test_a_page_of_200_000_tokens_is_cut_at_the_same_tokens_as_if_it_were_read_at_once(
     tiny_model_path: Path,
 ) -> None:
