@@ -156,22 +156,16 @@ def make_batch(
     places, is_header, is_text = block.frames.gather(frames)
     lengths = block.lengths[windows]
     inside = np.arange(int(lengths.max())) < lengths[:, None]
-
-    def fill(values: NDArray[Any], padding: int, dtype: type[Any]) -> NDArray[Any]:
-        filled = np.full(inside.shape, padding, dtype)
-        filled[inside] = values
-        return filled
-
     order = np.argsort(frames, kind="stable")
     where = np.stack([frames, begins, rows])[:, order]
-    ids = fill(block.passages.texts.pool[places], pad_id, np.int64)
+    ids = _pad(block.passages.texts.pool[places], inside, pad_id, np.int64)
     has_focus = block.focus is not None and (
         block.focus[windows].any() or block.header_focus[windows].any()  # type: ignore[index]  # both or none
     )
     several = bool((counts > 1).any())
     positions = None
     if several:
-        positions = fill(count_ranges(np.zeros_like(sizes), sizes), 0, np.int64)
+        positions = _pad(count_ranges(np.zeros_like(sizes), sizes), inside, 0, np.int64)
     if not has_focus:
         return TokenBatch(ids, lengths, positions), where
     if marks is None:
@@ -184,12 +178,21 @@ def make_batch(
         ids,
         lengths,
         positions,
-        units=fill(units, NO_UNIT, np.int32),
-        is_header=fill(is_header, 0, np.bool_),
+        units=_pad(units, inside, NO_UNIT, np.int32),
+        is_header=_pad(is_header, inside, 0, np.bool_),
         focus=block.focus[windows],  # type: ignore[index]  # has_focus
         header_focus=block.header_focus[windows],  # type: ignore[index]  # has_focus
     )
     return batch, where
+
+
+def _pad(
+    values: NDArray[Any], inside: NDArray[np.bool_], padding: int, dtype: type[Any]
+) -> NDArray[Any]:
+    """Values of the places inside, row after row, among padding."""
+    padded = np.full(inside.shape, padding, dtype)
+    padded[inside] = values
+    return padded
 
 
 def _mark_chunks(block: TokenBlock) -> NDArray[np.int32] | None:
