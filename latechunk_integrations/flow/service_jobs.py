@@ -176,7 +176,7 @@ class ElementBuilder:
             front.append(source.header + (_HEADER_SEPARATOR if self._joined else ""))
         if preamble.strip():
             front.append(preamble + ("\n" if self._joined else ""))
-        runs = _merged(source.text, pieces, joined=self._joined)
+        runs = _merge_runs(source.text, pieces, joined=self._joined)
         elements = (*front, *(source.text[start:end] for start, end, _ in runs))
         sizes = self.sizes(elements)
         return ElementList(
@@ -190,7 +190,7 @@ class ElementBuilder:
         )
 
 
-def _merged(text: str, pieces: Sequence[TextPiece], *, joined: bool) -> list[TextPiece]:
+def _merge_runs(text: str, pieces: Sequence[TextPiece], *, joined: bool) -> list[TextPiece]:
     """Runs of one row each; joined ones leave out no white space between two of them."""
     runs: list[TextPiece] = []
     for piece in pieces:

@@ -83,23 +83,23 @@ class ServicePlanner:
             rows = np.flatnonzero(np.isin(job.rows, blank))
             self._policy.report_empty(job.parent, rows, "they hold nothing but white space")
         if self._options.late and len(blank) < n_chunks and not self._is_short(job):
-            yield from self._late(job, blank)
+            yield from self._read_together(job, blank)
         if job.skipped:
             return
-        job.alone_rows = frozenset(self._alone_rows(job, blank))
-        yield from self._alone(job, sorted(job.alone_rows))
+        job.alone_rows = frozenset(self._choose_alone(job, blank))
+        yield from self._read_alone(job, sorted(job.alone_rows))
         header = job.parent.header.strip()
         if self._options.header_weight and header:
-            job.header = self._table(1)
-            yield from self._passage(ElementSource(job, header, job.header, ""), 0)
+            job.header = self._make_table(1)
+            yield from self._read_passage(ElementSource(job, header, job.header, ""), 0)
 
     def plain(self, job: ServiceJob) -> Iterator[ElementList]:
         """The documents of a text that has no parent, which its job holds as one chunk."""
-        yield from self._alone(job, [0])
+        yield from self._read_alone(job, [0])
 
     def query(self, job: ServiceJob) -> Iterator[ElementList]:
         """The document of a query, which its job holds as one chunk: never cut."""
-        job.alone = self._table(1)
+        job.alone = self._make_table(1)
         text = job.parent.text
         source = ElementSource(job, text, job.alone, "", is_query=True)
         yield self._build.build(source, [TextPiece(0, len(text), 0)], self._room)
@@ -121,7 +121,7 @@ class ServicePlanner:
                 f"shorten it: {reason}"
             )
         if source.is_late and self._options.fallback != "window":
-            yield from self._too_long(source.job, reason)
+            yield from self._place_long(source.job, reason)
             return
         # The header stays whole, so that only the rest can shrink.
         n_front = self._build.most(source.header)
@@ -146,22 +146,22 @@ class ServicePlanner:
         source = document.source
         if source.is_late:
             source.job.n_windows -= 1
-            yield from self._grouped(source, document.pieces, room)
+            yield from self._group(source, document.pieces, room)
             return
         own_room = room - self._build.most(source.header)
-        for piece in self._parts(source, document.pieces[0], own_room):
+        for piece in self._cut_parts(source, document.pieces[0], own_room):
             yield self._build.build(source, [piece], room)
 
-    def _late(self, job: ServiceJob, blank: Sequence[int]) -> Iterator[ElementList]:
+    def _read_together(self, job: ServiceJob, blank: Sequence[int]) -> Iterator[ElementList]:
         """The late pass, or what the options put in its place."""
         text = job.parent.text
-        job.late = self._table(len(job.spans))
-        source = ElementSource(job, text, job.late, self._header(job), is_late=True)
+        job.late = self._make_table(len(job.spans))
+        source = ElementSource(job, text, job.late, self._choose_header(job), is_late=True)
         room = self._room - self._build.most(source.header)
         least = self._build.least(text)
         if least > room and self._options.fallback != "window":
             reason = f"it has at least {least} tokens, a document takes {room}"
-            yield from self._too_long(job, reason)
+            yield from self._place_long(job, reason)
             return
         rows = sorted(set(range(len(job.spans))).difference(blank))
         layers = layers_of(job.spans[rows])
@@ -182,9 +182,9 @@ class ServicePlanner:
                 job.n_windows += 1
                 yield self._build.build(source, pieces, self._room)
             else:
-                yield from self._grouped(source, pieces, self._room)
+                yield from self._group(source, pieces, self._room)
 
-    def _alone_rows(self, job: ServiceJob, blank: Sequence[int]) -> Sequence[int]:
+    def _choose_alone(self, job: ServiceJob, blank: Sequence[int]) -> Sequence[int]:
         """The chunks that are embedded standalone too, or only so."""
         everything = range(len(job.spans))
         if job.late is None:
@@ -192,12 +192,12 @@ class ServicePlanner:
         if not self._options.standalone:
             return blank
         text = job.parent.text.strip()
-        if self._build.most(text) > self._room - self._build.most(self._header(job)):
+        if self._build.most(text) > self._room - self._build.most(self._choose_header(job)):
             return everything
         # A chunk that is the whole text is read alone already: both sides would be the same.
         return [row for row in everything if job.text_of(row).strip() != text]
 
-    def _too_long(self, job: ServiceJob, reason: str) -> Iterator[ElementList]:
+    def _place_long(self, job: ServiceJob, reason: str) -> Iterator[ElementList]:
         """What the options want of a parent that is too long for one document."""
         if job.late is None:  # another layer of it was refused before
             return
@@ -208,19 +208,19 @@ class ServicePlanner:
             return
         if job.alone_rows is not None:  # before that, they are all still to come
             left = set(range(len(job.spans))) - job.alone_rows
-            yield from self._alone(job, sorted(left))
+            yield from self._read_alone(job, sorted(left))
 
-    def _grouped(
+    def _group(
         self, source: ElementSource, pieces: Sequence[TextPiece], room: int
     ) -> Iterator[ElementList]:
         """Overlapping documents of pieces that do not fit one; those without chunk are left out."""
         job, text = source.job, source.text
-        preamble = self._preamble(source, room)
+        preamble = self._choose_preamble(source, room)
         later = room - self._build.most(source.header) - self._build.most(preamble)
         first = later if pieces[0].start else later + self._build.most(preamble)
-        fine = list(self._divided(source, pieces, later))
+        fine = list(self._divide_pieces(source, pieces, later))
         sizes = self._build.sizes([text[piece.start : piece.end] for piece in fine])
-        rooms = Rooms(first, later, self._overlap(job, later), self._most_elements)
+        rooms = Rooms(first, later, self._choose_overlap(job, later), self._most_elements)
         groups = group_pieces(sizes, rooms)
         job.windowed |= len(groups) > 1
         for start, end in groups:
@@ -230,7 +230,7 @@ class ServicePlanner:
             job.n_windows += 1
             yield self._build.build(source, group, room, preamble[: group[0].start])
 
-    def _divided(
+    def _divide_pieces(
         self, source: ElementSource, pieces: Sequence[TextPiece], room: int
     ) -> Iterator[TextPiece]:
         """Pieces with context in small parts, and chunks that surely do not fit in parts too."""
@@ -241,29 +241,31 @@ class ServicePlanner:
                 size = min(_CONTEXT_TOKENS, max(1, room // 4))
                 yield from cut_piece(source.text, piece, size, self._build.most)
             elif measure(source.text[piece.start : piece.end]) > room:
-                yield from self._parts(source, piece, room)
+                yield from self._cut_parts(source, piece, room)
             else:
                 yield piece
 
-    def _alone(self, job: ServiceJob, rows: Sequence[int]) -> Iterator[ElementList]:
+    def _read_alone(self, job: ServiceJob, rows: Sequence[int]) -> Iterator[ElementList]:
         """The standalone documents of some chunks."""
         if not len(rows):
             return
-        job.alone = job.alone or self._table(len(job.spans))
-        header = self._header(job)
+        job.alone = job.alone or self._make_table(len(job.spans))
+        header = self._choose_header(job)
         for row in rows:
-            yield from self._passage(ElementSource(job, job.text_of(row), job.alone, header), row)
+            yield from self._read_passage(
+                ElementSource(job, job.text_of(row), job.alone, header), row
+            )
 
-    def _passage(self, source: ElementSource, row: int) -> Iterator[ElementList]:
+    def _read_passage(self, source: ElementSource, row: int) -> Iterator[ElementList]:
         """The documents of a text that is embedded alone: one, or its parts."""
         pieces = [TextPiece(0, len(source.text), row)]
         room = self._room - self._build.most(source.header)
         if self._build.least(source.text) > room:
-            pieces = self._parts(source, pieces[0], room)
+            pieces = self._cut_parts(source, pieces[0], room)
         for piece in pieces:
             yield self._build.build(source, [piece], self._room)
 
-    def _parts(self, source: ElementSource, piece: TextPiece, room: int) -> list[TextPiece]:
+    def _cut_parts(self, source: ElementSource, piece: TextPiece, room: int) -> list[TextPiece]:
         """A chunk that alone is longer than a document may be, cut into parts."""
         parent = source.job.parent
         reason = (
@@ -274,7 +276,7 @@ class ServicePlanner:
         source.job.windowed |= source.is_late
         return list(cut_piece(source.text, piece, max(1, room), self._build.most))
 
-    def _header(self, job: ServiceJob) -> str:
+    def _choose_header(self, job: ServiceJob) -> str:
         """The header, or as much of it as leaves half of a document to the text."""
         if job.front is None:
             header = job.parent.header.strip()
@@ -283,7 +285,7 @@ class ServicePlanner:
                 self._policy.report_cut("header", job.parent, self._room)
         return job.front
 
-    def _preamble(self, source: ElementSource, room: int) -> str:
+    def _choose_preamble(self, source: ElementSource, room: int) -> str:
         """The beginning of the parent's text, for its later documents."""
         asked = self._options.preamble_tokens
         if not asked or not source.is_late:
@@ -293,7 +295,7 @@ class ServicePlanner:
             self._policy.report_cut("preamble", source.job.parent, self._room)
         return self._build.clip(source.text[: asked * _CHARS_PER_TOKEN], min(asked, spare))
 
-    def _overlap(self, job: ServiceJob, later: int) -> int:
+    def _choose_overlap(self, job: ServiceJob, later: int) -> int:
         asked = self._options.overlap_tokens
         kept = int(limit_overlap(asked, np.array([later], np.int64))[0])
         if kept < (asked or 0):
@@ -309,5 +311,5 @@ class ServicePlanner:
             return False
         return self._policy.is_short(self._build.most(job.parent.text))
 
-    def _table(self, n_rows: int) -> ChunkSums:
+    def _make_table(self, n_rows: int) -> ChunkSums:
         return ChunkSums.of(n_rows, self._encoder.dimensions)

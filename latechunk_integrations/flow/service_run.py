@@ -113,7 +113,7 @@ class Requests:
         future = self._encoder.submit(
             [document.elements for document in documents],
             documents[0].reading,
-            parent_id=_names(document.source.job.parent.id for document in documents),
+            parent_id=_join_names(document.source.job.parent.id for document in documents),
         )
         self._in_flight.append((future, documents))
 
@@ -129,7 +129,7 @@ class Requests:
         document.source.job.n_open -= 1
 
 
-def _names(parent_ids: Iterable[str]) -> str:
+def _join_names(parent_ids: Iterable[str]) -> str:
     names = list(dict.fromkeys(parent_ids))
     left = len(names) - _NAMED_PARENTS
     return ", ".join(names[:_NAMED_PARENTS]) + (f" and {left} more" if left > 0 else "")

@@ -39,12 +39,8 @@ __all__ = [
     "PlainEmbedding",
     "SnippetNodeRetriever",
     "SnippetPostprocessor",
-<<<<<<< HEAD
-    "SnippetRetriever",
     "SubSpanNodeParser",
     "SubSpanNodeRetriever",
-=======
->>>>>>> 97ccb53 (No class and no file name twice; slow tests are marked; planning is timed against the tokenizer inside it)
     "late_chunking",
     "stamp_parents",
 ]
