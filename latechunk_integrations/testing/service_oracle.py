@@ -311,6 +311,8 @@ class ServiceOracle:
 
 
 def _direction(parts: Sequence[tuple[int, Vector]]) -> Vector:
-    mean = sum(weight * vector for weight, vector in parts) / sum(weight for weight, _ in parts)
-    unit: Vector = mean / np.linalg.norm(mean)
+    total = np.zeros_like(parts[0][1])
+    for weight, vector in parts:
+        total += weight * vector
+    unit: Vector = total / np.linalg.norm(total)
     return unit

@@ -79,7 +79,9 @@ def test_a_plain_text_that_the_model_just_reads_is_not_cut(tiny_model_path: Path
     engine = _engine(tiny_model_path)
     encoder = engine.encoder
     assert isinstance(encoder, LocalEncoder)
-    room = encoder.model.max_seq_length - N_SPECIALS
+    longest = encoder.model.max_seq_length
+    assert longest is not None
+    room = longest - N_SPECIALS
     engine.embed_texts(["!" * room])
     assert "truncated_texts" not in engine.stats
     engine.embed_texts(["!" * room, "!" * (room + 1)])
