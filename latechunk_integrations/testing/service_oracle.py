@@ -34,7 +34,7 @@ class ServiceRows(NamedTuple):
     n_windows: int
 
 
-class _Run(NamedTuple):
+class _Stretch(NamedTuple):
     """A run of a text in code points; without a chunk, its vector is dropped."""
 
     start: int
@@ -126,7 +126,7 @@ class ServiceOracle:
 
     def _documents(
         self, text: str, chunks: Sequence[Pair], head: str
-    ) -> tuple[list[tuple[list[str], list[_Run]]], bool]:
+    ) -> tuple[list[tuple[list[str], list[_Stretch]]], bool]:
         """What stands in front, and the runs, of each document; whether anything was divided."""
         documents = []
         windowed = False
@@ -155,24 +155,26 @@ class ServiceOracle:
             ]
         return documents, windowed
 
-    def _tile(self, text: str, chunks: Sequence[Pair]) -> list[_Run]:
+    def _tile(self, text: str, chunks: Sequence[Pair]) -> list[_Stretch]:
         """The chunks and what lies between them; white space goes along where texts are joined."""
         runs = []
         at = 0
         for start, end in chunks:
             gap = text[at:start]
             if gap.strip():
-                runs.append(_Run(at, start, None))
+                runs.append(_Stretch(at, start, None))
             begin = at if self.joined and not gap.strip() else start
-            runs.append(_Run(begin, end, (start, end)))
+            runs.append(_Stretch(begin, end, (start, end)))
             at = end
         if text[at:].strip():
-            runs.append(_Run(at, len(text), None))
+            runs.append(_Stretch(at, len(text), None))
         elif self.joined:
             runs[-1] = runs[-1]._replace(end=len(text))
         return runs
 
-    def _groups(self, text: str, runs: Sequence[_Run], head: str) -> tuple[str, list[list[_Run]]]:
+    def _groups(
+        self, text: str, runs: Sequence[_Stretch], head: str
+    ) -> tuple[str, list[list[_Stretch]]]:
         """The preamble, and the runs of each document of a text that is too long for one."""
         spare = self.document_tokens // 2 - self._most(head)
         preamble = self._clip(text[: 8 * self.preamble], min(self.preamble, spare))
@@ -184,7 +186,7 @@ class ServiceOracle:
         if self.overlap is not None:
             overlap = min(self.overlap, later * 3 // 4)
             self._note("overlaps_cut", overlap < self.overlap)
-        parts: list[_Run] = []
+        parts: list[_Stretch] = []
         for run in runs:
             measure = self._most if len(runs) == 1 else self._least
             if run.chunk is None:
@@ -234,7 +236,7 @@ class ServiceOracle:
                 start = end - n_shared
                 n_shared += 1
 
-    def _cut(self, text: str, run: _Run, size: int) -> Iterator[_Run]:
+    def _cut(self, text: str, run: _Stretch, size: int) -> Iterator[_Stretch]:
         """Halves of halves that fit, cut at the white space nearest to the middle."""
         part = text[run.start : run.end]
         if self._most(part) <= size or len(part) == 1:
@@ -259,7 +261,7 @@ class ServiceOracle:
     def _alone(self, text: str, head: str) -> list[tuple[int, Vector]]:
         """Weights and vectors of a text's parts, each read behind the header only."""
         room = self.document_tokens - self._most(head)
-        runs = [_Run(0, len(text), (0, len(text)))]
+        runs = [_Stretch(0, len(text), (0, len(text)))]
         if self._least(text) > room:
             self._note("chunks_cut")
             runs = list(self._cut(text, runs[0], max(1, room)))
@@ -270,13 +272,13 @@ class ServiceOracle:
         ]
 
     def _read(
-        self, text: str, front: Sequence[str], runs: Sequence[_Run]
+        self, text: str, front: Sequence[str], runs: Sequence[_Stretch]
     ) -> Iterator[tuple[Pair, int, Vector]]:
         """Chunk, weight and vector of each element that has a chunk."""
         ends = ("\n\n", "\n") if self.joined else ("", "")
         elements = [one + end for one, end in zip(front, ends, strict=False) if one.strip()]
         chunks: list[Pair | None] = [None] * len(elements)
-        own: list[_Run] = []
+        own: list[_Stretch] = []
         for run in runs:
             start = run.start
             if self.joined and own and not text[own[-1].end : start].strip():
