@@ -376,6 +376,20 @@ class Reader(WordEncoder):
     def count_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
         return [count_words(text) for text in texts]
 
+    def submit(
+        self, documents: Sequence[Sequence[str]], reading: Reading, *, parent_id: str | None
+    ) -> Future[list[NDArray[np.float32]]]:
+        limits = self.limits
+        assert len(documents) <= (
+            limits.request_documents if reading == "chunks" else limits.request_texts
+        )
+        elements = [element for document in documents for element in document]
+        if len(documents) > 1:  # one alone may be larger
+            assert len(elements) <= limits.request_elements
+            counts = [count_words(one)[1] + limits.element_tokens for one in elements]
+            assert sum(counts) <= limits.request_tokens
+        return super().submit(documents, reading, parent_id=parent_id)
+
     def vectors(self, elements: Sequence[str]) -> NDArray[np.float32]:
         assert all(elements)
         assert len(elements) <= self.limits.document_elements
@@ -426,9 +440,9 @@ _limits = st.builds(
     element_tokens=st.sampled_from([0, 0, 1]),
     document_elements=st.sampled_from([4, 7, 100]),
     request_documents=st.sampled_from([1, 4]),
-    request_texts=st.sampled_from([1, 4]),
-    request_elements=st.just(100),
-    request_tokens=st.sampled_from([10, 400]),
+    request_texts=st.sampled_from([1, 5]),
+    request_elements=st.sampled_from([8, 100]),
+    request_tokens=st.sampled_from([10, 60, 400]),
 )
 _options = st.fixed_dictionaries(
     {
