@@ -110,7 +110,7 @@ def _describe_model(engine: LateChunkEngine, name: str) -> ModelFacts:
     )
 
 
-_PATHS = ("model", "tokenizer", "document_adapter", "query_adapter")
+_PATHS = ("model", "tokenizer", "document_lora", "query_lora")
 
 
 def _hash_set(golden: GoldenSet) -> str:
