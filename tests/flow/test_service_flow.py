@@ -259,6 +259,26 @@ def test_a_chunk_that_is_the_whole_text_is_sent_once() -> None:
     assert parts.modes == ("late", "late")
 
 
+def test_a_whole_text_that_just_fits_is_sent_once() -> None:
+    encoder = WordEncoder()
+    text = " ".join(["alpha"] * LIMITS.document_tokens)
+    (result,) = _engine(encoder, context_weight=0.5).embed([Parent(text)])
+    assert result.modes == ("late",)
+    assert [documents for _, documents in encoder.sent] == [[[text]]]
+
+
+@pytest.mark.parametrize(("most_words", "is_served"), [(10, True), (4, False)])
+def test_a_service_is_asked_for_shorter_documents_down_to_a_few_tokens(
+    most_words: int, is_served: bool
+) -> None:
+    engine = _engine(Refusing(most_words), preamble_tokens=0, overlap_tokens=0)
+    text = " ".join(TEXT.split()[:41])
+    parent = Parent(text, _spans(text, 4), id="one")
+    with contextlib.nullcontext() if is_served else pytest.raises(ParentTooLongError):
+        (result,) = engine.embed([parent])
+        assert set(result.modes) == {"windowed"}
+
+
 def test_more_tokens_than_the_model_reads_are_refused_at_once() -> None:
     with pytest.raises(OptionError, match="max_tokens=41"):
         _engine(max_tokens=41)
@@ -474,8 +494,12 @@ def _oracle(limits: ChunkLimits, options: dict[str, Any], *, joined: bool) -> Se
 # a token has characters.
 _LONG = (" " * 5).join(f"word{n}" for n in range(900))
 _LONG_PARENT = (_LONG, [(2_000, 2_040), (4_600, 4_640), (8_000, 8_100)], "Title")
+# Cut at the white space nearest to the middle, it has a part of one token.
+_UNEVEN = "y" + " " * 200 + " ".join(["one two three four five six"] * 3)
 _LARGE = ChunkLimits(300, 0, 100, 4, 4, 100, 400)
+_SMALL = replace(_LARGE, document_tokens=12)
 _PLAIN = {"preamble_tokens": 48, "overlap_tokens": None}
+_EARLY = {**_PLAIN, "context_weight": 0.0}
 
 
 _SHORTER = ("preamble_tokens", "overlap_tokens")
@@ -492,6 +516,7 @@ _NEVER_STRICT = {
 @given(_parents(), _limits, _options, st.booleans())
 @example(parent=_LONG_PARENT, limits=_LARGE, options=_PLAIN, joined=False)
 @example(parent=_LONG_PARENT, limits=_LARGE, options=_PLAIN, joined=True)
+@example(parent=(_UNEVEN, [(0, len(_UNEVEN))], ""), limits=_SMALL, options=_EARLY, joined=False)
 def test_vectors_modes_and_counts_are_those_of_the_oracle(
     parent: tuple[str, list[tuple[int, int]], str],
     limits: ChunkLimits,
