@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import grimp
 import pytest
 
 import latechunk_integrations
@@ -119,6 +120,15 @@ def test_no_two_classes_have_one_name_and_none_that_of_a_framework() -> None:
     assert _repeated(_classes()) == set()
     taken = {"Document", "Node", "Chunk", "Embeddings", "Embedding", "TextSplitter", "NodeParser"}
     assert taken.isdisjoint(_classes())
+
+
+def test_no_module_reaches_itself_through_its_imports() -> None:
+    """Those inside functions and of types count too."""
+    package = grimp.build_graph("latechunk_integrations", cache_dir=None)
+    graph = {one: package.find_modules_directly_imported_by(one) for one in package.modules}
+    while leaves := {module for module, imported in graph.items() if not imported}:
+        graph = {module: graph[module] - leaves for module in graph if module not in leaves}
+    assert sorted(graph) == []
 
 
 def _tree() -> str:

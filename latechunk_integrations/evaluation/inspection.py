@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import pairwise
 from typing import Literal
 
@@ -99,9 +100,10 @@ class Inspection:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from latechunk_integrations.evaluation import terminal  # noqa: PLC0415  # which needs this
-
-        return terminal.print_html(terminal.show_inspection, self)
+        # By its name: what shows results needs to know what one is.
+        terminal = import_module("latechunk_integrations.evaluation.terminal")
+        html: str = terminal.print_html(terminal.show_inspection, self)
+        return html
 
     @property
     def highest(self) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -343,9 +344,10 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the table and the advice."""
-        from latechunk_integrations.evaluation import terminal  # noqa: PLC0415  # which needs this
-
-        return terminal.print_html(terminal.show_comparison, self)
+        # By its name: what shows results needs to know what one is.
+        terminal = import_module("latechunk_integrations.evaluation.terminal")
+        html: str = terminal.print_html(terminal.show_comparison, self)
+        return html
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each configuration and chunk size, as a pandas data frame.
