@@ -92,13 +92,13 @@ def describe(configuration: Configuration) -> str:
         parts = ["whole chunks are read together with their neighbours"]
     parts += {
         "none": [],
-        "prepended": ["the title stands in front of each chunk's text"],
+        "prepended": ["the title is in front of each chunk's text"],
         "attended": ["the title is read along"],
         "auto": ["the title and the headings above the chunk are read along"],
     }[configuration.header]
     if weight and configuration.focus:
         how = "by the rule" if configuration.focus == "auto" else f"{configuration.focus:g}"
-        parts.append(f"a chunk heeds itself more than its neighbours (focus {how})")
+        parts.append(f"a chunk counts its own words more than its neighbours' (focus {how})")
     if configuration.header_weight:
         parts.append(f"{configuration.header_weight:g} of the title's own vector is added")
     if configuration.sub_span_tokens:
