@@ -43,7 +43,7 @@ class Choices:
     """What `tune` may choose from; each combination is a pass over the documents.
 
     Args:
-        focuses: How much more a chunk attends to itself than to its neighbours; see `LateChunkOptions`.
+        focuses: How much more a chunk attends to itself than to its neighbours, in nats.
         layouts: Whole chunks in a window, or running text; see `LateChunkOptions`.
         headers: What of title and headings is read along.
         context_weights: Weights of the late vector; early chunking (0) is always tried.
