@@ -75,6 +75,7 @@ bench-bulk: $(INSTALLED) ## Measure Ray workers; kill indexing runs by the hundr
 	$(BIN)/python -m benchmarks.bulk_kills
 	$(BIN)/python -m benchmarks.bulk_chaos
 	$(BIN)/python -m benchmarks.hostile_servers
+	$(BIN)/python -m benchmarks.migration
 
 bench-models: $(INSTALLED) ## Measure jina-v2, nomic and ModernBERT by window length (minutes)
 	$(BIN)/python -m benchmarks.models $(ARGS)

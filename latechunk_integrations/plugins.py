@@ -104,7 +104,10 @@ WRITERS = PluginKind(
     "target",
     f"{_PACKAGE}.writers",
     {
+        "chroma": f"{_PACKAGE}.bulk.writers.chroma:ChromaWriter",
+        "lancedb": f"{_PACKAGE}.bulk.writers.lancedb:LanceWriter",
         "milvus": f"{_PACKAGE}.bulk.writers.milvus:MilvusWriter",
+        "pgvector": f"{_PACKAGE}.bulk.writers.pgvector:PgvectorWriter",
         "qdrant": f"{_PACKAGE}.bulk.writers.qdrant:QdrantWriter",
     },
 )

@@ -1,13 +1,15 @@
-"""What a corpus on disk holds: text files, JSON lines, Parquet."""
+"""What a corpus on disk holds: text, PDF, HTML and DOCX files, JSON lines, CSV, Parquet."""
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from latechunk_integrations.bulk.corpus_walk import SourceFiles, find_files
+from latechunk_integrations.bulk.document_formats import FORMATS, read_format
 from latechunk_integrations.bulk.rows import Columns, CorpusDocument, Failure, read_document
 from latechunk_integrations.errors import InputError, OptionError
 from latechunk_integrations.plugins import import_extra
@@ -29,9 +31,9 @@ _Read: TypeAlias = Iterator[CorpusDocument | Failure]
 class FileSource:
     """A file, or every file below a folder, in the order of their names.
 
-    ``.txt`` and ``.md`` files are documents, named by their path below the folder. Each line of
-    a ``.jsonl`` file and each row of a ``.parquet`` file is one. What cannot be read is a failure
-    that keeps its rows, and the files after it are read.
+    Text, PDF, HTML and DOCX files are documents, named by their path below the folder; the pages
+    of a PDF are one. Each line of a ``.jsonl`` file and each row of a ``.csv`` or ``.parquet`` file
+    is one. What cannot be read is a failure that keeps its rows, and the files after it are read.
 
     Args:
         path: The file or folder.
@@ -60,7 +62,9 @@ class FileSource:
         self._readers: dict[str, Callable[[Path, str], _Read]] = {
             ".txt": self._read_text,
             ".md": self._read_text,
+            **dict.fromkeys(FORMATS, self._read_text),
             ".jsonl": self._read_lines,
+            ".csv": self._read_table,
             ".parquet": self._read_parquet,
         }
         self.found: SourceFiles = find_files(
@@ -83,7 +87,7 @@ class FileSource:
 
     def n_documents(self) -> int | None:
         """How many documents there are; ``None`` where counting means reading."""
-        if any(file.suffix == ".jsonl" for file in self.found.files):
+        if any(file.suffix in (".jsonl", ".csv") for file in self.found.files):
             return None
         tables = self._tables()
         n_files = len(self.found.files) - len(tables)
@@ -98,7 +102,10 @@ class FileSource:
                 content = opened.read(self._most_bytes + 1)
             if len(content) > self._most_bytes:
                 raise self._too_long(name)
-            text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+            if file.suffix in FORMATS:
+                text = read_format(file.suffix, content, name, self._most_bytes)
+            else:
+                text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
             document = CorpusDocument(name, text, file=name)
         except OSError as error:
             yield Failure.of(name, error, file=name, retry=True)
@@ -134,6 +141,18 @@ class FileSource:
         except (ValueError, TypeError, RecursionError) as error:
             return Failure.of(place, error, file=name, hides=True)
         return read_document(record, self._columns, place, name)
+
+    def _read_table(self, file: Path, name: str) -> _Read:
+        csv.field_size_limit(self._most_bytes)
+        try:
+            with file.open(encoding="utf-8-sig", newline="") as opened:
+                for number, record in enumerate(csv.DictReader(opened, strict=True), 1):
+                    yield read_document(record, self._columns, f"{name}:{number}", name)
+        except OSError as error:
+            yield Failure.of(name, error, file=name, retry=True, hides=True)
+        # Beyond a field that is open at the end, or too long, nothing can be told.
+        except (csv.Error, UnicodeDecodeError) as error:
+            yield Failure.of(name, error, file=name, retry=True, hides=True)
 
     def _read_parquet(self, file: Path, name: str) -> _Read:
         number = 0

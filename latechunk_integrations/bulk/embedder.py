@@ -6,39 +6,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from latechunk_integrations.bulk.chunking import Chunking, spans_of
+from latechunk_integrations.bulk.device_health import (
+    MOST_FAILURES_IN_A_ROW,
+    DeviceHealth,
+    is_fatal,
+)
 from latechunk_integrations.bulk.rows import CorpusDocument, DocumentRows, Failure, digest
 from latechunk_integrations.engine import LateChunkEngine
-from latechunk_integrations.errors import (
-    AuthenticationError,
-    EncodingFailedError,
-    LateChunkError,
-    MissingExtraError,
-    ModelError,
-    NotFiniteError,
-    OptionError,
-    ServerError,
-    SickDeviceError,
-)
+from latechunk_integrations.errors import LateChunkError
 from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent
 
-__all__ = ["MOST_FAILURES_IN_A_ROW", "DocumentEmbedder", "Outcome"]
+__all__ = ["DocumentEmbedder", "Outcome"]
 
 Outcome: TypeAlias = DocumentRows | Failure
 """What became of a document."""
-
-MOST_FAILURES_IN_A_ROW = 10
-"""Documents in a row that the model or its server fails over; then it is sick."""
-
-# The forward pass or the server failed: perhaps over this document, perhaps over every one.
-_OF_DEVICE = (EncodingFailedError, NotFiniteError, ServerError)
-# What no other document would survive either.
-_FATAL = (MissingExtraError, ModelError, OptionError, AuthenticationError)
-
-
-def _is_fatal(error: Exception) -> bool:
-    return isinstance(error, _FATAL) and not isinstance(
-        error, (EncodingFailedError, NotFiniteError)
-    )
 
 
 class DocumentEmbedder:
@@ -66,8 +47,7 @@ class DocumentEmbedder:
         most_failures_in_a_row: int = MOST_FAILURES_IN_A_ROW,
     ) -> None:
         self._engine = engine
-        self._most_failures = most_failures_in_a_row
-        self._n_failures = 0
+        self._health = DeviceHealth(most_failures_in_a_row)
         self._first_tokens = engine.stats.get("tokens", 0)
         self._split = chunking.build(engine)
         self.reproducible = reproducible
@@ -122,7 +102,7 @@ class DocumentEmbedder:
             spans = spans_of(self._split, document.text, document.id)
             parent = Parent(document.text, spans, header=document.header, id=document.id)
         except Exception as error:  # a splitter is anybody's code
-            if _is_fatal(error):
+            if is_fatal(error):
                 raise
             version = document.version(self.key)
             return Failure.of(document.id, error, version, file=document.file)
@@ -135,24 +115,13 @@ class DocumentEmbedder:
             if isinstance(result, LateChunkError):
                 outcomes[task.at] = self._make_failure(task.document, result)
             else:
-                self._n_failures = 0
+                self._health.note_success()
                 outcomes[task.at] = self._make_rows(task, result)
 
     def _make_failure(self, document: CorpusDocument, error: LateChunkError) -> Failure:
-        if _is_fatal(error):
-            raise error
-        of_device = isinstance(error, _OF_DEVICE)
-        if of_device:
-            self._n_failures += 1
-        if of_device and self._n_failures >= self._most_failures:
-            raise SickDeviceError(
-                f"{self._n_failures} documents in a row failed in the model or its server, the "
-                f"last one {document.id!r}: {error}. What is finished is in the checkpoint: see "
-                "to the device or the server and start the same command again, or raise "
-                "most_failures_in_a_row (--most-failures-in-a-row) if it is the documents"
-            ) from error
+        retry = self._health.note_failure(document.id, error)
         version = document.version(self.key)
-        return Failure.of(document.id, error, version, file=document.file, retry=of_device)
+        return Failure.of(document.id, error, version, file=document.file, retry=retry)
 
     def _make_rows(self, task: _Task, result: ChunkVectors) -> DocumentRows:
         document, parent = task.document, task.parent

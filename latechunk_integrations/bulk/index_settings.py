@@ -7,7 +7,7 @@ from pathlib import Path
 
 from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.corpus_files import MOST_DOCUMENT_BYTES
-from latechunk_integrations.bulk.embedder import MOST_FAILURES_IN_A_ROW
+from latechunk_integrations.bulk.device_health import MOST_FAILURES_IN_A_ROW
 from latechunk_integrations.bulk.rows import Columns
 from latechunk_integrations.errors import OptionError
 

@@ -8,11 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from latechunk_integrations.bulk.chunking import Chunking
-from latechunk_integrations.bulk.embedder import (
-    MOST_FAILURES_IN_A_ROW,
-    DocumentEmbedder,
-    Outcome,
-)
+from latechunk_integrations.bulk.device_health import MOST_FAILURES_IN_A_ROW
+from latechunk_integrations.bulk.embedder import DocumentEmbedder, Outcome
 from latechunk_integrations.bulk.rows import CorpusDocument, Failure
 from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.errors import LateChunkError, OptionError, WorkerError

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+from urllib.parse import parse_qs, urlsplit
 
 from latechunk_integrations.bulk.writers.files import FileKind, FileWriter
 from latechunk_integrations.bulk.writers.writer import Writer
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.plugins import WRITERS
 
-__all__ = ["Target"]
+__all__ = ["Target", "holds_password"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class Target:
 
     @classmethod
     def parse(cls, target: str) -> Target:
-        """Read ``milvus:FILE.db#NAME``, ``qdrant:FOLDER#NAME``, a URL there, or a folder.
+        """Read ``STORE:PLACE#NAME``, where a place is a path or a URL, or a folder of parts.
 
-        In place of ``milvus`` the name of an entry point (group
+        In place of a store's the name of an entry point (group
         ``latechunk_integrations.writers``) or ``module:Class`` names a writer of another package.
 
         Raises:
@@ -52,7 +53,9 @@ class Target:
         raise OptionError(
             f"the target {target!r} is none of milvus:FILE.db#COLLECTION, "
             "milvus:http://HOST:PORT#COLLECTION, qdrant:FOLDER#COLLECTION, "
-            "qdrant:http://HOST:PORT#COLLECTION, FOLDER.parquet, FOLDER.jsonl, "
+            "qdrant:http://HOST:PORT#COLLECTION, chroma:FOLDER#COLLECTION, "
+            "pgvector:postgresql://USER@HOST/DATABASE#TABLE, lancedb:FOLDER#TABLE, "
+            "FOLDER.parquet, FOLDER.jsonl, "
             "module:Class:PLACE#COLLECTION (a writer of your own)"
         )
 
@@ -64,7 +67,7 @@ class Target:
     @property
     def local_path(self) -> Path | None:
         """Where it is on this machine; ``None`` for a server."""
-        return None if self.place.startswith(("http://", "https://")) else Path(self.place)
+        return None if "://" in self.place else Path(self.place)
 
     def open(self, dimensions: int | None, run_id: str) -> Writer:
         """Connect.
@@ -85,6 +88,17 @@ class Target:
 
 
 def _make_absolute(place: str) -> str:
-    if place.startswith(("http://", "https://")):
+    if "://" in place:
+        if holds_password(place):
+            raise OptionError(
+                "a password does not belong into a target, which is logged and kept in the "
+                "checkpoint: give it in the environment"
+            )
         return place
     return str(Path(place).expanduser().absolute())
+
+
+def holds_password(url: str) -> bool:
+    """Whether a URL holds a password, before its host or among its parameters."""
+    parts = urlsplit(url)
+    return bool(parts.password) or "password" in parse_qs(parts.query, keep_blank_values=True)

@@ -16,6 +16,7 @@ from latechunk_integrations.cli.diagnose_command import diagnose_command
 from latechunk_integrations.cli.exit_codes import ExitCode, exit_code_of
 from latechunk_integrations.cli.index_command import index_command
 from latechunk_integrations.cli.inspect_command import inspect_command
+from latechunk_integrations.cli.migrate_command import migrate_command
 from latechunk_integrations.cli.questions_command import questions_command
 from latechunk_integrations.cli.repair_command import repair_command
 from latechunk_integrations.cli.review_command import review_command
@@ -147,3 +148,8 @@ app.command(
 app.command("audit", epilog="Example: latechunk audit qdrant:./store#chunks --json -")(
     audit_command
 )
+app.command(
+    "migrate",
+    epilog="Example: latechunk migrate qdrant:./store#docs --from-framework langchain "
+    "--source-folder docs/ --config latechunk.yaml --checkpoint state/",
+)(migrate_command)

@@ -46,7 +46,7 @@ def settings(**more: Any) -> IndexSettings:
 
 
 def target(kind: str, folder: Path) -> str:
-    if kind in ("milvus", "qdrant"):
+    if kind in ("milvus", "qdrant", "chroma", "lancedb"):
         return f"{kind}:{folder / f'{kind}.db'}#chunks"
     return str(folder / f"rows.{kind}")
 

@@ -25,7 +25,7 @@ def test_a_folder_of_texts_is_read_by_name_at_any_depth(tmp_path: Path) -> None:
     (tmp_path / "b" / "two.md").write_text("# Zwei", encoding="utf-8")
     (tmp_path / "a.txt").write_text("\ufeffone", encoding="utf-8")
     (tmp_path / "c.txt").write_bytes(b"\xff\xfe broken")
-    (tmp_path / "ignored.pdf").write_bytes(b"%PDF")
+    (tmp_path / "ignored.png").write_bytes(b"\x89PNG")
     source = FileSource(tmp_path, Columns())
     first, second, third = source
     assert (first, second) == (CorpusDocument("a.txt", "one"), CorpusDocument("b/two.md", "# Zwei"))
@@ -79,10 +79,10 @@ def test_a_missing_column_is_refused_with_those_there_are(tmp_path: Path) -> Non
         FileSource(tmp_path, Columns())
 
 
-@pytest.mark.parametrize("name", ["absent", "empty", "file.pdf"])
+@pytest.mark.parametrize("name", ["absent", "empty", "file.png"])
 def test_nothing_to_read_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "file.pdf").write_bytes(b"")
+    (tmp_path / "file.png").write_bytes(b"")
     expected = "does not exist" if name == "absent" else "no file or folder with documents"
     with pytest.raises(OptionError, match=f"{expected}.* share"):
         FileSource(tmp_path / name, Columns())

@@ -1,0 +1,1 @@
+"""From the early vectors of an existing collection to late ones: the same chunks, embedded anew."""

@@ -1,0 +1,1 @@
+"""Existing collections, read and written by their stores' own clients."""
