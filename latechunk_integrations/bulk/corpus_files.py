@@ -146,7 +146,14 @@ class FileSource:
         csv.field_size_limit(self._most_bytes)
         try:
             with file.open(encoding="utf-8-sig", newline="") as opened:
-                for number, record in enumerate(csv.DictReader(opened, strict=True), 1):
+                rows = csv.DictReader(opened, strict=True)
+                present = list(rows.fieldnames or ())
+                missing = [column for column in self._columns.names if column not in present]
+                if missing:  # a table of something else, beside the documents
+                    error = InputError(f"{name} has no column {missing}; it has {present}")
+                    yield Failure.of(name, error, file=name)
+                    return
+                for number, record in enumerate(rows, 1):
                     yield read_document(record, self._columns, f"{name}:{number}", name)
         except OSError as error:
             yield Failure.of(name, error, file=name, retry=True, hides=True)

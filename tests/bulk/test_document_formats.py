@@ -136,3 +136,11 @@ def test_rows_of_a_csv_before_a_damage_are_kept_and_nothing_counts_as_gone(tmp_p
     assert isinstance(first, CorpusDocument)
     assert isinstance(failure, Failure)
     assert failure.hides
+
+
+def test_a_csv_of_something_else_is_one_failure_that_hides_no_document(tmp_path: Path) -> None:
+    (tmp_path / "questions.csv").write_text("query,quote\na,b\nc,d\n", encoding="utf-8")
+    (failure,) = FileSource(tmp_path, Columns())
+    assert isinstance(failure, Failure)
+    assert "no column ['text', 'id']" in failure.reason
+    assert not failure.hides
