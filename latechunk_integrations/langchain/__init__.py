@@ -1,8 +1,4 @@
-"""The LangChain pair.
-
-`langchain_core` and `langchain_text_splitters` inside these modules are the framework; this
-package is `latechunk_integrations.langchain`.
-"""
+"""The LangChain pair."""
 
 try:
     import langchain_core  # noqa: F401

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, groupby
 from typing import Any, NamedTuple, TypeAlias
 
 from langchain_core.documents import Document
@@ -16,7 +16,9 @@ from latechunk_integrations.langchain.chunk_text import ChunkText, StandaloneTex
 from latechunk_integrations.langchain.parent_store import ParentStore
 from latechunk_integrations.schema import Parent, Span
 
-__all__ = ["Parents", "attach", "with_text"]
+__all__ = ["Parents", "attach", "batch_chunks", "with_text"]
+
+_BATCH_CHUNKS = 1_000
 
 Parents: TypeAlias = "Iterable[Parent] | BaseStore[str, bytes] | ParentStore | None"
 """Where parents come from: themselves, a store of them, or what this process holds."""
@@ -62,6 +64,18 @@ def attach(documents: Iterable[Document], parents: Parents = None) -> list[Docum
         else _attached(document, place, known.get(place.fingerprint), rows)
         for document, place in zip(documents, places, strict=True)
     ]
+
+
+def batch_chunks(chunks: Iterable[Document]) -> Iterator[list[Document]]:
+    """Chunks, some at a time; those of one parent that follow each other stay together."""
+    batch: list[Document] = []
+    for _, group in groupby(chunks, lambda one: one.metadata.get(marks.PARENT_KEY) or id(one)):
+        batch.extend(group)
+        if len(batch) >= _BATCH_CHUNKS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def with_text(document: Document, text: str) -> Document:

@@ -45,10 +45,11 @@ class ChunkText(str):
         sub_span: The part of the chunk, in its parent, that the vector is of; None: all of it.
     """
 
-    __slots__ = ("_parent", "fingerprint", "marks", "row", "sub_span")
+    __slots__ = ("_parent", "fingerprint", "is_hashed", "marks", "row", "sub_span")
 
     _parent: Parent | None
     fingerprint: str
+    is_hashed: bool
     row: int
     marks: dict[Any, Any] | None
     sub_span: Span | None
@@ -67,10 +68,20 @@ class ChunkText(str):
             chunk._parent, chunk.fingerprint = None, parent
         else:
             chunk._parent, chunk.fingerprint = parent, parent.fingerprint
+        chunk.is_hashed = False
         chunk.row = row
         chunk.marks = marks
         chunk.sub_span = sub_span
         return chunk
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """The text's bytes, as of any str; it is noted that somebody asked for them.
+
+        A cache that makes its keys of texts asks before it embeds, and nothing else tells that
+        it is there. The bytes must stay those of the text: database drivers store them.
+        """
+        self.is_hashed = True
+        return super().encode(encoding, errors)
 
     @property
     def parent(self) -> Parent | None:
@@ -103,12 +114,7 @@ class ChunkText(str):
 
 
 class StandaloneText(str):
-    """A chunk's text whose metadata name a parent that it cannot be given.
-
-    Args:
-        text: The text.
-        reason: Why not.
-    """
+    """A chunk's text whose metadata name a parent that it cannot be given, and why."""
 
     __slots__ = ("reason",)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from langchain_core.documents import Document
@@ -21,13 +21,19 @@ from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.engine_handle import EngineHandle
 from latechunk_integrations.errors import (
     AlteredChunkError,
+    AuthenticationError,
     InputTypeError,
+    LateChunkError,
+    ModelError,
     OptionError,
+    OriginError,
     ParentNotHeldError,
+    ServerError,
+    TextKeyedCacheError,
     UnknownChunkError,
     UnknownSubSpanError,
 )
-from latechunk_integrations.langchain.attach import Parents, attach
+from latechunk_integrations.langchain.attach import Parents, attach, batch_chunks
 from latechunk_integrations.langchain.chunk_text import (
     ChunkText,
     Reason,
@@ -49,46 +55,41 @@ _FOREIGN_FIELDS = {
     "query_encode_kwargs": "write query_prompt= directly",
     "cache_folder": "set HF_HOME",
 }
-_COUNTERS = ("late", "probe", "unknown", "altered", "parent_not_held")
+# Parents in a row that the model or its server fails over; then it is sick.
+_SICK = 10
 # QdrantVectorStore embeds this text to learn the width of a vector.
 _PROBES = frozenset({"dummy_text"})
 
-_STANDALONE: dict[Reason, tuple[type[UnknownChunkError], str]] = {
-    "unknown": (
-        UnknownChunkError,
-        (
-            "name no parent: they were never split, or were rebuilt on their way. Give the "
-            "splitter's own documents to add_documents, or wrap the store: LateChunkVectorStore. "
-            "InMemoryVectorStore.from_documents rebuilds its texts: add to an empty one, or build "
-            "it with LateChunkVectorStore.from_documents"
-        ),
-    ),
-    "altered": (
-        AlteredChunkError,
-        (
-            "do not stand at the place that their metadata name: text or metadata were changed "
-            "after splitting. Change a document before it is split"
-        ),
-    ),
-    "parent_not_held": (
-        ParentNotHeldError,
-        (
-            "name a parent that is not held here. Give the embeddings of this process and of the "
-            "one that splits the same parent_store, such as a LocalFileStore, or give attach() the "
-            "parents; in one process raise memory_bytes"
-        ),
-    ),
+_ERRORS: dict[str, type[OriginError]] = {
+    "unknown": UnknownChunkError,
+    "altered": AlteredChunkError,
+    "parent_not_held": ParentNotHeldError,
+    "hashed": TextKeyedCacheError,
 }
+_COUNTERS = ("late", "probe", *_ERRORS, "failed_parents")
+_ADVICE = {
+    "unknown": "name no parent: they were never split, or were rebuilt on their way. Give the "
+    "splitter's own documents to add_documents, or wrap the store: LateChunkVectorStore. "
+    "InMemoryVectorStore.from_documents rebuilds its texts: add to an empty one, or build it with "
+    "LateChunkVectorStore.from_documents. SemanticChunker, EmbeddingsFilter, "
+    "EmbeddingsRedundantFilter and EmbeddingsClusteringFilter want embeddings.plain",
+    "altered": "do not stand at the place that their metadata name: text or metadata were changed "
+    "after splitting. Change a document before it is split",
+    "parent_not_held": "name a parent that is not held here. Give the embeddings of this process "
+    "and of the one that splits the same parent_store, such as a LocalFileStore, or give attach() "
+    "the parents; in one process raise memory_bytes",
+    "hashed": "were turned into bytes before they were embedded, as a cache does that knows a text "
+    "by nothing else: it would give a chunk the vector of an equal text in another parent. Pass "
+    "the cache key_encoder=embeddings.cache_key. Where it was no cache, hash str(text), give the "
+    "store ids of your own, or embed what attach() gives back",
+}
+
+Report: TypeAlias = "Callable[[LateChunkError, list[Document]], None] | None"
+"""Is told of a parent that failed: why, and its chunks."""
 
 
 class _Found(NamedTuple):
-    """What one call is made of.
-
-    Args:
-        chunks: Row in the call and text of each chunk whose parent is known.
-        parents: The parents, by fingerprint.
-        alone: Rows to be embedded standalone, with the reason.
-    """
+    """The texts of a call whose parent is known, by row; these parents; why the others are not."""
 
     chunks: list[tuple[int, ChunkText]]
     parents: dict[str, Parent]
@@ -130,7 +131,6 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
     _handle: EngineHandle = PrivateAttr()
     _parents: ParentStore = PrivateAttr()
     _stats: EngineStats = PrivateAttr(default_factory=EngineStats)
-    _embedding: threading.RLock = PrivateAttr(default_factory=threading.RLock)
 
     def __init__(
         self,
@@ -157,8 +157,10 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
         self._handle = EngineHandle(checked) if engine is None else EngineHandle.of(engine)
         self._parents = ParentStore(parent_store, memory_bytes)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self._handle, self.parent_store, self.memory_bytes)
+    def __getstate__(self) -> dict[Any, Any]:
+        """Without the key, which does not belong in a file or a queue."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "api_key": None}}
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> LateChunkEmbeddings:
         """The copy shares model and parents."""
@@ -176,6 +178,7 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
         ``late``: with their parent. Standalone: ``unknown``, nothing names a parent;
         ``altered``, the text was changed after splitting; ``parent_not_held``, the parent that
         the metadata name is in no store here; ``probe``, a store asked for a vector's width.
+        ``hashed``: late, but perhaps cached by text. ``failed_parents``: left out.
         """
         return {**dict.fromkeys(_COUNTERS, 0), **self._stats.to_dict()}
 
@@ -198,16 +201,74 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
         return attach(documents, self._parents if parents is None else parents)
 
     def embed_parents(self, parents: Sequence[Parent]) -> list[ChunkVectors]:
-        """The vectors of whole parents, in order; those that are kept are not computed again."""
+        """The vectors of whole parents, in order; those that are kept are not computed again.
+
+        Raises:
+            LateChunkError: A parent fails; the error names it. Those before it are kept.
+        """
+        results = self._embed_each(parents, stop=True)
+        return [result for result in results if isinstance(result, ChunkVectors)]
+
+    def drop_failed(
+        self, chunks: Iterable[Document], parents: Parents = None, report: Report = None
+    ) -> Iterator[Document]:
+        """The chunks whose parents can be embedded, for a store that shall not stop at others.
+
+        They are embedded here, in batches that do not cut a parent, and their vectors are kept
+        for the store: ``index(embeddings.drop_failed(chunks), records, store, ...)``. Failed
+        parents are counted and logged. `index` does not see their chunks, so that it tries them
+        again in its next run; its ``cleanup="full"`` deletes what is stored of them.
+
+        Args:
+            chunks: Chunks, as they were or rebuilt; those that name no parent are kept.
+            parents: See `attach`.
+            report: Is called with the error and the chunks of each parent that fails.
+
+        Raises:
+            LateChunkError: Ten parents in a row failed in the model or its server, or it refuses
+                the key: no other parent would fare better.
+        """
+        known = list(parents) if isinstance(parents, Iterator) else parents
+        n_in_a_row = 0
+        for batch in batch_chunks(chunks):
+            found = self._find([chunk.page_content for chunk in self.attach(batch, known)])
+            results = self._embed_each(list(found.parents.values()), stop=False)
+            failed: dict[str, LateChunkError] = {}
+            for name, result in zip(found.parents, results, strict=True):
+                if isinstance(result, ChunkVectors):
+                    n_in_a_row = 0
+                    continue
+                failed[name] = result
+                n_in_a_row += isinstance(result, ModelError | ServerError)
+                if isinstance(result, AuthenticationError) or n_in_a_row == _SICK:
+                    raise result
+            lost: dict[str, list[Document]] = {name: [] for name in failed}
+            for row, text in found.chunks:
+                if text.fingerprint in failed:
+                    lost[text.fingerprint].append(batch[row])
+            for name, error in failed.items():
+                said = f"{len(lost[name])} chunks are left out, for their parent failed: {error}"
+                self._stats.report("failed_parents", said)
+                if report is not None:
+                    report(error, lost[name])
+            dropped = {id(chunk) for gone in lost.values() for chunk in gone}
+            yield from (chunk for chunk in batch if id(chunk) not in dropped)
+
+    def _embed_each(
+        self, parents: Sequence[Parent], *, stop: bool
+    ) -> list[ChunkVectors | LateChunkError]:
         engine = self.engine
-        with self._embedding:  # a parent that several threads want is embedded once
-            found = self._parents.find_vectors(engine.fingerprint, parents)
+        with self._parents.embedding:
+            found: list[Any] = self._parents.find_vectors(engine.fingerprint, parents)
             missing = [row for row, vectors in enumerate(found) if vectors is None]
-            results = engine.embed_iter([parents[row] for row in missing])
-            for row, vectors in zip(missing, results, strict=True):
-                found[row] = vectors
-                self._parents.keep_vectors(engine.fingerprint, parents[row], vectors)
-        return [vectors for vectors in found if vectors is not None]
+            results = engine.embed_iter([parents[row] for row in missing], on_error="yield")
+            for row, result in zip(missing, results, strict=True):
+                found[row] = result
+                if isinstance(result, ChunkVectors):
+                    self._parents.keep_vectors(engine.fingerprint, parents[row], result)
+                elif stop:
+                    raise result
+        return found
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Chunk vectors, in order.
@@ -216,6 +277,8 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
             UnknownChunkError: ``strict`` and a text names no parent.
             AlteredChunkError: ``strict`` and a text was changed after splitting.
             ParentNotHeldError: ``strict`` and a text names a parent that is not held here.
+            TextKeyedCacheError: ``strict`` and a cache of texts seems to stand between.
+            LateChunkError: A parent fails; the error names it. See `drop_failed`.
         """
         if isinstance(texts, str):  # type: ignore[unreachable]  # users pass what they like
             raise InputTypeError("embed_documents wants a list of texts, not one str")
@@ -279,20 +342,21 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
             result = results[text.fingerprint]
             out[row] = _vector_of(text, result)
             _stamp(text.marks, engine, result.modes[text.row])
+        self._stats.count("late", len(found.chunks))
 
     def _report(self, n_texts: int, found: _Found) -> None:
-        if found.chunks:
-            self._stats.count("late", len(found.chunks))
-        reasons = list(found.alone.values())
-        if n_probes := reasons.count("probe"):
-            self._stats.count("probe", n_probes)
-        for reason, (error, advice) in _STANDALONE.items():
-            if not (n_rows := reasons.count(reason)):
+        counts: Counter[str] = Counter(found.alone.values())
+        counts["hashed"] = sum(text.is_hashed for _, text in found.chunks)
+        if counts["probe"]:
+            self._stats.count("probe", counts["probe"])
+        for what, error in _ERRORS.items():
+            if not counts[what]:
                 continue
-            message = f"{n_rows} of {n_texts} texts {advice}"
+            message = f"{counts[what]} of {n_texts} texts {_ADVICE[what]}"
             if self.strict:
                 raise error(message)
-            self._stats.report(reason, f"embedded standalone: {message}", n_rows)
+            done = "late" if what == "hashed" else "standalone"
+            self._stats.report(what, f"embedded {done}: {message}", counts[what])
 
 
 def _vector_of(text: ChunkText, result: ChunkVectors) -> NDArray[np.float32]:
@@ -352,16 +416,3 @@ class PlainEmbeddings(Embeddings):
         """The query's vector, with the model's query prompt."""
         vector: list[float] = self._embeddings.engine.embed_query(str(text)).tolist()
         return vector
-
-
-def _rebuild(
-    kind: type[LateChunkEmbeddings],
-    handle: EngineHandle,
-    parent_store: BaseStore[str, bytes] | None,
-    memory_bytes: int,
-) -> LateChunkEmbeddings:
-    options = field_options(handle.options)
-    model = handle.options.model
-    made = kind(model, parent_store=parent_store, memory_bytes=memory_bytes, **options)
-    made._handle = handle  # noqa: SLF001  # of our own class
-    return made

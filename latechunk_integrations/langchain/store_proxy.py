@@ -6,21 +6,21 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
-from latechunk_integrations.errors import InputTypeError, TextKeyedCacheError
-from latechunk_integrations.langchain.attach import Parents, with_text
-from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
-from latechunk_integrations.marks import PARENT_KEY
+from latechunk_integrations.errors import InputTypeError, OptionError, TextKeyedCacheError
+from latechunk_integrations.langchain.attach import Parents, batch_chunks, with_text
+from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings, Report
 
-__all__ = ["LateChunkVectorStore", "aadd_late_chunks", "add_late_chunks", "batch_chunks"]
+__all__ = ["LateChunkVectorStore", "aadd_late_chunks", "add_late_chunks"]
 
+_Metadatas: TypeAlias = "list[dict[Any, Any]] | None"
+_Ids: TypeAlias = "list[str] | None"
 _Method = TypeVar("_Method", bound=Callable[..., Any])
-_BATCH_CHUNKS = 1_000
 
 
 def _forward(method: _Method) -> _Method:
@@ -38,6 +38,12 @@ def _forward(method: _Method) -> _Method:
     made: Any = awaited if inspect.iscoroutinefunction(method) else forwarded
     vars(made).pop("__isabstractmethod__", None)
     return made  # type: ignore[no-any-return]  # of the method's signature
+
+
+# A retriever shall add through the proxy; the others are written out below.
+_FORWARDED = {
+    name for name, one in vars(VectorStore).items() if inspect.isfunction(one) and name[0] != "_"
+} - {"as_retriever", "add_texts", "aadd_texts", "similarity_search"}
 
 
 class LateChunkVectorStore(VectorStore):
@@ -60,7 +66,7 @@ class LateChunkVectorStore(VectorStore):
 
     def __init__(self, store: VectorStore, embeddings: LateChunkEmbeddings | None = None) -> None:
         self.store = store
-        self._attach = _late(embeddings or _embeddings_of(store), store).attach
+        self._attach = _late_of(store, embeddings).attach
 
     def __getattr__(self, name: str) -> Any:
         """What only the wrapped store has."""
@@ -75,55 +81,19 @@ class LateChunkVectorStore(VectorStore):
         return self.store.embeddings
 
     def add_texts(
-        self,
-        texts: Iterable[str],
-        metadatas: list[dict[Any, Any]] | None = None,
-        *,
-        ids: list[str] | None = None,
-        **kwargs: Any,
+        self, texts: Iterable[str], metadatas: _Metadatas = None, *, ids: _Ids = None, **kwargs: Any
     ) -> list[str]:
         """Add texts; they or their metadata tell parent and place."""
         return self.add_documents(_documents(texts, metadatas, ids), **kwargs)
 
     async def aadd_texts(
-        self,
-        texts: Iterable[str],
-        metadatas: list[dict[Any, Any]] | None = None,
-        *,
-        ids: list[str] | None = None,
-        **kwargs: Any,
+        self, texts: Iterable[str], metadatas: _Metadatas = None, *, ids: _Ids = None, **kwargs: Any
     ) -> list[str]:
         """Add texts; they or their metadata tell parent and place."""
         return await self.aadd_documents(_documents(texts, metadatas, ids), **kwargs)
 
-    add_documents = _forward(VectorStore.add_documents)
-    aadd_documents = _forward(VectorStore.aadd_documents)
-    delete = _forward(VectorStore.delete)
-    adelete = _forward(VectorStore.adelete)
-    get_by_ids = _forward(VectorStore.get_by_ids)
-    aget_by_ids = _forward(VectorStore.aget_by_ids)
-    search = _forward(VectorStore.search)
-    asearch = _forward(VectorStore.asearch)
     similarity_search = _forward(VectorStore.similarity_search)
-    asimilarity_search = _forward(VectorStore.asimilarity_search)
-    similarity_search_with_score = _forward(VectorStore.similarity_search_with_score)
-    asimilarity_search_with_score = _forward(VectorStore.asimilarity_search_with_score)
-    similarity_search_with_relevance_scores = _forward(
-        VectorStore.similarity_search_with_relevance_scores
-    )
-    asimilarity_search_with_relevance_scores = _forward(
-        VectorStore.asimilarity_search_with_relevance_scores
-    )
-    similarity_search_by_vector = _forward(VectorStore.similarity_search_by_vector)
-    asimilarity_search_by_vector = _forward(VectorStore.asimilarity_search_by_vector)
-    max_marginal_relevance_search = _forward(VectorStore.max_marginal_relevance_search)
-    amax_marginal_relevance_search = _forward(VectorStore.amax_marginal_relevance_search)
-    max_marginal_relevance_search_by_vector = _forward(
-        VectorStore.max_marginal_relevance_search_by_vector
-    )
-    amax_marginal_relevance_search_by_vector = _forward(
-        VectorStore.amax_marginal_relevance_search_by_vector
-    )
+    vars().update({name: _forward(getattr(VectorStore, name)) for name in _FORWARDED})
 
     @classmethod
     def from_documents(
@@ -161,38 +131,23 @@ class LateChunkVectorStore(VectorStore):
     ) -> LateChunkVectorStore:
         """The same as `from_documents`, awaited."""
         late, kind, chunks = _built(documents, embedding, store_class)
-        if not _rebuilds(kind):
-            return cls(await kind.afrom_documents(chunks, embedding, **kwargs), late)
-        ids = {"ids": kwargs.pop("ids")} if kwargs.get("ids") else {}
-        store = await kind.afrom_texts([], embedding, **kwargs)
-        await store.aadd_documents(chunks, **ids)
-        return cls(store, late)
+        if _rebuilds(kind):
+            built = functools.partial(cls.from_documents, store_class=kind, **kwargs)
+            return await asyncio.to_thread(built, documents, embedding)
+        return cls(await kind.afrom_documents(chunks, embedding, **kwargs), late)
 
     @classmethod
     def from_texts(
         cls,
         texts: list[str],
         embedding: Embeddings,
-        metadatas: list[dict[Any, Any]] | None = None,
+        metadatas: _Metadatas = None,
         *,
-        ids: list[str] | None = None,
+        ids: _Ids = None,
         **kwargs: Any,
     ) -> LateChunkVectorStore:
         """A store of these texts, wrapped; see `from_documents`."""
         return cls.from_documents(_documents(texts, metadatas, ids), embedding, **kwargs)
-
-    @classmethod
-    async def afrom_texts(
-        cls,
-        texts: list[str],
-        embedding: Embeddings,
-        metadatas: list[dict[Any, Any]] | None = None,
-        *,
-        ids: list[str] | None = None,
-        **kwargs: Any,
-    ) -> LateChunkVectorStore:
-        """The same as `from_texts`, awaited."""
-        return await cls.afrom_documents(_documents(texts, metadatas, ids), embedding, **kwargs)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return self.store._select_relevance_score_fn()  # noqa: SLF001  # it is part of the interface
@@ -225,6 +180,8 @@ def add_late_chunks(
     embeddings: LateChunkEmbeddings | None = None,
     parents: Parents = None,
     ids: Sequence[str] | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    report: Report = None,
 ) -> list[str]:
     """Give chunks their parents back and add them to a store, by its own ``add_documents``.
 
@@ -237,24 +194,31 @@ def add_late_chunks(
         embeddings: What embeds, where the store does not give that away.
         parents: See `attach`; None: those that the embeddings keep.
         ids: An id for each chunk; None: the documents' own, else the store makes them.
+        on_error: ``"skip"``: chunks whose parent fails are left out, counted and logged.
+        report: Is called with the error and the chunks of each parent that is left out.
 
     Returns:
-        The ids.
+        The ids of what was written.
 
     Raises:
         UnknownChunkError: ``strict`` and a chunk's parent is not known.
+        LateChunkError: ``on_error="raise"`` and a parent fails; the error names it.
         InputTypeError: There are not as many ids as chunks.
+        OptionError: ``on_error`` is neither.
     """
+    if on_error not in ("raise", "skip"):
+        raise OptionError(f"on_error={on_error!r} is not 'raise' or 'skip'")
     if isinstance(vector_store, LateChunkVectorStore):
         vector_store = vector_store.store
-    late = _late(embeddings or _embeddings_of(vector_store), vector_store)
+    late = _late_of(vector_store, embeddings)
     known = list(parents) if isinstance(parents, Iterator) else parents
+    if ids is not None:
+        chunks = _with_ids(chunks, ids)
+    if on_error == "skip":
+        chunks = late.drop_failed(chunks, known, report)
     written: list[str] = []
-    given = None if ids is None else iter(ids)
     for batch in batch_chunks(chunks):
-        own = {} if given is None else {"ids": [one for one, _ in zip(given, batch, strict=False)]}
-        if own and len(own["ids"]) < len(batch):
-            raise InputTypeError("there are fewer ids than chunks")
+        own = {} if ids is None else {"ids": [chunk.id for chunk in batch]}
         written.extend(map(str, vector_store.add_documents(late.attach(batch, known), **own)))
     return written
 
@@ -266,22 +230,23 @@ async def aadd_late_chunks(
     return await asyncio.to_thread(add_late_chunks, vector_store, chunks, **kwargs)
 
 
-def batch_chunks(chunks: Iterable[Document]) -> Iterator[list[Document]]:
-    """Chunks in batches that do not cut a parent whose chunks follow each other."""
-    batch: list[Document] = []
+def _with_ids(chunks: Iterable[Document], ids: Iterable[str]) -> Iterator[Document]:
+    own = iter(ids)
     for chunk in chunks:
-        full = len(batch) >= _BATCH_CHUNKS
-        if full and chunk.metadata.get(PARENT_KEY) != batch[-1].metadata.get(PARENT_KEY):
-            yield batch
-            batch = []
-        batch.append(chunk)
-    if batch:
-        yield batch
+        one = next(own, None)
+        if one is None:
+            raise InputTypeError("there are fewer ids than chunks")
+        yield chunk.model_copy(update={"id": one})
 
 
-def _late(embeddings: Embeddings | None, store: VectorStore | None = None) -> LateChunkEmbeddings:
+def _late_of(store: VectorStore, given: LateChunkEmbeddings | None) -> LateChunkEmbeddings:
+    """What embeds; a cache of texts is refused also where embeddings are given."""
+    own = _embeddings_of(store)
+    return _late(given or own, f"{type(store).__name__} embeds with")
+
+
+def _late(embeddings: Embeddings | None, whose: str = "embedding is") -> LateChunkEmbeddings:
     if not isinstance(embeddings, LateChunkEmbeddings):
-        whose = "embedding" if store is None else f"{type(store).__name__} embeds with"
         raise InputTypeError(
             f"{whose} {type(embeddings).__name__}; late chunking needs LateChunkEmbeddings: give "
             "them to the store, and pass embeddings= where it does not give them away"

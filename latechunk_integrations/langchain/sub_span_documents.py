@@ -17,10 +17,9 @@ from pydantic import ConfigDict, Field
 
 from latechunk_integrations import marks
 from latechunk_integrations.errors import OptionError
-from latechunk_integrations.langchain.attach import Parents, with_text
+from latechunk_integrations.langchain.attach import Parents, batch_chunks, with_text
 from latechunk_integrations.langchain.chunk_text import ChunkText
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
-from latechunk_integrations.langchain.store_proxy import batch_chunks
 from latechunk_integrations.retrieval.best_of import afetch_best, fetch_best
 from latechunk_integrations.schema import Parent, Span
 

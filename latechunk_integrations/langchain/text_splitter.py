@@ -205,7 +205,7 @@ class LateChunkTextSplitter(TextSplitter):
             for source in sources
             for section in cut_sections(source, self._splitter, self._section_splitter)
         ]
-        key = self._key(sources[0]) if joined else ""
+        key = self._key(sources[0]) if joined else sources[0].id or ""
         name = str(sources[0].metadata.get("source") or key)
         for group in [sections] if joined else [[section] for section in sections]:
             if group:

@@ -11,8 +11,9 @@ import numpy as np
 from langchain_core.documents import Document
 from numpy.typing import NDArray
 
-from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
 from latechunk_integrations.langchain import LateChunkPair, late_chunking
+from tests.evaluation.word_encoder import WordEncoder
 
 Key: TypeAlias = tuple[str, int]
 Vectors: TypeAlias = dict[Key, NDArray[np.float32]]
@@ -25,6 +26,18 @@ _LINES = (
     "Section 1.3 applies.",
     "The buyer keeps a copy of it.",
 )
+
+
+class Words(WordEncoder):
+    """An encoder that options name and that needs no files, for tests of many calls."""
+
+    @classmethod
+    def load(cls, options: LateChunkOptions) -> Words:
+        del options
+        return cls()
+
+
+WORDS = f"{__name__}:Words"
 
 
 def corpus(n_documents: int = 6, n_lines: int = 8, seed: int = 0) -> list[Document]:

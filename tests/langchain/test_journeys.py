@@ -22,11 +22,14 @@ from latechunk_integrations.langchain import (
     LateChunkVectorStore,
     add_late_chunks,
 )
+from tests.langchain.stores import KINDS
 from tests.langchain.support import (
+    WORDS,
     as_rows,
     assert_same,
     corpus,
     pair_of_lines,
+    rebuilt,
     rows_as_vectors,
     true_vectors,
 )
@@ -143,6 +146,53 @@ def pair_of_lines_of(model: Path, folder: Path) -> Any:
     )
 
 
+_SPLITTING = """
+import json, pickle, sys
+from langchain_classic.storage import LocalFileStore
+from latechunk_integrations.langchain import late_chunking
+from tests.langchain.support import WORDS, corpus, lines
+
+store = LocalFileStore(sys.argv[1])
+pair = late_chunking("words", lines, header=None, encoder=WORDS, parent_store=store)
+sys.stdout.buffer.write(pickle.dumps(pair.splitter.split_documents(corpus(6))))
+"""
+
+
+@pytest.fixture(scope="module")
+def split_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Document]]:
+    """What a process that splits leaves: its parents in a folder, and pickled chunks."""
+    folder = tmp_path_factory.mktemp("parents")
+    command = [sys.executable, "-c", _SPLITTING, str(folder)]
+    done = subprocess.run(command, capture_output=True, check=True)
+    return folder, pickle.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+@pytest.mark.parametrize("way", ["json", "checkpoint", "pickle"])
+def test_chunks_split_in_another_process_are_right_in_every_store(
+    split_elsewhere: tuple[Path, list[Document]], tmp_path: Path, name: str, way: str
+) -> None:
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+    folder, chunks = split_elsewhere
+    embeddings = LateChunkEmbeddings(
+        "words", encoder=WORDS, parent_store=_file_store(folder), memory_bytes=10_000
+    )
+    if way == "json":
+        chunks = [Document(**json.loads(json.dumps(chunk.model_dump()))) for chunk in chunks]
+    elif way == "checkpoint":
+        serializer = JsonPlusSerializer()
+        chunks = serializer.loads_typed(serializer.dumps_typed(chunks))
+        assert {type(chunk.page_content) for chunk in chunks} == {str}
+    kind = KINDS[name](tmp_path)
+    store = kind.empty(embeddings, embeddings.engine.dimensions)
+    target = store if way == "pickle" else LateChunkVectorStore(store)
+    for start in range(0, len(chunks), 7):
+        target.add_documents(chunks[start : start + 7])
+    assert_same(kind.read(store), true_vectors(embeddings.engine, corpus(6)))
+    assert embeddings.stats["late"] == len(chunks)
+
+
 def test_a_store_of_bytes_serves_other_embeddings_and_saves_the_second_pass(
     tiny_engine: LateChunkEngine,
 ) -> None:
@@ -206,11 +256,34 @@ def _with_nan(content: bytes) -> bytes:
     import io
 
     with np.load(io.BytesIO(content)) as arrays:
-        vectors, modes = arrays["vectors"].copy(), arrays["modes"]
-    vectors[0, 0] = np.nan
+        kept = {name: arrays[name].copy() for name in arrays}
+    kept["vectors"][0, 0] = np.nan
     written = io.BytesIO()
-    np.savez(written, vectors=vectors, modes=modes)
+    np.savez(written, **kept)
     return written.getvalue()
+
+
+@pytest.mark.rule(5)
+def test_vectors_of_another_parent_of_as_many_chunks_are_not_taken(
+    tiny_engine: LateChunkEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A store that was restored wrongly, or two keys that somebody swapped."""
+    shared = InMemoryByteStore()
+    documents = [
+        Document(f"{name}.\nNo pets.", metadata={"source": name}) for name in ("Rome", "Paris")
+    ]
+    first = pair_of_lines(tiny_engine, parent_store=shared)
+    chunks = rebuilt(first.splitter.split_documents(documents))
+    first.embeddings.embed_documents([c.page_content for c in first.embeddings.attach(chunks)])
+    one, other = list(shared.yield_keys(prefix="late_vectors-"))
+    kept = shared.mget([one, other])
+    assert kept[0] is not None
+    assert kept[1] is not None
+    shared.mset([(one, kept[1]), (other, kept[0])])
+    here = LateChunkEmbeddings(engine=tiny_engine, parent_store=shared)
+    vectors = here.embed_documents([c.page_content for c in here.attach(chunks)])
+    assert_same(as_rows(chunks, vectors), true_vectors(tiny_engine, documents))
+    assert "the parent store holds" in caplog.text
 
 
 def test_add_late_chunks_reads_a_store_of_its_own(tiny_engine: LateChunkEngine) -> None:

@@ -15,6 +15,7 @@ from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.errors import (
     AlteredChunkError,
     ParentNotHeldError,
+    TextKeyedCacheError,
     UnknownChunkError,
 )
 from latechunk_integrations.langchain import (
@@ -133,17 +134,24 @@ def test_boilerplate_of_many_documents_is_right(
 
 
 @pytest.mark.rule(5)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("KNN", {}), ("SVM", {}), ("NanoPQ", {"clusters": 8, "subspace": 4})],
+)
 def test_a_chunk_embedded_as_a_query_gets_its_late_vector(
-    pair: LateChunkPair, tiny_engine: LateChunkEngine
+    pair: LateChunkPair, tiny_engine: LateChunkEngine, name: str, options: dict[str, int]
 ) -> None:
-    """KNN and SVM retrievers embed their documents so; a question stays a plain query."""
-    from langchain_community.retrievers import KNNRetriever
+    """These retrievers embed their documents so, in threads; a question stays a plain query."""
+    from langchain_community import retrievers
 
     documents = corpus(3)
     chunks = pair.splitter.split_documents(documents)
-    retriever = KNNRetriever.from_documents(chunks, pair.embeddings, k=2)
+    kind = getattr(retrievers, f"{name}Retriever")
+    retriever = kind.from_documents(chunks, pair.embeddings, k=2, **options)
     index = np.array(retriever.index)
     assert_same(as_rows(chunks, list(index)), true_vectors(tiny_engine, documents))
+    assert pair.embeddings.stats["late"] == len(chunks)
+    assert len(retriever.invoke("Who pays?")) == 2
     plain = tiny_engine.embed_query(str(chunks[0].page_content))
     asked = pair.embeddings.embed_query(str(chunks[0].page_content))
     np.testing.assert_allclose(asked, plain, atol=1e-6)
@@ -314,3 +322,77 @@ def test_attach_changes_copies_alone(pair: LateChunkPair) -> None:
     assert [*chunks, foreign] == before
     assert attached[-1] == foreign
     assert {chunk.metadata["late_mode"] for chunk in attached[:-1]} == {"late"}
+
+
+@pytest.mark.rule(5)
+@pytest.mark.parametrize("algorithm", ["sha1", "blake2b", "sha256", "sha512"])
+@pytest.mark.filterwarnings("ignore:Using default key encoder")
+def test_a_cache_of_texts_under_a_bare_store_is_told_of_and_refused_when_strict(
+    pair: LateChunkPair,
+    strict_pair: LateChunkPair,
+    algorithm: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It would give a chunk the vector of an equal text in another parent, and asks nobody."""
+    from langchain_classic.embeddings import CacheBackedEmbeddings
+    from langchain_core.stores import InMemoryByteStore
+
+    for splitter, embeddings in (pair, strict_pair):
+        kept = InMemoryByteStore()
+        cached = CacheBackedEmbeddings.from_bytes_store(embeddings, kept, key_encoder=algorithm)
+        chunks = splitter.split_documents([_LEASE])
+        store = InMemoryVectorStore(cached)
+        if not embeddings.strict:
+            store.add_documents(chunks)
+            assert embeddings.stats["hashed"] == 3
+            assert "key_encoder=embeddings.cache_key" in caplog.text
+            continue
+        with pytest.raises(TextKeyedCacheError, match="cache_key"):
+            store.add_documents(chunks)
+        assert list(kept.yield_keys()) == []
+        assert store.store == {}
+        # What the error says to do when it was no cache.
+        InMemoryVectorStore(embeddings).add_documents(embeddings.attach(chunks))
+        assert embeddings.stats["late"] == 3
+
+
+@pytest.mark.rule(5)
+def test_a_right_cache_and_index_are_taken_for_no_cache_of_texts(
+    strict_pair: LateChunkPair,
+) -> None:
+    """`index` makes hashes of the splitter's own chunks."""
+    from langchain_classic.embeddings import CacheBackedEmbeddings
+    from langchain_core.indexing import InMemoryRecordManager, index
+    from langchain_core.stores import InMemoryByteStore
+
+    splitter, embeddings = strict_pair
+    chunks = splitter.split_documents([_LEASE])
+    cached = CacheBackedEmbeddings.from_bytes_store(
+        embeddings, InMemoryByteStore(), key_encoder=embeddings.cache_key
+    )
+    InMemoryVectorStore(cached).add_documents(chunks)
+    records = InMemoryRecordManager("test")
+    records.create_schema()
+    store = LateChunkVectorStore(InMemoryVectorStore(embeddings))
+    index(chunks, records, store, key_encoder="sha256")
+    assert embeddings.stats["late"] == 6
+    assert embeddings.stats["hashed"] == 0
+
+
+def test_bytes_of_a_chunk_are_those_of_its_text(pair: LateChunkPair) -> None:
+    """Drivers such as psycopg store what `encode` gives."""
+    (chunk, *_) = pair.splitter.split_documents([Document("é\n日本")])
+    assert chunk.page_content.encode() == "é".encode()
+    assert chunk.page_content.encode("ascii", "replace") == b"?"
+    assert chunk.page_content.encode(encoding="utf-16-le") == "é".encode("utf-16-le")
+
+
+def test_the_advice_names_components_that_want_plain_vectors(
+    pair: LateChunkPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    from langchain_community.document_transformers import EmbeddingsRedundantFilter
+
+    EmbeddingsRedundantFilter(embeddings=pair.embeddings).transform_documents([_FAQ, _LEASE])
+    for name in ("SemanticChunker", "EmbeddingsFilter", "EmbeddingsRedundantFilter"):
+        assert name in caplog.text
+    assert "want embeddings.plain" in caplog.text

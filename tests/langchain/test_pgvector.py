@@ -23,6 +23,11 @@ from tests.postgres import running_postgres
 
 pytestmark = [pytest.mark.store, pytest.mark.slow]
 
+_COLLECTION = (
+    "select e.cmetadata, e.embedding::text from langchain_pg_embedding e "
+    "join langchain_pg_collection c on c.uuid = e.collection_id where c.name = :name"
+)
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
@@ -67,13 +72,41 @@ def test_pgvector_holds_the_engines_vectors(
         LateChunkVectorStore(store).add_documents(rebuilt(chunks)[::-1])
     else:
         add_late_chunks(store, rebuilt(chunks), parents=pair.splitter.parents(documents))
-    query = (
-        "select e.cmetadata, e.embedding::text from langchain_pg_embedding e "
-        "join langchain_pg_collection c on c.uuid = e.collection_id where c.name = :name"
-    )
-    assert_same(_rows(database, query, name=path), true_vectors(tiny_engine, documents))
+    assert_same(_rows(database, _COLLECTION, name=path), true_vectors(tiny_engine, documents))
     assert pair.embeddings.stats["unknown"] == 0
     assert len(store.similarity_search("Who pays?", k=3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("cleanup", "seed"), [("incremental", 11), ("full", 12), ("scoped_full", 13)]
+)
+def test_index_follows_edits_and_deletions(
+    database: Engine, tiny_engine: LateChunkEngine, cleanup: Any, seed: int
+) -> None:
+    """Each in documents of its own: PGVector's ids are those of all collections."""
+    from langchain_core.indexing import InMemoryRecordManager, index
+    from langchain_postgres import PGVector
+
+    name = f"index {cleanup}"
+    pair = pair_of_lines(tiny_engine)
+    store = PGVector(pair.embeddings, connection=database, collection_name=name, use_jsonb=True)
+    records = InMemoryRecordManager(name)
+    records.create_schema()
+    documents = corpus(5, seed=seed)
+    edited = [document.model_copy(deep=True) for document in documents]
+    edited[2].page_content += "\nOne more clause was added."
+    for version in (documents, edited, edited[:4] if cleanup == "full" else edited):
+        index(
+            pair.splitter.split_documents(version),
+            records,
+            LateChunkVectorStore(store),
+            cleanup=cleanup,
+            source_id_key="source",
+            key_encoder="sha256",
+        )
+        stored = _rows(database, _COLLECTION, name=name)
+        assert_same(stored, true_vectors(tiny_engine, version))
+    assert pair.embeddings.stats["unknown"] == 0
 
 
 def test_the_newer_pgvector_store_holds_the_engines_vectors(

@@ -206,6 +206,23 @@ def test_a_corpus_longer_than_memory_is_embedded_and_written_as_it_is_read(
     assert_same(kind.read(store), true_vectors(tiny_engine, documents))
 
 
+def test_a_stream_of_plain_documents_is_taken_in_batches(pair: LateChunkPair) -> None:
+    """They name no parent, so that none of them belong together."""
+    from langchain_core.vectorstores import InMemoryVectorStore
+
+    store = InMemoryVectorStore(pair.embeddings)
+    most_waiting = 0
+
+    def plain() -> Iterator[Document]:
+        nonlocal most_waiting
+        for number in range(2_500):
+            most_waiting = max(most_waiting, number - len(store.store))
+            yield Document("No pets.")
+
+    assert len(add_late_chunks(store, plain())) == 2_500
+    assert most_waiting < 1_100
+
+
 async def test_late_chunks_are_added_without_blocking_the_loop(
     pair: LateChunkPair, documents: list[Document], truth: Vectors, tmp_path: Path
 ) -> None:

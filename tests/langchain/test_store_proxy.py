@@ -34,8 +34,8 @@ def test_every_method_of_a_vector_store_is_forwarded() -> None:
         if not name.startswith("_") and (callable(value) or isinstance(value, property))
     }
     own = set(vars(LateChunkVectorStore))
-    # The base class's builds a retriever over the proxy, which is what is wanted.
-    assert public - own == {"as_retriever"}
+    # The base class's own call the proxy's, which is what is wanted.
+    assert public - own == {"as_retriever", "afrom_texts"}
 
 
 def test_a_retriever_of_the_proxy_adds_and_finds_through_it(tiny_engine: LateChunkEngine) -> None:
@@ -135,6 +135,10 @@ def test_a_text_keyed_cache_is_refused_whatever_its_class(tiny_engine: LateChunk
         )
         with pytest.raises(TextKeyedCacheError, match="cache_key"):
             LateChunkVectorStore(InMemoryVectorStore(by_text))
+        with pytest.raises(TextKeyedCacheError, match="cache_key"):
+            LateChunkVectorStore(InMemoryVectorStore(by_text), pair.embeddings)
+        with pytest.raises(TextKeyedCacheError, match="cache_key"):
+            add_late_chunks(InMemoryVectorStore(by_text), [], embeddings=pair.embeddings)
         with pytest.raises(TextKeyedCacheError, match="cache_key"):
             add_late_chunks(InMemoryVectorStore(by_text), [])
         shared = kind.from_bytes_store(
