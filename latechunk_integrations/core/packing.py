@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latechunk_integrations.errors import InputError, LateChunkError
 from latechunk_integrations.schema import CharSpans, ChunkVectors, Mode, Parent, SubSpanVectors
@@ -54,7 +55,11 @@ def pack_vectors(vectors: ChunkVectors, key: str) -> bytes:
     """
     content = io.BytesIO()
     modes = np.array([_MODES.index(mode) for mode in vectors.modes], np.uint8)
-    arrays = {"vectors": vectors.vectors, "modes": modes, "key": np.array(key)}
+    arrays: dict[str, NDArray[Any]] = {
+        "vectors": vectors.vectors,
+        "modes": modes,
+        "key": np.array(key),
+    }
     if vectors.sub_spans is not None:
         parts = vectors.sub_spans
         arrays |= {"sub_vectors": parts.vectors, "sub_chunks": parts.chunks}
