@@ -286,7 +286,7 @@ def test_no_sequence_of_calls_gives_a_chunk_a_vector_that_is_not_its_own(
         run_state_machine_as_test(
             Chunks,
             settings=settings(
-                max_examples=120,
+                max_examples=95,
                 stateful_step_count=80,
                 deadline=None,
                 derandomize=_IN_CI,
