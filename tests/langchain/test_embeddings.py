@@ -109,6 +109,8 @@ def test_chunks_get_the_engines_vectors_and_are_counted(
         "unknown": 0,
         "altered": 0,
         "parent_not_held": 0,
+        "hashed": 0,
+        "failed_parents": 0,
     }
 
 
