@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent, SubSpanVectors
 from latechunk_integrations.errors import InputTypeError, OptionError, WindowBudgetError
+from latechunk_integrations.evaluation.inspection import inspect_parent
 from latechunk_integrations.schema import CharSpans
 from latechunk_integrations.testing.sub_span_oracle import SubSpanOracle, SubSpanSums
 from latechunk_integrations.testing.units_oracle import UnitsOracle
@@ -294,3 +295,24 @@ def test_a_service_that_pools_itself_refuses_sub_spans() -> None:
         LateChunkEngine.from_pretrained(
             "jina-embeddings-v3", encoder="jina", api_key="k", sub_span_tokens=32
         )
+
+
+def test_the_focus_grows_with_the_sub_spans_of_a_window(loaded: dict[str, Loaded]) -> None:
+    """2.0 ln k, the header half a nat below; chunks that are one unit each keep 1.6."""
+    parent = Parent(LONG, HALVES, header="Cities")
+    for options, slope in (({"sub_span_tokens": 16}, 2.0), ({}, 1.6)):
+        block = loaded["wordpiece"].engine(max_tokens=256, **options).plan([parent])
+        assert block.focus is not None
+        assert block.header_focus is not None
+        n_units = np.diff(block.windows)
+        assert n_units.sum() > 1
+        np.testing.assert_allclose(block.focus, slope * np.log(n_units), atol=1e-6)
+        np.testing.assert_allclose(block.header_focus, block.focus - 0.5, atol=1e-6)
+
+
+def test_inspection_shows_the_chunks_of_each_window(loaded: dict[str, Loaded]) -> None:
+    engine = loaded["wordpiece"].engine(sub_span_tokens=8, max_tokens=256)
+    found = inspect_parent(engine, Parent(LONG, HALVES))
+    assert {unit for window in found.windows for unit in window.units} == {0, 1}
+    assert [chunk.start for chunk in found.chunks] == [start for start, _ in HALVES]
+    assert all(chunk.windows for chunk in found.chunks)

@@ -278,10 +278,10 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
         """
         show = bool(kwargs.get("show_progress"))
         given = SubSpanNodes.of(nodes, self.engine_key)
-        if not self.enabled and not given.parts:
-            self.embed_alone(self._open_nodes(given.chunks), show_progress=show)
-            return nodes
-        parents = self._open_parents(parents_of(given.chunks, self.grouping, self.report_problem))
+        if not self.enabled:
+            self.embed_alone(self._open_nodes(given.others), show_progress=show)
+        whole = [*given.others, *given.chunks] if self.enabled else given.chunks
+        parents = self._open_parents(parents_of(whole, self.grouping, self.report_problem))
         self.embed_parents(parents, show_progress=show, parts=given.found if given.parts else None)
         given.fill(self.engine_key)
         return nodes

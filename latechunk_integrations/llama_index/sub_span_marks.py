@@ -107,13 +107,15 @@ class SubSpanNodes:
     """The nodes of a call, where those of sub-spans stand for their chunks.
 
     Args:
-        chunks: The other nodes, and one for each chunk of which sub-spans were given.
+        others: The other nodes.
         parts: Those nodes of sub-spans that have no vector of ours, by the chunk's id.
+        chunks: Where there are any: a node for each chunk of which sub-spans were given.
         found: What was embedded, by the chunk's id.
     """
 
-    chunks: list[BaseNode]
+    others: list[BaseNode]
     parts: dict[str, list[BaseNode]]
+    chunks: list[BaseNode] = field(default_factory=list)
     found: dict[str, ChunkParts] = field(default_factory=dict)
 
     @classmethod
@@ -129,7 +131,7 @@ class SubSpanNodes:
             return cls(others, {})
         # Those that have their vector are parts of the parent too.
         chunks = {_chunk_id(part): part for part in reversed(parts)}
-        return cls([*others, *map(chunk_node, reversed(chunks.values()))], waiting)
+        return cls(others, waiting, list(map(chunk_node, reversed(chunks.values()))))
 
     def fill(self, engine_key: str) -> None:
         """Give the nodes of sub-spans their vectors.

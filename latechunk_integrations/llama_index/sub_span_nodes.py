@@ -11,7 +11,11 @@ from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.llama_index.node_parser import LateChunkNodeParser
-from latechunk_integrations.llama_index.sub_span_marks import ChunkParts, chunk_node
+from latechunk_integrations.llama_index.sub_span_marks import (
+    ChunkParts,
+    chunk_node,
+    is_sub_span,
+)
 from latechunk_integrations.retrieval.best_of import afetch_best, fetch_best
 
 __all__ = ["SubSpanNodeParser", "SubSpanNodeRetriever"]
@@ -107,7 +111,8 @@ class SubSpanNodeRetriever(BaseRetriever):
 
 
 def _chunk_key(found: NodeWithScore) -> str:
-    return chunk_node(found.node).node_id
+    above = found.node.parent_node
+    return above.node_id if above is not None and is_sub_span(found.node) else found.node.node_id
 
 
 def _chunks(found: Sequence[NodeWithScore]) -> list[NodeWithScore]:

@@ -228,6 +228,26 @@ def test_early_sub_spans_and_a_cache_of_parents(
     assert cached.stats["cached_parents"] == 5
 
 
+def test_early_chunks_and_early_sub_spans_in_one_call(
+    tiny_model_path: Path, documents: list[Document]
+) -> None:
+    early = LateChunkEmbedding(
+        model_name=str(tiny_model_path), dtype="float32", sub_span_tokens=8, enabled=False
+    )
+    parser = SubSpanNodeParser(embed_model=early, splitter=SPLITTER)
+    parts = parser.get_nodes_from_documents(documents[:1])
+    chunks: list[BaseNode] = list(SPLITTER.get_nodes_from_documents(documents[1:2]))
+    for part in parts:
+        part.embedding = None
+    early([*parts, *chunks])
+    vectors, _ = truth(early.engine, documents[:1])
+    for place, node in places(parts).items():
+        np.testing.assert_allclose(node.get_embedding(), vectors[place], atol=1e-6)
+    texts = [chunk.get_content(metadata_mode=MetadataMode.EMBED) for chunk in chunks]
+    wanted = early.engine.embed_texts(texts)
+    np.testing.assert_allclose([chunk.get_embedding() for chunk in chunks], wanted, atol=1e-6)
+
+
 def test_a_budget_makes_fewer_nodes(tiny_model_path: Path, documents: list[Document]) -> None:
     made = {}
     for budget in (None, 1.5, 1.0):
