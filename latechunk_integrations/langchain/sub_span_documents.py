@@ -99,13 +99,14 @@ def _text_start(text: ChunkText) -> int:
 def chunk_of(found: Document) -> Document:
     """The chunk that a sub-span was found of; a document that is none comes back as it is.
 
+    It has the chunk's own id, if it had one: that of the sub-span would name a part of it.
     ``late_sub_start`` and ``late_sub_end`` stay: the part of the chunk that was found.
     """
-    if marks.CHUNK_KEY not in found.metadata:
+    if found.metadata.get(marks.SUB_END_KEY) is None:
         return found
     metadata = {key: value for key, value in found.metadata.items() if key != marks.CHUNK_KEY}
     return Document(
-        page_content=found.page_content, metadata=metadata, id=found.metadata[marks.CHUNK_KEY]
+        page_content=found.page_content, metadata=metadata, id=found.metadata.get(marks.CHUNK_KEY)
     )
 
 

@@ -268,7 +268,8 @@ def _source(document: Document) -> Source:
 
 def _copied(metadata: dict[Any, Any]) -> dict[Any, Any]:
     """A deep copy without the marks of an earlier split."""
-    own = {key: value for key, value in metadata.items() if key not in marks.VECTOR_KEYS}
+    ours = (*marks.VECTOR_KEYS, marks.CHUNK_KEY)
+    own = {key: value for key, value in metadata.items() if key not in ours}
     if all(type(value) in _SCALARS for value in own.values()):
         return own
     return copy.deepcopy(own)

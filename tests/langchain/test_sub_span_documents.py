@@ -110,6 +110,7 @@ def check_chunks(
         best[chunk] = max(best.get(chunk, -1), float(vector @ query))
     for k in (1, 4, len(best) + 3):
         found = retriever.invoke(QUERY, k=k)
+        assert all(isinstance(retriever, MultivectorRetriever) or one.id is None for one in found)
         ids = [(one.metadata["source"], one.metadata["start_index"]) for one in found]
         assert len(set(ids)) == len(ids) == min(k, len(best))
         scores = [best[one] for one in ids]
@@ -172,6 +173,8 @@ async def test_chunks_can_be_awaited_and_keep_their_ids(engine: LateChunkEngine)
     retriever = SubSpanRetriever(vectorstore=store, k=3)
     awaited = await retriever.ainvoke(QUERY)
     assert [one.id for one in awaited] == [one.id for one in retriever.invoke(QUERY)]
+    again = LateChunkTextSplitter(embeddings=embeddings, splitter=two_lines, header=None)
+    assert all("late_chunk" not in one.metadata for one in again.split_documents(parts))
     by_id = {chunk.id: chunk for chunk in chunks}
     for one in awaited:
         assert by_id[one.id].page_content == one.page_content
