@@ -26,7 +26,7 @@ import psutil
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
 from latechunk_integrations.errors import LateChunkError
 from tests.fakes.chunk_services import KEY, TinyReader
-from tests.fakes.hostile import HostileServer, faults, shows
+from tests.fakes.hostile import Bytes, HostileServer, faults, shows
 from tests.fakes.llama_cpp import LlamaCppServer
 from tests.fakes.loopback import LoopbackServer
 from tests.fakes.support import SERVICES, service_of
@@ -86,7 +86,9 @@ def _load(name: str, url: str, folder: Path) -> LateChunkEngine:
     return LateChunkEngine.from_options(options)
 
 
-def _attack(name: str, folder: Path, log: _Log) -> tuple[Counter[str], int]:
+def _attack(
+    name: str, folder: Path, log: _Log, armed: dict[str, Bytes]
+) -> tuple[Counter[str], int]:
     outcomes: Counter[str] = Counter()
     with ExitStack() as stack:
         healthy = stack.enter_context(_healthy(name, folder))
@@ -94,9 +96,8 @@ def _attack(name: str, folder: Path, log: _Log) -> tuple[Counter[str], int]:
         engine = _load(name, hostile.url, folder)
         stack.callback(engine.close)
         (right,) = engine.embed([_PARENT])
-        armed = list(faults().items())
         peak = _Peak()
-        for fault, send in armed:
+        for fault, send in armed.items():
             hostile.fault = send
             for what in ("embed", "load"):
                 error = _try(engine, right.vectors, (name, hostile.url, folder), what)
@@ -141,14 +142,15 @@ def main() -> None:
     log = _Log()
     logging.getLogger("latechunk_integrations").addHandler(log)
     logging.getLogger("latechunk_integrations").setLevel(logging.DEBUG)
+    armed = faults()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "model"
         prompts = {"document": "search_document: ", "query": "query: "}
         save_tiny_model(folder, "wordpiece", prompts=prompts, heads=["normalize"])
         for service in _names(asked.services):
-            outcomes, grown = _attack(service, folder, log)
+            outcomes, grown = _attack(service, folder, log, armed)
             said = ", ".join(f"{n} {kind}" for kind, n in sorted(outcomes.items()))
-            print(f"{service}: {len(faults())} faults, {grown >> 20} MiB more; {said}", flush=True)
+            print(f"{service}: {len(armed)} faults, {grown >> 20} MiB more; {said}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from latechunk_integrations.encoders.http.bounded_body import BoundedBody
 from latechunk_integrations.encoders.http.client import HttpClient, HttpSettings, json_call
@@ -17,16 +18,10 @@ from latechunk_integrations.errors import (
     ServerAnswerError,
     ServerError,
 )
+from tests.fakes.hostile import HostileServer, faults, gzip_bomb, shows
 from tests.fakes.loopback import Answer, LoopbackServer
 
 _GIGABYTE = 1 << 30
-
-
-def _bomb(filling: bytes) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    block = filling * (1 << 16)
-    parts = [packer.compress(block) for _ in range(_GIGABYTE // len(block))]
-    return b"".join([*parts, packer.flush()])
 
 
 @pytest.fixture
@@ -53,7 +48,7 @@ def test_a_packed_answer_is_read(server: LoopbackServer, packing: str) -> None:
 @pytest.mark.parametrize("status", [200, 400])
 @pytest.mark.parametrize("filling", [b"\0", b"0.1,", b"[],"])
 def test_a_bomb_grows_no_memory(server: LoopbackServer, filling: bytes, status: int) -> None:
-    answer = Answer(_bomb(filling), status, {"Content-Encoding": "gzip"})
+    answer = Answer(gzip_bomb(_GIGABYTE, filling), status, {"Content-Encoding": "gzip"})
     process = psutil.Process()
     before = process.memory_info().rss
     with pytest.raises(RequestRefusedError if status == 400 else ServerAnswerError):
@@ -92,3 +87,23 @@ def test_pieces_are_small_and_a_larger_request_may_have_a_larger_answer() -> Non
     pieces = [len(piece) for piece in large.feed(packed)]
     assert sum(pieces) == 8 << 20
     assert max(pieces) <= 1 << 18
+
+
+@pytest.mark.slow
+def test_every_fault_of_a_hostile_socket_is_a_typed_error(server: LoopbackServer) -> None:
+    """The client alone; ``benchmarks.hostile_servers`` attacks the engines of all services."""
+    armed = faults()
+    assert len(armed) > 100
+    process = psutil.Process()
+    before = process.memory_info().rss
+    with HostileServer(server.url) as hostile:
+        for name, fault in armed.items():
+            hostile.fault = fault
+            key = SecretStr("sk-never-to-be-seen")
+            settings = HttpSettings(hostile.url, "SOME_KEY", key, max_retries=0, timeout_seconds=2)
+            client = HttpClient(settings)
+            with pytest.raises(ServerError) as caught:
+                client.run(json_call("/x", {"value": 1}, lambda body: int(body["value"])))
+            client.close()
+            assert not shows(caught.value, "never-to-be-seen"), name
+            assert process.memory_info().rss - before < 64 << 20, name
