@@ -144,9 +144,8 @@ def main() -> None:
     logging.getLogger("latechunk_integrations").setLevel(logging.DEBUG)
     armed = faults()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "model"
         prompts = {"document": "search_document: ", "query": "query: "}
-        save_tiny_model(folder, "wordpiece", prompts=prompts, heads=["normalize"])
+        folder = save_tiny_model(Path(name), "wordpiece", prompts=prompts, heads=["normalize"])
         for service in _names(asked.services):
             outcomes, grown = _attack(service, folder, log, armed)
             said = ", ".join(f"{n} {kind}" for kind, n in sorted(outcomes.items()))

@@ -66,6 +66,15 @@ class BoundedBody:
         except zlib.error as error:
             raise BrokenAnswerError(f"the answer cannot be unpacked: {error}") from error
 
+    def close(self) -> None:
+        """Check that nothing is missing.
+
+        Raises:
+            BrokenAnswerError: It was packed and breaks off.
+        """
+        if self._unpack is not None and not self._unpack.eof:
+            raise BrokenAnswerError("the answer breaks off before it is unpacked")
+
     def _count(self, piece: bytes) -> bytes:
         self._n_bytes += len(piece)
         self._n_lists += piece.count(b"[") + piece.count(b"{")

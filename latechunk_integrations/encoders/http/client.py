@@ -28,6 +28,7 @@ from latechunk_integrations.errors import (
     MissingExtraError,
     RateLimitError,
     RequestRefusedError,
+    ServerAnswerError,
     ServerError,
     ServerUnavailableError,
 )
@@ -294,13 +295,14 @@ class _Session:
             request_id = next((one for one in given if one), request_id)
             try:
                 packed = response.headers.get("content-encoding", "")
-                body = BoundedBody(packed, len(content or b""))
                 if not response.is_success:
-                    raise self._name_refusal(response, await _read_start(response, body))
+                    raise self._name_refusal(response, await _read_start(response, packed))
+                body = BoundedBody(packed, len(content or b""))
                 receiver = call.receive()
                 async for raw in response.aiter_raw(_RAW_BYTES):
                     for part in body.feed(raw):
                         receiver.feed(part)
+                body.close()
                 return receiver.close()
             except ServerError as error:
                 error.parent_id, error.row = call.parent_id, call.row
@@ -336,14 +338,16 @@ class _Session:
         return wait if asked is None else min(asked, _LONGEST_WAIT_SECONDS)
 
 
-async def _read_start(response: httpx.Response, body: BoundedBody) -> bytes:
+async def _read_start(response: httpx.Response, packed: str) -> bytes:
     """The first bytes of a refusal, which may be packed, or longer than anybody reads."""
     start = b""
-    async for raw in response.aiter_raw(_RAW_BYTES):
-        for part in body.feed(raw):
-            start += part
-            if len(start) > _DETAIL_BYTES:
-                return start
+    with contextlib.suppress(ServerAnswerError):  # it is a refusal, whatever it says
+        body = BoundedBody(packed, 0)
+        async for raw in response.aiter_raw(_RAW_BYTES):
+            for part in body.feed(raw):
+                start += part
+                if len(start) > _DETAIL_BYTES:
+                    return start
     return start
 
 

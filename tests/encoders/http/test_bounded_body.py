@@ -60,7 +60,7 @@ def test_a_bomb_grows_no_memory(server: LoopbackServer, filling: bytes, status: 
     ("body", "packing", "kind"),
     [
         (b"no gzip", "gzip", BrokenAnswerError),
-        (gzip.compress(b'{"value": 7}')[:-9], "gzip", ServerError),
+        (gzip.compress(b'{"value": 7}', mtime=0)[:-4], "gzip", BrokenAnswerError),
         (b"\x0b\x02\x80", "br", ServerAnswerError),
         (b"[" * 200_000, "", ServerAnswerError),
         (b'{"value":' * 5_000 + b"1" + b"}" * 5_000, "", ServerAnswerError),
