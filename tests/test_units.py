@@ -68,6 +68,27 @@ _SETTINGS = settings(
 )
 
 
+@pytest.mark.rule(2)
+@pytest.mark.parametrize(("max_tokens", "longest"), [(255, 255), (256, 512), (511, 512)])
+def test_units_of_a_short_window_share_a_longer_one(
+    loaded: dict[str, Loaded], max_tokens: int, longest: int
+) -> None:
+    """Positions start anew in each unit, so that none exceeds the model's own window."""
+    text = TEXT * 20
+    sentences = [match.span() for match in re.finditer(r"[A-Z].*?\.(?= )", text)]
+    one = loaded["wordpiece"]
+    engine = one.engine(max_tokens=max_tokens, focus=1.0, header_focus=1.0)
+    (result,) = engine.embed([Parent(text, sentences)])
+    tokens = engine.stats["tokens"]
+    assert tokens > 2 * longest
+    assert engine.stats["windows"] <= -(-tokens // longest) + 1
+    assert engine.plan([Parent(text, sentences)]).lengths.max() <= longest
+    oracle = replace(one.oracle, max_tokens=max_tokens, focus=1.0, header_focus=1.0)
+    expected = oracle.unit_vectors(text, sentences, [""] * len(sentences))
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(result.vectors, expected, atol=1e-5)
+
+
 @pytest.mark.rule(3)
 @pytest.mark.parametrize("family", FAMILIES)
 @_SETTINGS

@@ -13,11 +13,15 @@ from latechunk_integrations.core.ranges import number_in_groups, to_bounds
 __all__ = [
     "Runs",
     "WindowBudgets",
+    "choose_unit_window",
     "divide_budgets",
     "limit_overlap",
     "pack_units",
     "plan_runs",
 ]
+
+UNIT_WINDOW = 512
+"""Tokens of a window of units, for models whose own window is shorter."""
 
 _DEFAULT_MAX_OVERLAP = 512
 
@@ -157,6 +161,20 @@ def plan_runs(
         np.minimum(budgets.preamble[texts], starts),
     )
     return runs if edges is None else _snap_runs(runs, n_tokens, budgets, edges)
+
+
+def choose_unit_window(max_tokens: int) -> int:
+    """Tokens of a window of units: 512 where a model's own window is between 256 and that.
+
+    Positions start anew in each unit, so that no position exceeds ``max_tokens`` in a longer window
+    either. In one of 256 tokens a chunk of 128 with its header has no neighbour, and gains nothing
+    (docs/quality.md). A window under 256 is somebody's choice, and longer ones hold enough units:
+    more would only cost attention.
+
+    Args:
+        max_tokens: The model's window, which bounds a unit.
+    """
+    return UNIT_WINDOW if UNIT_WINDOW // 2 <= max_tokens < UNIT_WINDOW else max_tokens
 
 
 def pack_units(

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.frames import HEADER_SEGMENT, Frames, frame_runs
 from latechunk_integrations.core.pooling import Bags, chunk_bags
 from latechunk_integrations.core.ranges import to_bounds
-from latechunk_integrations.core.windows import WindowBudgets, divide_budgets, pack_units, plan_runs
+from latechunk_integrations.core.windows import (
+    WindowBudgets,
+    choose_unit_window,
+    divide_budgets,
+    pack_units,
+    plan_runs,
+)
 from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.flow.passages import BlockPassages, PassageReader
 from latechunk_integrations.flow.policy import Policy
@@ -200,7 +206,8 @@ class TokenPlanner:
         runs_of_groups = np.repeat(np.arange(len(changed)), np.diff(changed, append=len(groups)))
         if not len(frames):
             return np.zeros(1, np.int64), frames, bags
-        windows = pack_units(frames.sizes, runs_of_groups, self._encoder.max_tokens)
+        room = choose_unit_window(self._encoder.max_tokens)
+        windows = pack_units(frames.sizes, runs_of_groups, room)
         starts = np.flatnonzero(np.diff(windows, prepend=-1))
         return np.append(starts, len(frames)).astype(np.int64), frames, bags
 

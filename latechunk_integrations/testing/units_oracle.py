@@ -204,8 +204,10 @@ class UnitsOracle(Oracle):
                     windows.append([unit])
             return windows
 
-        fewest = len(fill(self.max_tokens))
-        for size in range(1, self.max_tokens + 1):
+        # Units of a model with a window from 256 to 511 tokens share windows of 512.
+        room = 512 if self.max_tokens in range(256, 512) else self.max_tokens
+        fewest = len(fill(room))
+        for size in range(1, room + 1):
             if len(fill(size)) == fewest:
                 return fill(size)
         return []
