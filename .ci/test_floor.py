@@ -1,16 +1,17 @@
 """Runs the LlamaIndex tests with the oldest llama-index-core that pyproject.toml allows.
 
-The old release and what it needs are installed into a layer over the environment that runs this,
-so that no second torch is downloaded: ``make test-floor``. Arguments go to pytest.
+The old release, and what it needs in another version than this environment has, go into a folder
+that is read before this environment; nothing else is installed twice: ``make test-floor``.
+Arguments go to pytest.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -28,39 +29,48 @@ def oldest_release() -> str:
     return f"{FRAMEWORK}=={lowest}"
 
 
-def build_layer() -> tuple[Path, Path]:
-    """Install the oldest release into a layer over this environment.
+def install(*requirements: str) -> None:
+    """Put packages into the folder, without what they need."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    subprocess.run([*pip, "--no-deps", "--target", LAYER, *requirements], check=True)
 
-    Returns:
-        The layer's interpreter, and the folder that its packages are in.
-    """
-    subprocess.run([sys.executable, "-m", "venv", "--clear", LAYER], check=True)
-    python = LAYER / "bin" / "python"
-    pins = [
-        line
-        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-        if not line.startswith("llama-index")
-    ]
-    constraints = LAYER / "constraints.txt"
-    constraints.write_text("\n".join(pins), encoding="utf-8")
-    install = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*install, "-c", constraints, oldest_release()], check=True)
-    site = next((LAYER / "lib").glob("python*")) / "site-packages"
-    # Read after what stands in the folder itself.
-    below = sysconfig.get_paths()["purelib"]
-    (site / "zz_below.pth").write_text(f"{below}\n", encoding="utf-8")
-    return python, site
+
+def is_here(requirement: Requirement) -> bool:
+    """Whether this environment has it in the right version, where it is needed at all."""
+    if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+        return True
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return requirement.specifier.contains(version, prereleases=True)
+
+
+def build_layer() -> None:
+    """The oldest release and what of its needs this environment lacks."""
+    shutil.rmtree(LAYER, ignore_errors=True)
+    install(oldest_release())
+    (old,) = importlib.metadata.distributions(path=[str(LAYER)])
+    needs = [Requirement(one) for one in old.requires or []]
+    missing = [str(one) for one in needs if not is_here(one)]
+    if missing:
+        install(*missing)
+    print(oldest_release(), *missing, flush=True)
 
 
 def main() -> None:
     """Ends with pytest's status."""
-    python, site = build_layer()
-    print(oldest_release(), flush=True)
+    build_layer()
     # What old releases warn about is theirs.
     arguments = ["-m", "pytest", "-W", "default", "tests/llama_index", *sys.argv[1:]]
-    # Old releases ship NLTK's data and download them nevertheless, unless this names the place.
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "NLTK_DATA": str(site / "llama_index" / "core")}
-    sys.exit(subprocess.run([python, *arguments], cwd=ROOT, env=env, check=False).returncode)
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(LAYER), str(ROOT)]),
+        # Old releases ship NLTK's data and download them nevertheless, unless this names the place.
+        "NLTK_DATA": str(LAYER / "llama_index" / "core"),
+    }
+    status = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=env, check=False)
+    sys.exit(status.returncode)
 
 
 if __name__ == "__main__":
