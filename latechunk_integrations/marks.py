@@ -38,7 +38,8 @@ MODE_KEY = "late_mode"
 """How the vector came about: ``late``, ``windowed`` or ``standalone``."""
 
 CONTENT_KEY = "late_content"
-"""Hash of what was embedded of the chunk itself, so that a later change of it is noticed."""
+"""Hashes of what was embedded of the chunk itself, and of how its parent and header were found, so
+that a later change of them is noticed."""
 
 SUB_START_KEY = "late_sub_start"
 """Where the sub-span that the vector is of begins in the parent, in code points."""

@@ -36,26 +36,26 @@ def isolate_failures(
             yield result
     except Exception as error:  # noqa: BLE001  # given in the parent's place
         if len(parents) == 1:
-            yield name_failure(parents[0], error)
+            yield name_failure(parents[0].id, error)
             return
     for parent in parents[n_done:]:
         try:
             (result,) = embed_alone(parent)
         except Exception as error:  # noqa: BLE001, PERF203  # given in the parent's place
-            yield name_failure(parent, error)
+            yield name_failure(parent.id, error)
         else:
             yield result
 
 
-def name_failure(parent: Parent, error: Exception) -> Failed:
+def name_failure(parent_id: str, error: Exception) -> Failed:
     """A typed error that names the parent; other errors are its cause."""
     if isinstance(error, LateChunkError):
         if error.parent_id is None:
-            error.parent_id = parent.id
+            error.parent_id = parent_id
         return error
     failed = EncodingFailedError(
-        f"parent {parent.id!r} could not be embedded: {type(error).__name__}: {error}",
-        parent_id=parent.id,
+        f"parent {parent_id!r} could not be embedded: {type(error).__name__}: {error}",
+        parent_id=parent_id,
     )
     failed.__cause__ = error
     return failed

@@ -13,6 +13,7 @@ except ImportError as error:
 
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 from latechunk_integrations.llama_index.hierarchical import LateChunkHierarchicalNodeParser
+from latechunk_integrations.llama_index.left_out import FailedParent
 from latechunk_integrations.llama_index.node_parser import LateChunkNodeParser
 from latechunk_integrations.llama_index.node_retriever import SnippetNodeRetriever
 from latechunk_integrations.llama_index.plain import PlainEmbedding
@@ -29,6 +30,7 @@ from latechunk_integrations.llama_index.sub_span_nodes import (
 from latechunk_integrations.llama_index.wiring import LateChunkParts, late_chunking
 
 __all__ = [
+    "FailedParent",
     "JoinedDocument",
     "LateChunkEmbedding",
     "LateChunkHierarchicalNodeParser",

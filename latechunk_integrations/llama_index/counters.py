@@ -13,8 +13,10 @@ TEXTS_WITHOUT_NODES = (
 )
 
 COUNTERS = (
-    *("parents", "chunks", "windows", "standalone_chunks", "skipped_parents", "cached_parents"),
+    *("parents", "chunks", "windows", "standalone_chunks", "cached_parents"),
+    *("skipped_parents", "failed_parents"),
     *("standalone_texts", "sourceless_nodes", "nodes_without_parent_key", "documents_of_one_id"),
+    "files_by_page",
     *("incomplete_parents", "rewritten_parents"),
     *("foreign_vectors_replaced", "changed_vectors_replaced"),
 )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_serializer
-from llama_index.core.schema import BaseNode, MetadataMode
-from tqdm.auto import tqdm
+from llama_index.core.schema import BaseNode
 
 from latechunk_integrations.adapter_fields import (
     EngineFields,
@@ -22,46 +20,32 @@ from latechunk_integrations.adapter_fields import (
 )
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.engine_handle import EngineHandle
-from latechunk_integrations.errors import (
-    FingerprintMismatchError,
-    IncompleteParentError,
-    LateChunkError,
-    OptionError,
-)
+from latechunk_integrations.errors import FingerprintMismatchError, OptionError
 from latechunk_integrations.llama_index.choices import (
     Choice,
     describe_choice,
     is_described_function,
 )
 from latechunk_integrations.llama_index.counters import COUNTERS, TEXTS_WITHOUT_NODES
+from latechunk_integrations.llama_index.embedding_call import EmbeddingCall
 from latechunk_integrations.llama_index.events import ParentEvents
 from latechunk_integrations.llama_index.headers import HeaderChoice, check_header
 from latechunk_integrations.llama_index.hugging_face import HUGGING_FACE_HINTS, from_hugging_face
-from latechunk_integrations.llama_index.marking import (
-    VectorState,
-    clear_vector,
-    mark_node,
-    vector_state,
-)
+from latechunk_integrations.llama_index.left_out import FailedParent, OnError, check_on_error
+from latechunk_integrations.llama_index.marking import MarkKey
 from latechunk_integrations.llama_index.metadata import MetadataRole, check_roles
 from latechunk_integrations.llama_index.parent_cache import ParentCache
-from latechunk_integrations.llama_index.parents import (
-    Grouping,
-    NodeParent,
-    ParentLevel,
-    parents_of,
-)
-from latechunk_integrations.llama_index.plain import PlainEmbedding
+from latechunk_integrations.llama_index.parents import Grouping, ParentLevel, parents_of
+from latechunk_integrations.llama_index.plain import EngineEmbedding, PlainEmbedding
 from latechunk_integrations.llama_index.sources import ParentBy, check_parent_by
-from latechunk_integrations.llama_index.sub_span_marks import ChunkParts, SubSpanNodes
+from latechunk_integrations.llama_index.sub_span_marks import SubSpanNodes
 from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
-from latechunk_integrations.schema import ChunkVectors, Mode, Parent
 from latechunk_integrations.stats import EngineStats
 
 __all__ = ["LateChunkEmbedding"]
 
-# Nodes that are embedded alone at once, so that sorting by length pays.
-_EARLY_NODES = 512
+# Failed parents that are held: a corpus can hold thousands.
+_MOST_FAILURES = 1_000
 # What changes how the work is done and no vector.
 _HOW = (
     *("embed_batch_size", "num_workers", "embeddings_cache"),
@@ -70,7 +54,7 @@ _HOW = (
 )
 
 
-class LateChunkEmbedding(BaseEmbedding, EngineFields):
+class LateChunkEmbedding(EngineEmbedding, EngineFields):
     """Embeds nodes with the context of their source, queries with the model's query prompt.
 
     In ``transformations`` behind any node parser it groups nodes by source and embeds each
@@ -93,6 +77,9 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
             parent, such as ``"file_path"`` for the pages of a file.
         parent_level: ``"section"``: behind a Markdown or HTML parser each section is a parent;
             ``"document"``: all nodes of a source are one. Where `parent_by` joins, it says.
+        on_error: What a parent that fails does. ``"raise"``: it ends the call. ``"skip"``: it costs
+            its own nodes, which are left out of what the call gives back, logged, counted in
+            `stats` and named in `failures`.
         show_progress: Show a bar over parents, also where LlamaIndex does not say so.
         embeddings_cache: A LlamaIndex key-value store for the vectors of parents, under keys of
             our own, since the text alone does not tell a late vector.
@@ -116,12 +103,19 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
     parent_level: ParentLevel = Field(
         default="section", description="What becomes a parent: a whole source or each section."
     )
+    on_error: OnError = Field(
+        default="raise", description="What a parent that fails does: raise, or skip its nodes."
+    )
     show_progress: bool = Field(
         default=False, exclude=True, description="Show a progress bar over parents."
     )
     _handle: EngineHandle = PrivateAttr()
     _cache: ParentCache | None = PrivateAttr(default=None)
     _stats: EngineStats = PrivateAttr(default_factory=EngineStats)
+    _failures: deque[FailedParent] = PrivateAttr(
+        default_factory=lambda: deque(maxlen=_MOST_FAILURES)
+    )
+    _session: str = PrivateAttr(default_factory=lambda: uuid.uuid4().hex)
 
     if TYPE_CHECKING:
         # The signature is that of the fields, and of an engine that takes their place.
@@ -138,6 +132,7 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
             checked = engine_options(given, engine=engine, own=own, foreign=HUGGING_FACE_HINTS)
             check_parent_by(ours.get("parent_by"))
             check_header(ours.get("header"))
+            check_on_error(ours.get("on_error", "raise"))
             ours["metadata_roles"] = check_roles(ours.get("metadata_roles") or {})
             store = ours.pop("embeddings_cache", None)
             super().__init__(model_name=checked.model, **field_options(checked), **ours)
@@ -183,17 +178,32 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
         return Grouping(self.metadata_roles, self.parent_level, self.parent_by, self.header)
 
     @property
+    def mark_key(self) -> MarkKey:
+        """What says that a vector was made by this embed model, told as it is."""
+        return MarkKey(self.engine_key, self.grouping.key)
+
+    @property
     def stats(self) -> dict[str, int]:
         """What this embed model did, and what nodes could not be given as asked.
 
         Every counter is there from the start. ``standalone_texts``: texts that came without
-        nodes; ``sourceless_nodes``: nodes that name no source; ``incomplete_parents``: parents
+        nodes; ``sourceless_nodes``: nodes that name no source; ``files_by_page``: files whose
+        pages are parents, since no ``parent_by`` joins them; ``incomplete_parents``: parents
         of which something was not given; ``rewritten_parents``: sources whose text the node
         parser changed, so that their chunks are the parent; ``foreign_vectors_replaced``,
-        ``changed_vectors_replaced``: vectors of another model, or of what a node held before.
+        ``changed_vectors_replaced``: vectors of another model, or of what a node held before;
+        ``failed_parents``: see `failures`.
         The engine, which others may share, has its own counts: ``engine.stats``.
         """
         return {**dict.fromkeys(COUNTERS, 0), **self._stats.to_dict()}
+
+    @property
+    def failures(self) -> list[FailedParent]:
+        """Parents left out under ``on_error="skip"``, with their documents and errors.
+
+        The latest thousand. Worker processes log theirs and cannot tell this one.
+        """
+        return list(self._failures)
 
     def plain(self) -> PlainEmbedding:
         """The same model for what has no parent by right: early chunking, nothing counted.
@@ -215,10 +225,14 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
 
         Timeouts, batch sizes, the device and ``strict`` are left out, so that changing them
         embeds nothing anew. Where a hub model was not downloaded yet, its name stands for it.
+        A result from which nodes were left out must not be served again: under
+        ``on_error="skip"`` there is a session in it, of this object, up to its latest failure.
         """
         data = super().to_dict(**kwargs)
         for name in _HOW:
             data.pop(name, None)
+        if self.on_error == "skip":
+            data["session"] = f"{self._session}:{self.stats['failed_parents']}"
         return {**data, "fingerprint": vector_key(self.options, self._handle.loaded)}
 
     @classmethod
@@ -231,6 +245,7 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
         """
         fields = dict(data)
         described = fields.pop("fingerprint", None)
+        fields.pop("session", None)
         for name in ("parent_by", "header"):
             if is_described_function(fields.get(name)) and name not in kwargs:
                 raise OptionError(f"{name} is a function: pass it as from_dict(data, {name}=...)")
@@ -264,6 +279,7 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
         """A copy that shares the model and has counts of its own."""
         twin = super().__copy__()
         twin._handle, twin._stats = copy.copy(self._handle), EngineStats()  # noqa: SLF001  # our own
+        twin._failures, twin._session = deque(maxlen=_MOST_FAILURES), uuid.uuid4().hex  # noqa: SLF001
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> LateChunkEmbedding:
@@ -272,177 +288,50 @@ class LateChunkEmbedding(BaseEmbedding, EngineFields):
     def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
         """Give every node its late vector; the nodes come back in order.
 
+        Under ``on_error="skip"`` without those whose parent failed: see `failures`.
+
         Raises:
             IncompleteParentError: ``strict`` and something of a parent is missing.
             UnknownChunkError: ``strict`` and a node names no source.
         """
-        show = bool(kwargs.get("show_progress"))
-        given = SubSpanNodes.of(nodes, self.engine_key)
+        call = self.start_call(show_progress=bool(kwargs.get("show_progress")))
+        given = SubSpanNodes.of(nodes, call.key)
         if not self.enabled:
-            self.embed_alone(self._open_nodes(given.others), show_progress=show)
+            call.embed_alone(call.open_nodes(given.others))
         whole = [*given.others, *given.chunks] if self.enabled else given.chunks
-        parents = self._open_parents(parents_of(whole, self.grouping, self.report_problem))
-        self.embed_parents(parents, show_progress=show, parts=given.found if given.parts else None)
-        given.fill(self.engine_key)
-        return nodes
+        parents = call.open_parents(parents_of(whole, self.grouping, call))
+        call.embed_parents(parents, parts=given.found if given.parts else None)
+        for chunk in given.chunks:
+            if call.is_left_out(chunk):
+                call.drop(given.parts.pop(chunk.node_id, []))
+        given.fill(call.key)
+        return call.kept(nodes)
 
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
         """The same in a thread, so that the event loop goes on."""
         return await asyncio.to_thread(self.__call__, nodes, **kwargs)
 
-    def embed_parents(
-        self,
-        parents: Iterable[NodeParent],
-        *,
-        show_progress: bool = False,
-        bar: bool = True,
-        parts: dict[str, ChunkParts] | None = None,
-    ) -> None:
-        """Set vectors and marks of the nodes of parents, whatever they carry.
+    def start_call(self, *, show_progress: bool = False) -> EmbeddingCall:
+        """What embeds nodes, for one call of this embed model or of a node parser that has it."""
+        return EmbeddingCall(
+            handle=self._handle,
+            key=self.mark_key,
+            stats=self._stats,
+            events=ParentEvents(self.to_payload(), self.callback_manager),
+            cache=self._cache,
+            strict=self.strict,
+            on_error=self.on_error,
+            failures=self._failures,
+            show_progress=show_progress or self.show_progress,
+        )
 
-        Args:
-            parents: A stream of parents; skipped ones leave their nodes without embedding.
-            show_progress: Show a bar over parents.
-            bar: False: the caller has a bar of its own.
-            parts: Takes in the sub-spans of each node, by its id.
-        """
-        hidden = not (bar and (show_progress or self.show_progress))
-        engine_key = self.engine_key
-        for item, result in tqdm(self._embedded(parents), unit="parent", disable=hidden):
-            self._stats.count("parents")
-            self._stats.count("skipped_parents", int(result.skipped))
-            self._stats.count("chunks", len(result))
-            self._stats.count("standalone_chunks", result.modes.count("standalone"))
-            if result.skipped:
-                for node in item.nodes:
-                    clear_vector(node)
-                continue
-            rows = zip(item.nodes, result.modes, item.parent.spans.array.tolist(), strict=True)
-            for vector, (node, mode, span) in zip(result.vectors.tolist(), rows, strict=True):
-                node.embedding = vector
-                mark_node(node, engine_key, mode, item.parent, (span[0], span[1]))
-            if parts is not None:
-                parts |= ChunkParts.of_nodes(item.nodes, item.parent, result)
-
-    def embed_alone(self, nodes: Iterable[BaseNode], *, show_progress: bool = False) -> None:
-        """Embed each node alone, text for text as LlamaIndex's own embeddings do.
-
-        Args:
-            nodes: Nodes with text.
-            show_progress: Show a bar over nodes.
-        """
-        events = ParentEvents(self.to_payload(), self.callback_manager)
-        engine_key = self.engine_key
-        stream = iter(tqdm(nodes, unit="node", disable=not (show_progress or self.show_progress)))
-        while batch := list(islice(stream, _EARLY_NODES)):
-            event_id = events.start()
-            texts = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in batch]
-            modes: tuple[Mode, ...] = tuple("standalone" for _ in batch)
-            result = ChunkVectors("", self.engine.embed_texts(texts), modes)
-            for node, vector in zip(batch, result.vectors.tolist(), strict=True):
-                node.embedding = vector
-                mark_node(node, engine_key, "standalone")
-            events.end(event_id, batch, result, cached=False)
-            self._stats.count("chunks", len(batch))
-            self._stats.count("standalone_chunks", len(batch))
-
-    def replace_foreign(self, nodes: Iterable[BaseNode]) -> None:
-        """Take vectors that are not ours, or are out of date, off nodes, and count them."""
-        engine_key = self.engine_key
-        for node in nodes:
-            state = vector_state(node, engine_key)
-            if state is VectorState.FOREIGN:
-                self._stats.count("foreign_vectors_replaced")
-            elif state is VectorState.CHANGED:
-                self._stats.count("changed_vectors_replaced")
-            clear_vector(node)
-
-    def report_problem(
-        self, what: str, reason: str, *, error: type[LateChunkError] | None, parent_id: str
-    ) -> None:
-        """Count and log what was not done as asked; an error under ``strict``."""
-        if self.strict and error is not None:
-            raise error(reason, parent_id=parent_id)
-        self._stats.report(what, reason)
-
-    def _open_parents(self, parents: Iterable[NodeParent]) -> Iterator[NodeParent]:
-        """The parents of which not all nodes have their vector, cleared."""
-        engine_key = self.engine_key
-        for item in parents:
-            if all(vector_state(node, engine_key) is VectorState.OWN for node in item.nodes):
-                continue
-            self.replace_foreign(item.nodes)
-            if item.missing:
-                self.report_problem(
-                    "incomplete_parents",
-                    f"of parent {item.parent.id!r} not everything is here, so that its chunks do "
-                    f"not see all of it: {item.missing}. Give all nodes of a parent in one call, "
-                    "or use LateChunkNodeParser, which reads the documents themselves; where "
-                    "documents come one by one, stamp_parents(documents, parent_by=...) first",
-                    error=IncompleteParentError,
-                    parent_id=item.parent.id,
-                )
-            yield item
-
-    def _open_nodes(self, nodes: Iterable[BaseNode]) -> Iterator[BaseNode]:
-        """The nodes with text that have no vector of ours, cleared."""
-        engine_key = self.engine_key
-        for node in nodes:
-            if not node.get_content(metadata_mode=MetadataMode.EMBED).strip():
-                continue
-            if vector_state(node, engine_key) is not VectorState.OWN:
-                self.replace_foreign([node])
-                yield node
-
-    def _embedded(self, parents: Iterable[NodeParent]) -> Iterator[tuple[NodeParent, ChunkVectors]]:
-        """Parents with their vectors, cached ones among them."""
-        events = ParentEvents(self.to_payload(), self.callback_manager)
-        engine_key = self.engine_key
-        waiting: deque[tuple[NodeParent, str]] = deque()
-        ready: deque[tuple[NodeParent, ChunkVectors]] = deque()
-
-        def not_cached() -> Iterator[Parent]:
-            for item in parents:
-                event_id = events.start()
-                found = self._cache and self._cache.get(engine_key, item.parent)
-                if found:
-                    events.end(event_id, item.nodes, found, cached=True)
-                    ready.append((item, found))
-                    continue
-                waiting.append((item, event_id))
-                yield item.parent
-
-        for result in self.engine.embed_iter(not_cached()):
-            item, event_id = waiting.popleft()
-            events.end(event_id, item.nodes, result, cached=False)
-            self._stats.count("windows", result.n_windows)
-            if self._cache and not result.skipped:
-                self._cache.put(engine_key, item.parent, result)
-            yield item, result
-        self._stats.count("cached_parents", len(ready))
-        yield from ready
-
-    def _get_query_embedding(self, query: str) -> list[float]:
-        vector: list[float] = self.engine.embed_query(query).tolist()
-        return vector
-
-    async def _aget_query_embedding(self, query: str) -> list[float]:
-        return await asyncio.to_thread(self._get_query_embedding, query)
-
-    def _get_text_embedding(self, text: str) -> list[float]:
-        return self._get_text_embeddings([text])[0]
-
-    async def _aget_text_embedding(self, text: str) -> list[float]:
-        return await asyncio.to_thread(self._get_text_embedding, text)
+    def _loaded_engine(self) -> LateChunkEngine:
+        return self.engine
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         if texts:
             self._stats.report("standalone_texts", TEXTS_WITHOUT_NODES, len(texts))
-        vectors: list[list[float]] = self.engine.embed_texts(texts).tolist()
-        return vectors
-
-    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return await asyncio.to_thread(self._get_text_embeddings, texts)
+        return super()._get_text_embeddings(texts)
 
 
 def _own_fields(kind: type[LateChunkEmbedding]) -> set[str]:

@@ -11,6 +11,7 @@ from llama_index.core.instrumentation.events.embedding import (
     EmbeddingEndEvent,
     EmbeddingStartEvent,
 )
+from llama_index.core.instrumentation.events.exception import ExceptionEvent
 from llama_index.core.schema import BaseNode, MetadataMode
 from llama_index_instrumentation import get_dispatcher
 
@@ -83,3 +84,15 @@ class ParentEvents:
             event_id=event_id,
         )
         dispatcher.event(event)
+
+    def fail(self, event_id: str, error: BaseException) -> None:
+        """The parent failed.
+
+        Args:
+            event_id: What `start` gave.
+            error: Why.
+        """
+        self._callbacks.on_event_end(
+            CBEventType.EMBEDDING, payload={EventPayload.EXCEPTION: error}, event_id=event_id
+        )
+        dispatcher.event(ExceptionEvent(exception=error))

@@ -25,8 +25,8 @@ __all__ = ["HeaderChoice", "Headers", "check_header", "find_headers"]
 HeaderChoice: TypeAlias = Literal["auto"] | str | Callable[[BaseNode], str] | None  # noqa: PYI051  # completion shows it
 """Where headers come from: found, a metadata key for the title, a function, or nowhere."""
 
-Headers: TypeAlias = tuple[str, dict[str, str]]
-"""What all chunks of a parent attend to, and what each does, by node id."""
+Headers: TypeAlias = tuple[str, list[str]]
+"""What all chunks of a parent attend to, and what each does."""
 
 # What these say, the title and the path of headings say better.
 _SPOKEN = frozenset(
@@ -68,10 +68,10 @@ def find_headers(
     """
     nodes = layout.nodes
     if header is None:
-        return "", {node.node_id: "" for node in nodes}
+        return "", [""] * len(nodes)
     if callable(header):
-        own = {node.node_id: _checked(header(node), node) for node in nodes}
-        return (next(iter(own.values())) if len(set(own.values())) == 1 else ""), own
+        own = [_checked(header(node), node) for node in nodes]
+        return (own[0] if len(set(own)) == 1 else ""), own
     seen = [{key: one.entries[key] for key in one.header} for one in metadata]
     known = _common(seen) | ({PATH_KEY: path} if path else {})
     title = find_title(known, layout.text) if header == "auto" else known.get(header, "")
@@ -82,10 +82,10 @@ def find_headers(
     same = set(paths) == {paths[0]}
     first = join_header(title, paths[0] if same else ())
     common = [first, *(line for line in lines[0] if line in shared)]
-    own = {
-        node.node_id: _joined([join_header(title, above), *some], separator)
-        for node, above, some in zip(nodes, paths, lines, strict=True)
-    }
+    own = [
+        _joined([join_header(title, above), *some], separator)
+        for above, some in zip(paths, lines, strict=True)
+    ]
     return _joined(common, separator), own
 
 

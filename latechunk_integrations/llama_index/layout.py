@@ -223,6 +223,8 @@ def _by_offset(nodes: Sequence[BaseNode]) -> Layout | None:
             return None
         if node.parent_node:  # its offsets count from a node that is not here
             return None
+        if spans and end <= end_in_source:  # found in a neighbour that holds the same words
+            return None
         if not spans:
             shift = -start
         elif start > end_in_source:

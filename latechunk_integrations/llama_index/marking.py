@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import NamedTuple
 
 from llama_index.core.schema import BaseNode, MetadataMode
 
@@ -20,7 +21,27 @@ from latechunk_integrations.marks import (
 )
 from latechunk_integrations.schema import Mode, Parent
 
-__all__ = ["VectorState", "clear_vector", "hide_keys", "is_marked", "mark_node", "vector_state"]
+__all__ = [
+    "MarkKey",
+    "VectorState",
+    "clear_vector",
+    "hide_keys",
+    "is_marked",
+    "mark_node",
+    "vector_state",
+]
+
+
+class MarkKey(NamedTuple):
+    """What a vector depends on beside its node and its parent.
+
+    Args:
+        engine: Fingerprint of the model and its options; see `vector_key`.
+        grouping: Hash of how an embed model finds parents, headers and roles of metadata.
+    """
+
+    engine: str
+    grouping: str
 
 
 class VectorState(Enum):
@@ -32,30 +53,31 @@ class VectorState(Enum):
     CHANGED = "changed"
 
 
-def vector_state(node: BaseNode, engine_key: str) -> VectorState:
+def vector_state(node: BaseNode, key: MarkKey) -> VectorState:
     """Whether a node's vector is of this engine, and of what the node holds now.
 
     Args:
         node: Any node.
-        engine_key: See `vector_key`.
+        key: Of the embed model that asks.
     """
     if node.embedding is None:
         return VectorState.NONE
-    if node.metadata.get(ENGINE_KEY) != engine_key:
+    if node.metadata.get(ENGINE_KEY) != key.engine:
         return VectorState.FOREIGN
-    same = node.metadata.get(CONTENT_KEY) == _content_digest(node)
+    same = node.metadata.get(CONTENT_KEY) == f"{_content_digest(node)}:{key.grouping}"
     return VectorState.OWN if same else VectorState.CHANGED
 
 
 def is_marked(node: BaseNode) -> bool:
     """Whether a node has a vector of any of our engines, of what the node holds now."""
     marked = node.embedding is not None and ENGINE_KEY in node.metadata
-    return marked and node.metadata.get(CONTENT_KEY) == _content_digest(node)
+    content, _, _ = str(node.metadata.get(CONTENT_KEY)).partition(":")
+    return marked and content == _content_digest(node)
 
 
 def mark_node(
     node: BaseNode,
-    engine_key: str,
+    key: MarkKey,
     mode: Mode,
     parent: Parent | None = None,
     span: tuple[int, int] | None = None,
@@ -65,15 +87,15 @@ def mark_node(
 
     Args:
         node: A node that has its vector.
-        engine_key: See `vector_key`.
+        key: Of the embed model.
         mode: How the vector came about.
         parent: What the node is a chunk of; None: it was embedded alone.
         span: Where it stands in the parent.
         sub_span: The part of it, in the parent, that the vector is of; None: all of it.
     """
-    for key in VECTOR_KEYS:
-        node.metadata.pop(key, None)
-    node.metadata[ENGINE_KEY] = engine_key
+    for mark in VECTOR_KEYS:
+        node.metadata.pop(mark, None)
+    node.metadata[ENGINE_KEY] = key.engine
     node.metadata[MODE_KEY] = mode
     if parent is not None and span is not None:
         node.metadata[PARENT_KEY] = parent.fingerprint
@@ -81,7 +103,7 @@ def mark_node(
     if sub_span is not None:
         node.metadata[SUB_START_KEY], node.metadata[SUB_END_KEY] = sub_span
     hide_keys(node, VECTOR_KEYS)
-    node.metadata[CONTENT_KEY] = _content_digest(node)
+    node.metadata[CONTENT_KEY] = f"{_content_digest(node)}:{key.grouping}"
 
 
 def clear_vector(node: BaseNode) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import difflib
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,7 @@ from llama_index.core.node_parser import (
     NodeParser,
     SentenceSplitter,
 )
+from llama_index.core.node_parser.node_utils import default_id_func
 from llama_index.core.schema import BaseNode, Document, TextNode, TransformComponent
 from llama_index.core.settings import Settings
 from tqdm.auto import tqdm
@@ -32,6 +34,7 @@ from latechunk_integrations.errors import (
 from latechunk_integrations.llama_index.choices import Choice, describe_choice
 from latechunk_integrations.llama_index.configured import read_parts
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
+from latechunk_integrations.llama_index.embedding_call import EmbeddingCall
 from latechunk_integrations.llama_index.layout import (
     Layout,
     lay_out,
@@ -39,7 +42,14 @@ from latechunk_integrations.llama_index.layout import (
     reading_order,
     whole_spans,
 )
-from latechunk_integrations.llama_index.parents import NodeParent, ParentLevel, join_parent
+from latechunk_integrations.llama_index.parents import (
+    Grouping,
+    NodeParent,
+    ParentLevel,
+    isolated,
+    join_parent,
+    report_pages,
+)
 from latechunk_integrations.llama_index.pieces import Piece, SplitDocument, WaitingNodes
 from latechunk_integrations.llama_index.sections import split_sections
 from latechunk_integrations.llama_index.serialization import component_dict, component_from_dict
@@ -62,6 +72,11 @@ class _SplitGroup(NamedTuple):
 
     group: SourceGroup
     documents: list[SplitDocument]
+
+    @property
+    def nodes(self) -> list[BaseNode]:
+        """All of their chunks."""
+        return [node for document in self.documents for node in document.nodes]
 
 
 class LateChunkNodeParser(NodeParser):
@@ -123,6 +138,8 @@ class LateChunkNodeParser(NodeParser):
                         f"{', '.join(known)}. Options of the splitter and of the engine belong "
                         "into splitter= and embed_model="
                     )
+            if fields.get("id_func") not in (None, default_id_func):
+                raise OptionError("ids are the splitter's: give id_func= to the splitter")
             check_parent_by(fields.get("parent_by"))
             if fields.get("parent_by") is not None and fields.get("parent_level") == "section":
                 raise OptionError(
@@ -239,36 +256,44 @@ class LateChunkNodeParser(NodeParser):
         **_: Any,
     ) -> list[BaseNode]:
         model = self.late_model
-        parsed: dict[int, list[BaseNode]] = {}
+        call = model.start_call(show_progress=show_progress)
+        report_pages(nodes, self.parent_by, call)
+        # By object, each as often as it was given.
+        parsed: defaultdict[int, deque[list[BaseNode]]] = defaultdict(deque)
         groups: list[SourceGroup] = []
         for group in group_documents(nodes, self.parent_by):
             held = self._waiting.take(group)
             if held is None:
                 groups.append(group)
             else:
-                parsed |= {id(group.documents[row]): some for row, some in held.items()}
+                for row, some in held.items():
+                    parsed[id(group.documents[row])].append(some)
         done: list[_SplitGroup] = []
         parts = self._new_parts()
 
         def parents() -> Iterator[NodeParent]:
-            hidden = not (show_progress or model.show_progress)
             split = (
                 _SplitGroup(group, [self._split(document) for document in group.documents])
-                for group in tqdm(groups, unit="parent", disable=hidden)
+                for group in tqdm(groups, unit="parent", disable=not call.show_progress)
             )
             for one in self._extracted(split):
-                yield from self._parents(model, one)
+                yield from isolated(self._parents(call, model.grouping, one), one.nodes, call)
                 done.append(one)
 
         if model.enabled or parts is not None:
-            model.embed_parents(parents(), bar=False, parts=parts)
+            call.embed_parents(parents(), bar=False, parts=parts)
         else:
-            model.embed_alone(node for item in parents() for node in item.nodes)
+            call.embed_alone((node for item in parents() for node in item.nodes), bar=False)
         for group, documents in done:
-            made = [self._expand(document.nodes, parts) for document in documents]
-            self._waiting.keep(group, made)
-            parsed |= {id(group.documents[row]): made[row] for row in group.present}
-        return [node for document in nodes for node in parsed.pop(id(document), [])]
+            nodes_of = [
+                self._expand(list(call.kept(document.nodes)), parts) for document in documents
+            ]
+            self._waiting.keep(group, nodes_of)
+            for row in group.present:
+                parsed[id(group.documents[row])].append(nodes_of[row])
+        # A stamped page that was given twice is one page.
+        in_order = (parsed[id(document)] for document in nodes)
+        return [node for waiting in in_order if waiting for node in waiting.popleft()]
 
     def _new_parts(self) -> dict[str, ChunkParts] | None:
         """Where the sub-spans of nodes are kept until these are expanded; None: they are not."""
@@ -315,42 +340,44 @@ class LateChunkNodeParser(NodeParser):
             yield from split
             return
         everything = list(split)
-        nodes = [node for _, documents in everything for one in documents for node in one.nodes]
+        nodes = [node for one in everything for node in one.nodes]
         ids = [node.node_id for node in nodes]
         filled = run_transformations(nodes, self.extractors) if nodes else []
-        by_id = {node.node_id: node for node in filled}
-        if list(by_id) != ids:
+        if [node.node_id for node in filled] != ids:
             raise InputTypeError(
                 "extractors write metadata into the nodes they are given; one of "
                 f"{[type(one).__name__ for one in self.extractors]} made others or left some out"
             )
+        stream = iter(filled)
         for one in everything:
             for document in one.documents:
-                document.replace(by_id)
+                document.replace(stream)
             yield one
 
-    def _parents(self, model: LateChunkEmbedding, split: _SplitGroup) -> Iterator[NodeParent]:
+    def _parents(
+        self, call: EmbeddingCall, grouping: Grouping, split: _SplitGroup
+    ) -> Iterator[NodeParent]:
         """The parents of documents: one for all of them, or one for each piece of a single one."""
         group, documents = split
-        self._report_absent(model, group)
+        self._report_absent(call, group)
         pieces = [piece for document in documents for piece in document.pieces]
         layouts: list[Layout] = []
         for piece in pieces:
-            layout = self._layout(model, piece)
+            layout = self._layout(call, piece)
             if layout is None:
                 continue
             if len(documents) > 1:
                 layouts.append(layout)
                 continue
             name = group.name if len(pieces) == 1 else piece.name
-            yield from join_parent([layout], name, model.grouping)
+            yield from join_parent([layout], name, grouping)
         if layouts:
-            yield from join_parent(layouts, group.name, model.grouping)
+            yield from join_parent(layouts, group.name, grouping)
 
-    def _layout(self, model: LateChunkEmbedding, piece: Piece) -> Layout | None:
+    def _layout(self, call: EmbeddingCall, piece: Piece) -> Layout | None:
         """The piece's text with its chunks; None where it has none with text."""
         members = [node for node in piece.nodes if isinstance(node, TextNode) and node.text.strip()]
-        model.replace_foreign(members)  # LlamaIndex copies a document's own one to its chunks
+        call.replace_foreign(members)  # LlamaIndex copies a document's own one to its chunks
         if not members:
             return None
         text = piece.node.get_content()
@@ -362,7 +389,7 @@ class LateChunkNodeParser(NodeParser):
         if isinstance(self.splitter, _EXTRACTING):
             return lay_out(reading_order(members))
         if layout is None:
-            model.report_problem(
+            call.report_problem(
                 "rewritten_parents",
                 f"{type(self.splitter).__name__} changed the text of document {piece.name!r}, so "
                 "that chunks do not stand in it: the chunks, put together, are their own parent",
@@ -372,10 +399,10 @@ class LateChunkNodeParser(NodeParser):
             return lay_out(reading_order(members))
         return layout
 
-    def _report_absent(self, model: LateChunkEmbedding, group: SourceGroup) -> None:
+    def _report_absent(self, call: EmbeddingCall, group: SourceGroup) -> None:
         n_absent = group.n_absent or self._waiting.n_known_absent(group)
         if n_absent:
-            model.report_problem(
+            call.report_problem(
                 "incomplete_parents",
                 f"{n_absent} documents of parent {group.name!r} are missing from this call, so "
                 "that its chunks do not see all of it; where documents come one by one, "

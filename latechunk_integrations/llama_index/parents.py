@@ -10,6 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 from llama_index.core.schema import BaseNode, Document
 
 from latechunk_integrations.errors import LateChunkError, UnknownChunkError
+from latechunk_integrations.llama_index.choices import describe_choice
 from latechunk_integrations.llama_index.headers import HeaderChoice, find_headers
 from latechunk_integrations.llama_index.layout import (
     Layout,
@@ -22,28 +23,51 @@ from latechunk_integrations.llama_index.layout import (
 )
 from latechunk_integrations.llama_index.metadata import MetadataRole, read_metadata
 from latechunk_integrations.llama_index.sections import number_sections
-from latechunk_integrations.llama_index.sources import ParentBy, parent_key, read_stamp
+from latechunk_integrations.llama_index.sources import (
+    ParentBy,
+    paged_files,
+    parent_key,
+    read_stamp,
+)
+from latechunk_integrations.marks import digest_text
 from latechunk_integrations.schema import Parent
 
-__all__ = ["Grouping", "NodeParent", "ParentLevel", "ReportProblem", "join_parent", "parents_of"]
+__all__ = [
+    "Grouping",
+    "NodeParent",
+    "ParentLevel",
+    "Reporting",
+    "isolated",
+    "join_parent",
+    "parents_of",
+    "report_pages",
+]
 
 ParentLevel: TypeAlias = Literal["document", "section"]
 """What becomes a parent: a whole source, or each of its sections."""
 
 
-class ReportProblem(Protocol):
-    """Counts and logs what could not be done as asked, or raises it under ``strict``."""
+class Reporting(Protocol):
+    """Takes what could not be done as asked; see `EmbeddingCall`."""
 
-    def __call__(
+    def report_problem(
         self, what: str, reason: str, *, error: type[LateChunkError] | None, parent_id: str
     ) -> None:
-        """Report something under a name.
+        """Count and log a problem, or raise it under ``strict``.
 
         Args:
             what: The counter.
             reason: What is wrong and what to do.
             error: What to raise under ``strict``; None: nothing.
             parent_id: The parent concerned.
+        """
+
+    def leave_out(self, nodes: Sequence[BaseNode], error: LateChunkError) -> None:
+        """Report nodes without vectors, or raise the error.
+
+        Args:
+            nodes: The nodes.
+            error: Why they have none.
         """
 
 
@@ -64,6 +88,12 @@ class Grouping:
     parent_by: ParentBy | None = None
     header: HeaderChoice = "auto"
 
+    @property
+    def key(self) -> str:
+        """A hash: equal keys, equal parents and headers of equal nodes."""
+        choices = [describe_choice(self.parent_by), describe_choice(self.header)]
+        return digest_text(repr((sorted(self.roles.items()), self.parent_level, choices)))[:8]
+
 
 @dataclass(frozen=True)
 class NodeParent:
@@ -81,25 +111,55 @@ class NodeParent:
 
 
 def parents_of(
-    nodes: Sequence[BaseNode], how: Grouping, report: ReportProblem
+    nodes: Sequence[BaseNode], how: Grouping, reporting: Reporting
 ) -> Iterator[NodeParent]:
     """The parents that nodes make up, whatever the order of the nodes.
 
     Args:
         nodes: Any nodes; those without text, such as images, are left out.
         how: See `Grouping`.
-        report: Is told of nodes that no parent is known of.
+        reporting: Is told of nodes that no parent is known of, or can be made of.
     """
+    report_pages(nodes, how.parent_by, reporting)
     given = {node.node_id for node in nodes}
-    for group in _groups(nodes, how, report):
-        if not group.joined:
-            for copy in _copies(group.nodes):
-                yield from _of_source(copy, group.name, how, given)
-            continue
-        sources = _in_document_order(group.nodes)
-        layouts = [lay_out(reading_order(source)) for source in sources]
-        missing = _missing(group.nodes, given) or _missing_sources(group.nodes, len(sources))
-        yield from join_parent(layouts, group.name, how, missing=missing)
+    groups = _groups(nodes, how, reporting)
+    # Known before the first of them is embedded.
+    sound = [group for group in groups if _has_source(group, how.parent_by, reporting)]
+    for group in sound:
+        yield from isolated(_of_group(group, how, given), group.nodes, reporting)
+
+
+def report_pages(
+    nodes: Iterable[BaseNode], parent_by: ParentBy | None, reporting: Reporting
+) -> None:
+    """Say it where each page of a file is a parent by itself, and nobody asked for that."""
+    for path, n_pages in paged_files(nodes).items() if parent_by is None else ():
+        reporting.report_problem(
+            "files_by_page",
+            f"the file {path!r} came as {n_pages} documents, one for each page, and each is a "
+            "parent: no chunk sees the page before it. parent_by='file_path' makes the file one "
+            "parent",
+            error=None,
+            parent_id=path,
+        )
+
+
+def isolated(
+    parents: Iterable[NodeParent], nodes: Sequence[BaseNode], reporting: Reporting
+) -> Iterator[NodeParent]:
+    """The parents of some nodes; where one of them cannot be made, the nodes are left out.
+
+    Args:
+        parents: A stream that makes them.
+        nodes: All nodes concerned.
+        reporting: Is told of a failure.
+    """
+    try:
+        made = list(parents)
+    except LateChunkError as error:
+        reporting.leave_out(nodes, error)
+    else:
+        yield from made
 
 
 def join_parent(
@@ -125,17 +185,17 @@ def join_parent(
     layout = join_layouts(layouts)
     metadata = read_metadata(layout.nodes, how.roles)
     common, headers = find_headers(layout, metadata, how.header, path)
+    # By object: ids of nodes are not always different.
+    header_of = {id(node): header for node, header in zip(layout.nodes, headers, strict=True)}
     parts = [layout]
     if any(one.has_own for one in metadata):
-        contents = {
-            node.node_id: one.content for node, one in zip(layout.nodes, metadata, strict=True)
-        }
+        contents = {id(node): one.content for node, one in zip(layout.nodes, metadata, strict=True)}
         parts = [
-            lay_out_texts(level, [contents[node.node_id] for node in level])
+            lay_out_texts(level, [contents[id(node)] for node in level])
             for level in by_level(layout.nodes)
         ]
     for number, part in enumerate(parts):
-        given = [headers[node.node_id] for node in part.nodes]
+        given = [header_of[id(node)] for node in part.nodes]
         own = f"{name}/{number}" if len(parts) > 1 else name
         parent = Parent(
             part.text,
@@ -162,7 +222,18 @@ class _Group:
     nodes: list[BaseNode] = field(default_factory=list)
 
 
-def _groups(nodes: Sequence[BaseNode], how: Grouping, report: ReportProblem) -> Iterable[_Group]:
+def _of_group(group: _Group, how: Grouping, given: set[str]) -> Iterator[NodeParent]:
+    if not group.joined:
+        for copy in _copies(group.nodes):
+            yield from _of_source(copy, group.name, how, given)
+        return
+    sources = _in_document_order(group.nodes)
+    layouts = [lay_out(reading_order(source)) for source in sources]
+    missing = _missing(group.nodes, given) or _missing_sources(group.nodes, len(sources))
+    yield from join_parent(layouts, group.name, how, missing=missing)
+
+
+def _groups(nodes: Sequence[BaseNode], how: Grouping, reporting: Reporting) -> Iterable[_Group]:
     """Nodes by parent: stamps say it first, then ``parent_by``, then the source document."""
     groups: dict[tuple[str, ...], _Group] = {}
     for node in nodes:
@@ -179,16 +250,26 @@ def _groups(nodes: Sequence[BaseNode], how: Grouping, report: ReportProblem) -> 
             # The hash that a node keeps of its source tells documents of one id apart.
             version = "" if source is None else source.hash or ""
             place, group = ("source", name, version), _Group(name, joined=False)
-            _check_source(node, how.parent_by, report)
         groups.setdefault(place, group).nodes.append(node)
-    _report_versions([place[1] for place in groups if place[0] == "source"], report)
+    _report_versions([place[1] for place in groups if place[0] == "source"], reporting)
     return groups.values()
 
 
-def _check_source(node: BaseNode, parent_by: ParentBy | None, report: ReportProblem) -> None:
+def _has_source(group: _Group, parent_by: ParentBy | None, reporting: Reporting) -> bool:
+    """Report nodes whose parent is not known; False: they were left out."""
+    try:
+        for node in () if group.joined else group.nodes:
+            _check_source(node, parent_by, reporting)
+    except UnknownChunkError as error:
+        reporting.leave_out(group.nodes, error)
+        return False
+    return True
+
+
+def _check_source(node: BaseNode, parent_by: ParentBy | None, reporting: Reporting) -> None:
     name = node.ref_doc_id or node.node_id
     if node.ref_doc_id is None and not isinstance(node, Document):
-        report(
+        reporting.report_problem(
             "sourceless_nodes",
             f"the node {name!r} names no source document, so that its parent is not known and "
             "it is its own: split documents with a node parser, or say with "
@@ -197,7 +278,7 @@ def _check_source(node: BaseNode, parent_by: ParentBy | None, report: ReportProb
             parent_id=name,
         )
     elif parent_by is not None:
-        report(
+        reporting.report_problem(
             "nodes_without_parent_key",
             f"{name!r} has nothing for parent_by={parent_by!r}: its source document is its parent",
             error=None,
@@ -205,11 +286,11 @@ def _check_source(node: BaseNode, parent_by: ParentBy | None, report: ReportProb
         )
 
 
-def _report_versions(ids: Sequence[str], report: ReportProblem) -> None:
+def _report_versions(ids: Sequence[str], reporting: Reporting) -> None:
     for name, count in Counter(ids).items():
         if count == 1:
             continue
-        report(
+        reporting.report_problem(
             "documents_of_one_id",
             f"several documents have the id {name!r}: each is embedded as a parent of its own, "
             "but stores keep them as one; give each document its id",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llama_index.core.schema import BaseNode
@@ -50,10 +50,10 @@ class SplitDocument:
         """All of its chunks."""
         return [node for piece in self.pieces for node in piece.nodes]
 
-    def replace(self, by_id: Mapping[str, BaseNode]) -> None:
-        """Take other objects for the same nodes."""
+    def replace(self, nodes: Iterator[BaseNode]) -> None:
+        """Take the next of other objects for the same nodes."""
         for piece in self.pieces:
-            piece.nodes = [by_id[node.node_id] for node in piece.nodes]
+            piece.nodes = [next(nodes) for _ in piece.nodes]
 
 
 class WaitingNodes:

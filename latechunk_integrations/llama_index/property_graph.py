@@ -26,7 +26,7 @@ class LateChunkPropertyGraphIndex(PropertyGraphIndex):
     def _insert_nodes(self, nodes: Sequence[BaseNode]) -> Sequence[BaseNode]:
         model: Any = self._embed_model
         if isinstance(model, LateChunkEmbedding):
-            model(nodes)
+            nodes = model(nodes)
             # What is embedded below has no parent by right.
             self._embed_model = model.plain()
         kept = {node.node_id: node.embedding for node in nodes if is_marked(node)}

@@ -21,6 +21,7 @@ __all__ = [
     "SourceStamp",
     "check_parent_by",
     "group_documents",
+    "paged_files",
     "parent_key",
     "read_stamp",
     "stamp_parents",
@@ -183,6 +184,21 @@ def group_documents(documents: Sequence[BaseNode], parent_by: ParentBy | None) -
             name = f"row:{number}" if key is None else f"key:{key}"
         rows.setdefault(name, []).append(document)
     return [_group(name, members, parent_by) for name, members in rows.items()]
+
+
+def paged_files(nodes: Iterable[BaseNode]) -> dict[str, int]:
+    """Files of which a reader made a document for each page, and how many, by path.
+
+    Args:
+        nodes: Documents, or nodes cut from them; those that are stamped as a file do not count.
+    """
+    pages: dict[str, set[str]] = {}
+    for node in nodes:
+        path, stamp = node.metadata.get("file_path"), read_stamp(node)
+        if path is None or "page_label" not in node.metadata or (stamp and stamp.n_sources > 1):
+            continue
+        pages.setdefault(str(path), set()).add(node.ref_doc_id or node.node_id)
+    return {path: len(sources) for path, sources in pages.items() if len(sources) > 1}
 
 
 def _group(name: str, given: list[BaseNode], parent_by: ParentBy | None) -> SourceGroup:

@@ -11,7 +11,12 @@ from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo
 from numpy.typing import NDArray
 
 from latechunk_integrations.errors import UnknownSubSpanError
-from latechunk_integrations.llama_index.marking import VectorState, mark_node, vector_state
+from latechunk_integrations.llama_index.marking import (
+    MarkKey,
+    VectorState,
+    mark_node,
+    vector_state,
+)
 from latechunk_integrations.marks import START_KEY, SUB_END_KEY, SUB_START_KEY
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent
 
@@ -59,7 +64,7 @@ class ChunkParts:
             )
         return made
 
-    def nodes(self, chunk: BaseNode, engine_key: str) -> Iterator[BaseNode]:
+    def nodes(self, chunk: BaseNode, key: MarkKey) -> Iterator[BaseNode]:
         """A node for each, with its vector and marks: the chunk's text and metadata, own ids."""
         bare = chunk.model_copy(update={"embedding": None})
         above = chunk.parent_node
@@ -72,10 +77,10 @@ class ChunkParts:
             name = f"{chunk.node_id}/{span[0] - self.span[0]}"
             part.id_ = str(uuid.uuid5(uuid.NAMESPACE_OID, name))
             part.relationships[NodeRelationship.PARENT] = info.model_copy()
-            self._set(part, engine_key, (span[0], span[1]), vector)
+            self._set(part, key, (span[0], span[1]), vector)
             yield part
 
-    def fill(self, node: BaseNode, engine_key: str) -> None:
+    def fill(self, node: BaseNode, key: MarkKey) -> None:
         """Give a node of a sub-span its vector.
 
         Raises:
@@ -85,7 +90,7 @@ class ChunkParts:
         shift = self.span[0]
         for span, vector in zip(self.spans.tolist(), self.vectors.tolist(), strict=True):
             if (span[0] - shift, span[1] - shift) == wanted:
-                self._set(node, engine_key, (span[0], span[1]), vector)
+                self._set(node, key, (span[0], span[1]), vector)
                 return
         raise UnknownSubSpanError(
             f"the node {node.node_id!r} is the sub-span {wanted} of its chunk, which is cut at "
@@ -96,10 +101,10 @@ class ChunkParts:
         )
 
     def _set(
-        self, node: BaseNode, engine_key: str, span: tuple[int, int], vector: list[float]
+        self, node: BaseNode, key: MarkKey, span: tuple[int, int], vector: list[float]
     ) -> None:
         node.embedding = vector
-        mark_node(node, engine_key, self.mode, self.parent, self.span, span)
+        mark_node(node, key, self.mode, self.parent, self.span, span)
 
 
 @dataclass
@@ -119,13 +124,13 @@ class SubSpanNodes:
     found: dict[str, ChunkParts] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, nodes: Sequence[BaseNode], engine_key: str) -> SubSpanNodes:
+    def of(cls, nodes: Sequence[BaseNode], key: MarkKey) -> SubSpanNodes:
         """Sort the nodes of a call."""
         parts = [node for node in nodes if is_sub_span(node)]
         others = [node for node in nodes if not is_sub_span(node)]
         waiting: dict[str, list[BaseNode]] = {}
         for part in parts:
-            if vector_state(part, engine_key) is not VectorState.OWN:
+            if vector_state(part, key) is not VectorState.OWN:
                 waiting.setdefault(_chunk_id(part), []).append(part)
         if not waiting:
             return cls(others, {})
@@ -133,7 +138,7 @@ class SubSpanNodes:
         chunks = {_chunk_id(part): part for part in reversed(parts)}
         return cls(others, waiting, list(map(chunk_node, reversed(chunks.values()))))
 
-    def fill(self, engine_key: str) -> None:
+    def fill(self, key: MarkKey) -> None:
         """Give the nodes of sub-spans their vectors.
 
         Raises:
@@ -147,7 +152,7 @@ class SubSpanNodes:
                         f"the node {part.node_id!r} is a sub-span of a chunk, and this embed "
                         "model cut none: build it with the sub_span_tokens of the index"
                     )
-                own.fill(part, engine_key)
+                own.fill(part, key)
 
 
 def is_sub_span(node: BaseNode) -> bool:

@@ -50,14 +50,12 @@ class SubSpanNodeParser(LateChunkNodeParser):
 
     def _expand(self, nodes: list[BaseNode], parts: dict[str, ChunkParts] | None) -> list[BaseNode]:
         """Each node's sub-spans in its place; one without text, or skipped, stays."""
-        engine_key = self.late_model.engine_key
+        key = self.late_model.mark_key
         found = parts or {}
         return [
             part
             for node in nodes
-            for part in (
-                found[node.node_id].nodes(node, engine_key) if node.node_id in found else [node]
-            )
+            for part in (found[node.node_id].nodes(node, key) if node.node_id in found else [node])
         ]
 
 

@@ -12,8 +12,6 @@ import pytest
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 from llama_index.core import Document
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.instrumentation.events.embedding import (
     EmbeddingEndEvent,
     EmbeddingStartEvent,
@@ -26,7 +24,6 @@ from llama_index.core.node_parser import (
 )
 from llama_index.core.schema import BaseNode, MetadataMode
 from llama_index.core.storage.kvstore import SimpleKVStore
-from llama_index_instrumentation import get_dispatcher
 
 from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.errors import FingerprintMismatchError, OptionError
@@ -36,29 +33,7 @@ from latechunk_integrations.llama_index import (
     LateChunkNodeParser,
 )
 from latechunk_integrations.llama_index.events import LateChunkEndEvent
-from tests.llama_index.support import SPLITTER, check, expected
-
-
-class Recorder(BaseEventHandler):
-    """Keeps events."""
-
-    events: list[BaseEvent]
-
-    @classmethod
-    def class_name(cls) -> str:
-        return "Recorder"
-
-    def handle(self, event: BaseEvent, **_: Any) -> None:
-        self.events.append(event)
-
-
-@pytest.fixture
-def recorder() -> Any:
-    root = get_dispatcher()
-    handler = Recorder(events=[])
-    root.add_event_handler(handler)
-    yield handler
-    root.event_handlers.remove(handler)
+from tests.llama_index.support import SPLITTER, Recorder, check, expected
 
 
 @pytest.mark.parametrize("hook", ["node parser", "embed model"])

@@ -119,6 +119,22 @@ def test_auto_merging_finds_parents_of_late_leaves(
     assert {hit.node.node_id for hit in found} == {node.node_id for node in roots}
 
 
+def test_leaves_alone_are_one_text_under_strict(
+    tiny_model_path: Path, tiny_engine: LateChunkEngine
+) -> None:
+    """An AutoMerging pipeline embeds its leaves only: nothing is missing, and all see all."""
+    splitter = HierarchicalNodeParser.from_defaults(chunk_sizes=[96, 24], chunk_overlap=0)
+    leaves = get_leaf_nodes(splitter.get_nodes_from_documents([Document(text=TEXT)]))
+    model = LateChunkEmbedding(model_name=str(tiny_model_path), dtype="float32", strict=True)
+    nodes = model(leaves)
+    texts = [node.get_content() for node in nodes]
+    ends = np.cumsum([len(text) + 2 for text in texts])
+    spans = [(end - len(text) - 2, end - 2) for end, text in zip(ends, texts, strict=True)]
+    (right,) = tiny_engine.embed([Parent("\n\n".join(texts), spans)])
+    np.testing.assert_allclose([n.get_embedding() for n in nodes], right.vectors, atol=1e-5)
+    assert model.stats["parents"] == 1
+
+
 def test_sizes_that_do_not_decrease_are_refused(embed_model: LateChunkEmbedding) -> None:
     with pytest.raises(OptionError, match="decrease"):
         LateChunkHierarchicalNodeParser(embed_model=embed_model, chunk_sizes=[128, 128])

@@ -67,6 +67,14 @@ def test_offsets_that_disagree_with_the_texts_are_not_used() -> None:
     assert layout.spans == [(0, 10), (12, 17)]
 
 
+def test_a_text_that_the_node_before_holds_too_is_not_put_inside_of_it() -> None:
+    """LlamaIndex finds a repeated chunk in its neighbour: both of them were in the document."""
+    nodes = linked(["One. Rights reserved. Two.", "Rights reserved.", "Three."], [0, 5, 44])
+    layout = lay_out(nodes)
+    assert layout.text == "One. Rights reserved. Two.\n\nRights reserved.\n\nThree."
+    assert layout.spans == [(0, 26), (28, 44), (46, 52)]
+
+
 def test_links_in_a_circle_lose_no_node() -> None:
     nodes = linked(["one", "two", "three"])
     nodes[2].relationships[NodeRelationship.NEXT] = nodes[0].as_related_node_info()

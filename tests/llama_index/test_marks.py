@@ -10,15 +10,22 @@ import numpy as np
 import pytest
 from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.embeddings import MockEmbedding
-from llama_index.core.ingestion import IngestionPipeline
-from llama_index.core.schema import BaseNode, MetadataMode, NodeRelationship, TextNode
+from llama_index.core.ingestion import IngestionPipeline, run_transformations
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.schema import (
+    BaseNode,
+    MetadataMode,
+    NodeRelationship,
+    TextNode,
+    TransformComponent,
+)
 from llama_index.vector_stores.qdrant import QdrantVectorStore
 from qdrant_client import QdrantClient
 
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.errors import UnknownChunkError
 from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
-from tests.llama_index.support import SPLITTER, check, expected
+from tests.llama_index.support import SPLITTER, RareWords, check, expected
 
 MARKS = {"late_parent", "late_start", "late_end", "late_engine", "late_mode", "late_content"}
 
@@ -67,6 +74,32 @@ def test_only_our_own_valid_vectors_are_kept(
     assert counted(other, "foreign_vectors_replaced") == [len(nodes) - 1]
     assert len(model(nodes)) == len(nodes)
     check(nodes, expected(tiny_engine, documents))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"header": None},
+        {"header": lambda node: str(node.metadata["title"])},
+        {"metadata_roles": {"title": "content"}},
+        {"parent_by": "title"},
+        {"parent_level": "document"},
+    ],
+    ids=["no header", "function", "roles", "parent_by", "parent_level"],
+)
+def test_vectors_of_other_parents_or_headers_are_replaced(
+    options: dict[str, Any], tiny_engine: LateChunkEngine, documents: list[Document]
+) -> None:
+    """The same engine, told otherwise: taking what is there would be a silent no-op."""
+    nodes = list(LateChunkEmbedding(engine=tiny_engine)(SPLITTER(documents[:2])))
+    other = LateChunkEmbedding(engine=tiny_engine, **options)
+    other(nodes)
+    assert counted(other, "changed_vectors_replaced") == [len(nodes)]
+    fresh = LateChunkEmbedding(engine=tiny_engine, **options)(SPLITTER(documents[:2]))
+    right = [node.get_embedding() for node in fresh]
+    np.testing.assert_allclose([node.get_embedding() for node in nodes], right, atol=1e-6)
+    LateChunkEmbedding(engine=tiny_engine, **options)(nodes)
+    assert counted(other, "parents") == [2]
 
 
 def test_vectors_of_another_embed_model_are_replaced(
@@ -171,6 +204,35 @@ def test_two_documents_of_one_id_are_two_parents(
     copies = [node.get_embedding() for node in model(SPLITTER([one, copy.deepcopy(one)]))]
     assert len(copies) == 2 * len(first)
     np.testing.assert_allclose(copies, [*first.values(), *first.values()], atol=1e-6)
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["extractors=", "pipeline"])
+def test_nodes_of_one_id_keep_their_own_text_and_metadata(
+    inside: bool, tiny_engine: LateChunkEngine, documents: list[Document]
+) -> None:
+    """Ids come from the user's ``id_func`` and can repeat; each node is still itself."""
+    splitter = SentenceSplitter(chunk_size=24, chunk_overlap=0, id_func=lambda _, __: "same")
+    model = LateChunkEmbedding(engine=tiny_engine)
+    steps: list[TransformComponent] = [splitter, RareWords(), model]
+    if inside:
+        steps = [
+            LateChunkNodeParser(embed_model=model, splitter=splitter, extractors=[RareWords()])
+        ]
+    nodes = run_transformations(documents[:2], steps)
+    texts = [
+        f"excerpt_keywords: {node.metadata['excerpt_keywords']}\n\n{node.get_content()}"
+        for node in nodes
+    ]
+    assert len({node.node_id for node in nodes}) == 1
+    for document in documents[:2]:
+        rows = [row for row, node in enumerate(nodes) if node.ref_doc_id == document.doc_id]
+        some = [texts[row] for row in rows]
+        ends = np.cumsum([len(text) + 2 for text in some])
+        spans = [(end - len(text) - 2, end - 2) for end, text in zip(ends, some, strict=True)]
+        parent = Parent("\n\n".join(some), spans, header=document.metadata["title"])
+        (right,) = tiny_engine.embed([parent])
+        found = [nodes[row].get_embedding() for row in rows]
+        np.testing.assert_allclose(found, right.vectors, atol=1e-6)
 
 
 def test_counters_are_there_from_the_start_and_of_one_embed_model_only(

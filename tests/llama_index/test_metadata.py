@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 from llama_index.core import Document
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.extractors import BaseExtractor, SummaryExtractor, TitleExtractor
+from llama_index.core.extractors import SummaryExtractor, TitleExtractor
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.llms import MockLLM
 from llama_index.core.node_parser import HierarchicalNodeParser, SentenceSplitter
@@ -21,29 +19,13 @@ from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.errors import InputTypeError, OptionError
 from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
-from tests.llama_index.support import SPLITTER, check, expected
+from tests.llama_index.support import SPLITTER, RareWords, check, expected
 
 SAMPLES = Path(__file__).parent.parent.parent / "examples" / "samples"
 TEXT = (
     "Berlin is a city. It has many inhabitants. The river is the Spree. It flows west. "
     "Its airport lies in the south. Trains leave for the coast every hour."
 )
-
-
-class RareWords(BaseExtractor):
-    """Keywords of a node: those of its words that the fewest other nodes have."""
-
-    @classmethod
-    def class_name(cls) -> str:
-        return "RareWords"
-
-    async def aextract(self, nodes: Any) -> list[dict[str, str]]:
-        words = [set(re.findall(r"[a-z]{4,}", node.get_content().lower())) for node in nodes]
-        counts = Counter(word for some in words for word in some)
-        return [
-            {"excerpt_keywords": ", ".join(sorted(some, key=lambda w: (counts[w], w))[:5])}
-            for some in words
-        ]
 
 
 def own_text(node: BaseNode, key: str) -> str:

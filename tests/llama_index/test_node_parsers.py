@@ -27,15 +27,16 @@ from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, NodeRelat
 from tree_sitter import Language, Parser
 
 from latechunk_integrations import LateChunkEngine, Parent
-from latechunk_integrations.errors import ChunkNotFoundError
+from latechunk_integrations.errors import ChunkNotFoundError, OptionError
 from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
 from tests.llama_index.support import check, expected
 
 PYTHON = Language(tree_sitter_python.language())
+# Not a whole number of times the same: old releases could not tell that from copies of a document.
 PROSE = (
     "Berlin is the capital of Germany. Its population is 3.9 million. All rights reserved. "
     "The city is a state of its own. All rights reserved. The river is the Spree. "
-) * 2
+) * 2 + "It ends here."
 CODE = "\n\n".join(f"def part_{n}(x):\n    y = x + {n}\n    return y * {n}" for n in range(8))
 JSON = json.dumps({"city": {"name": "Berlin", "people": 3900000}, "river": "Spree"}, indent=2)
 HTML = (
@@ -92,6 +93,9 @@ def verbatim_parsers(model: LateChunkEmbedding) -> dict[str, tuple[NodeParser, s
     }
 
 
+OVERLAPPING = ("sentences", "tokens")
+
+
 @pytest.mark.rule(1)
 @pytest.mark.parametrize(
     "name", ["sentences", "tokens", "window", "semantic", "code", "langchain", "custom"]
@@ -126,11 +130,13 @@ def test_behind_a_parser_vectors_are_those_of_the_laid_out_text(
     embed_model(nodes)
     assert tiny_engine.stats["parents"] - before.get("parents", 0) == 1
     assert tiny_engine.stats["standalone_chunks"] == before.get("standalone_chunks", 0)
-    text_seen, spans, start = [" "] * len(text), [], -1
+    text_seen, spans, start, end = [" "] * len(text), [], -1, 0
     for node in nodes:
         content = node.get_content()
-        start = text.index(content, start + 1)
-        spans.append((start, start + len(content)))
+        # A chunk's text can also stand inside of the one before.
+        start = text.index(content, start + 1 if name in OVERLAPPING else end)
+        end = start + len(content)
+        spans.append((start, end))
         text_seen[start : start + len(content)] = content
     (right,) = tiny_engine.embed([Parent("".join(text_seen), spans, header="Cities")])
     np.testing.assert_allclose([n.get_embedding() for n in nodes], right.vectors, atol=1e-5)
@@ -183,6 +189,15 @@ def test_strict_refuses_a_parser_that_changes_the_text(tiny_model_path: Any) -> 
     late = LateChunkNodeParser(embed_model=model, splitter=Shouting())
     with pytest.raises(ChunkNotFoundError, match="Shouting"):
         late.get_nodes_from_documents([Document(text=PROSE)])
+
+
+def test_ids_are_the_splitters(embed_model: LateChunkEmbedding) -> None:
+    """An ``id_func`` that would be ignored is refused, also when it comes with copies."""
+    splitter = SentenceSplitter(id_func=lambda number, document: f"{document.node_id}-{number}")
+    with pytest.raises(OptionError, match="splitter"):
+        LateChunkNodeParser(embed_model=embed_model, id_func=splitter.id_func)
+    parser = LateChunkNodeParser(embed_model=embed_model, splitter=splitter)
+    assert [node.node_id for node in parser([Document(text=PROSE, id_="x")])] == ["x-0"]
 
 
 def test_images_and_empty_documents_pass_through(

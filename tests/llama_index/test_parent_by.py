@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import llama_index.core
 import numpy as np
 import pytest
 from llama_index.core import Document, VectorStoreIndex
@@ -27,7 +26,14 @@ from latechunk_integrations.llama_index import (
     LateChunkNodeParser,
     stamp_parents,
 )
-from tests.llama_index.support import SPLITTER, Vectors, check, check_stored
+from tests.llama_index.support import (
+    SPLITTER,
+    RareWords,
+    Vectors,
+    check,
+    check_stored,
+    expected,
+)
 
 Hook = Callable[[LateChunkEngine], list[TransformComponent]]
 
@@ -46,12 +52,18 @@ def behind(engine: LateChunkEngine) -> list[TransformComponent]:
 both_hooks = pytest.mark.parametrize("hook", [node_parser, behind], ids=["parser", "embedding"])
 
 
-def pages(n_files: int = 3, n_pages: int = 4) -> list[Document]:
+LONG = (
+    "Page {page} of report {file}. The supplier delivers within {page} days. "
+    "All rights are reserved. It costs {cost} euros."
+)
+SHORT = "Page {page} costs {cost} euros."
+
+
+def pages(n_files: int = 3, n_pages: int = 4, text: str = LONG) -> list[Document]:
     """What a reader of PDFs gives: a document for each page."""
     return [
         Document(
-            text=f"Page {page} of report {file}. The supplier delivers within {page} days. "
-            f"All rights are reserved. It costs {file * page} euros.",
+            text=text.format(page=page, file=file, cost=file * page),
             id_=f"report-{file}-page-{page}",
             metadata={"file_path": f"/pdf/report-{file}.pdf", "page_label": str(page)},
             excluded_embed_metadata_keys=["file_path"],
@@ -120,6 +132,28 @@ def test_from_documents_makes_a_file_of_its_pages(hook: Hook, tiny_engine: LateC
     check_stored(list(store.data.embedding_dict.values()), kept)
 
 
+@pytest.mark.parametrize("hook", ["parser", "embedding"])
+def test_pages_that_nobody_joined_are_said(
+    hook: str, tiny_engine: LateChunkEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reader of PDFs cuts files into pages without a word; the log says what to write."""
+
+    def files_by_page(documents: list[Document], **options: Any) -> int:
+        model = LateChunkEmbedding(engine=tiny_engine, **options)
+        if hook == "parser":
+            LateChunkNodeParser(embed_model=model, splitter=SPLITTER, **options)(documents)
+        else:
+            model(SPLITTER(documents))
+        return model.stats["files_by_page"]
+
+    assert files_by_page(pages(2, 3)) == 2
+    assert "'/pdf/report-0.pdf' came as 3 documents" in caplog.text
+    assert "parent_by='file_path'" in caplog.text
+    assert files_by_page(pages(2, 3), parent_by="file_path") == 0
+    assert files_by_page(stamp_parents(pages(2, 3), parent_by="file_path")) == 0
+    assert files_by_page(pages(2, 1)) == 0
+
+
 @both_hooks
 async def test_async_and_interleaved_pages(hook: Hook, tiny_engine: LateChunkEngine) -> None:
     documents = pages()
@@ -150,6 +184,35 @@ def test_a_function_can_name_the_parent(tiny_engine: LateChunkEngine) -> None:
         LateChunkEmbedding(engine=tiny_engine, parent_by=lambda _: ["x"])(SPLITTER(documents))
     with pytest.raises(OptionError, match="file_path"):
         LateChunkEmbedding(engine=tiny_engine, parent_by=3)  # type: ignore[arg-type]  # the point
+
+
+def test_functions_are_told_apart_by_what_they_do(tiny_engine: LateChunkEngine) -> None:
+    """Caches take the description for the function, in this process and in others."""
+
+    def described(function: Any) -> str:
+        model = LateChunkEmbedding(engine=tiny_engine, parent_by=function)
+        return str(model.to_dict()["parent_by"])
+
+    def by(key: str) -> Callable[[BaseNode], object]:
+        return lambda node: node.metadata[key]
+
+    def of(key: str, node: BaseNode) -> object:
+        return node.metadata[key]
+
+    functions: list[Any] = [
+        lambda node: node.node_id,
+        lambda node: node.ref_doc_id,
+        lambda node: node.metadata["a"],
+        lambda node, key="a": node.metadata[key],
+        lambda node, key="b": node.metadata[key],
+        *(by("a"), by("b"), partial(of, "a"), partial(of, "b")),
+    ]
+    assert len({described(one) for one in functions}) == len(functions)
+    source = "def f(node):\n    return any(key in {'a', 'b'} for key in node.metadata)"
+    twins: list[dict[str, Any]] = [{"__name__": "x"}, {"__name__": "x"}]
+    for names in twins:
+        exec(source, names)  # noqa: S102  # the same function, compiled again
+    assert described(twins[0]["f"]) == described(twins[1]["f"])
 
 
 def test_documents_without_the_key_are_their_own_parents_and_counted(
@@ -205,17 +268,20 @@ def test_a_changed_page_embeds_its_file_anew_and_no_other(
         stamped = stamp_parents(documents, parent_by="file_path")
         return parents_taken(tiny_engine, lambda: pipeline.run(documents=stamped))
 
-    documents = pages(2, 40)
+    documents = pages(2, 40, SHORT)  # several to a window, so that a change reaches others
     assert run(documents) == 2
-    assert run(pages(2, 40)) == 0
+    assert run(pages(2, 40, SHORT)) == 0
     changed = edited(documents, 43)
     assert run(changed) == 1
-    check_stored(list(store.data.embedding_dict.values()), file_vectors(tiny_engine, changed))
+    before, after = (file_vectors(tiny_engine, some) for some in (documents, changed))
+    moved = [page for page in before if not np.allclose(before[page], after[page], atol=1e-3)]
+    assert len(moved) > 1
+    check_stored(list(store.data.embedding_dict.values()), after)
 
 
 def test_a_refresh_page_by_page_reads_the_file_once(tiny_engine: LateChunkEngine) -> None:
     """LlamaIndex inserts pages one by one; stamped ones know the others of their file."""
-    documents = pages(2, 5)
+    documents = pages(2, 5, SHORT)
     late = LateChunkEmbedding(engine=tiny_engine)
     parser = LateChunkNodeParser(embed_model=late, splitter=SPLITTER)
     index = VectorStoreIndex.from_documents(
@@ -236,19 +302,66 @@ def test_a_refresh_page_by_page_reads_the_file_once(tiny_engine: LateChunkEngine
 
 
 @pytest.mark.slow
-def test_two_workers_know_the_pages_that_the_other_has(
-    monkeypatch: pytest.MonkeyPatch, tiny_model_path: Path, tiny_engine: LateChunkEngine
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.usefixtures("offline_workers")
+async def test_two_workers_know_the_pages_that_the_other_has(
+    asynchronous: bool, tiny_model_path: Path, tiny_engine: LateChunkEngine
 ) -> None:
     """LlamaIndex deals pages out to workers: stamped ones carry their file."""
-    cache = Path(llama_index.core.__file__).parent / "_static" / "tiktoken_cache"
-    monkeypatch.setitem(os.environ, "TIKTOKEN_CACHE_DIR", str(cache))
     model = LateChunkEmbedding(model_name=str(tiny_model_path), dtype="float32", strict=True)
     parser = LateChunkNodeParser(embed_model=model, splitter=SPLITTER)
     documents = pages(3, 3)
     pipeline = IngestionPipeline(transformations=[parser])
-    stamped = stamp_parents(documents, parent_by="file_path")
-    nodes = pipeline.run(documents=stamped, num_workers=2)
+    call: dict[str, Any] = {
+        "documents": stamp_parents(documents, parent_by="file_path"),
+        "num_workers": 2,
+    }
+    nodes = await pipeline.arun(**call) if asynchronous else pipeline.run(**call)
     check(list(nodes), file_vectors(tiny_engine, documents), atol=1e-5)
+
+
+@both_hooks
+def test_a_page_that_is_gone_changes_its_file(hook: Hook, tiny_engine: LateChunkEngine) -> None:
+    """``upserts_and_delete``: its rows go, and the other pages no longer see it."""
+    store = SimpleVectorStore()
+    pipeline = IngestionPipeline(
+        transformations=hook(tiny_engine),
+        docstore=SimpleDocumentStore(),
+        docstore_strategy=DocstoreStrategy.UPSERTS_AND_DELETE,
+        vector_store=store,
+    )
+    for documents in (pages(2, 4), [*pages(2, 4)[:2], *pages(2, 4)[3:]]):
+        pipeline.run(documents=stamp_parents(documents, parent_by="file_path"))
+        check_stored(list(store.data.embedding_dict.values()), file_vectors(tiny_engine, documents))
+
+
+@both_hooks
+def test_the_same_documents_twice_are_embedded_right_both_times(
+    hook: Hook, tiny_engine: LateChunkEngine
+) -> None:
+    """Loaded through two readers: equal objects and equal copies, as LlamaIndex keeps them."""
+    documents = [Document(text=page.text, id_=page.doc_id) for page in pages(1, 3)]
+    model = LateChunkEmbedding(engine=tiny_engine)
+    steps: list[TransformComponent] = (
+        [LateChunkNodeParser(embed_model=model, splitter=SPLITTER)]
+        if hook is node_parser
+        else [SPLITTER, model]
+    )
+    for again in (documents, copy.deepcopy(documents)):
+        nodes = IngestionPipeline(transformations=steps).run(documents=[*documents, *again])
+        half = len(nodes) // 2
+        right = expected(tiny_engine, documents)
+        for some in (nodes[:half], nodes[half:]):
+            found = [node.get_embedding() for node in some]
+            np.testing.assert_allclose(found, list(right.values()), atol=1e-6)
+
+
+def test_a_stamped_page_that_is_given_twice_is_one_page(tiny_engine: LateChunkEngine) -> None:
+    stamped = stamp_parents(pages(1, 3), parent_by="file_path")
+    nodes = IngestionPipeline(transformations=node_parser(tiny_engine)).run(
+        documents=[*stamped, *stamped]
+    )
+    check(list(nodes), file_vectors(tiny_engine, pages(1, 3)))
 
 
 def test_pages_that_are_missing_are_counted_or_refused(
@@ -301,8 +414,6 @@ def test_sections_of_joined_documents_are_refused(embed_model: LateChunkEmbeddin
 def test_extractors_see_the_pages_and_their_words_are_pooled(
     tiny_engine: LateChunkEngine,
 ) -> None:
-    from tests.llama_index.test_metadata import RareWords
-
     (parser,) = node_parser(tiny_engine, extractors=[RareWords()])
     nodes = list(parser(pages(1, 3)))
     text, spans, headers = "", [], []

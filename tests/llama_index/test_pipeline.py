@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import llama_index.core
 import numpy as np
 import pytest
 from llama_index.core import Document
@@ -181,17 +179,14 @@ def test_an_upsert_of_one_document_in_a_hundred_embeds_its_parents_only(
 
 @pytest.mark.slow
 @both_hooks
+@pytest.mark.usefixtures("offline_workers")
 def test_two_workers_give_the_vectors_of_one(
     hook: Ways,
-    monkeypatch: pytest.MonkeyPatch,
     tiny_model_path: Path,
     tiny_engine: LateChunkEngine,
     documents: list[Document],
 ) -> None:
     """Spawned workers load the model themselves; whole documents go to each."""
-    # SentenceSplitter's tokenizer is read again in a worker, without network from here.
-    cache = Path(llama_index.core.__file__).parent / "_static" / "tiktoken_cache"
-    monkeypatch.setitem(os.environ, "TIKTOKEN_CACHE_DIR", str(cache))
     pipeline = IngestionPipeline(transformations=hook(model_of(tiny_model_path)))
     nodes = pipeline.run(documents=documents, num_workers=2)
     check(list(nodes), expected(tiny_engine, documents), atol=1e-5)

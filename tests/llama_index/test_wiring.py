@@ -7,12 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from llama_index.core import Document, Settings, VectorStoreIndex
+from llama_index.core import Document, DocumentSummaryIndex, Settings, VectorStoreIndex
 from llama_index.core.embeddings import MockEmbedding
+from llama_index.core.ingestion import IngestionPipeline
+from llama_index.core.llms import MockLLM
+from llama_index.core.node_parser import SemanticSplitterNodeParser
+from llama_index.core.objects import ObjectIndex
+from llama_index.core.selectors import EmbeddingSingleSelector
+from llama_index.core.tools import ToolMetadata
 from llama_index.core.vector_stores import SimpleVectorStore
 
-from latechunk_integrations import LateChunkEngine, LateChunkOptions
+from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
 from latechunk_integrations.errors import InputTypeError, OptionError
 from latechunk_integrations.llama_index import (
     LateChunkEmbedding,
@@ -89,6 +96,40 @@ def test_the_parser_takes_the_global_embed_model(
 def test_another_embed_model_is_refused_when_the_parser_is_built() -> None:
     with pytest.raises(InputTypeError, match="LateChunkEmbedding"):
         LateChunkNodeParser(embed_model=MockEmbedding(embed_dim=3))
+
+
+def test_a_strict_embed_model_serves_all_components(
+    tiny_model_path: Path, tiny_engine: LateChunkEngine, documents: list[Document]
+) -> None:
+    """As ``Settings.embed_model``: selectors, tools, semantic splitters, and summaries of nodes."""
+    late_chunking(
+        tiny_model_path, SPLITTER, settings=True, strict=True, dtype="float32", device="cpu"
+    )
+    strict = Settings.embed_model
+    assert isinstance(strict, LateChunkEmbedding)
+    selector = EmbeddingSingleSelector.from_defaults()
+    tools = [ToolMetadata(description=text, name=text) for text in ("trains", "cities")]
+    assert selector.select(tools, query="cities").ind in (0, 1)
+    objects = ObjectIndex.from_objects(["trains", "cities"], index_cls=VectorStoreIndex)
+    assert len(objects.as_retriever(similarity_top_k=2).retrieve("trains")) == 2
+    splitter = SemanticSplitterNodeParser(embed_model=strict)
+    assert splitter.get_nodes_from_documents(documents[:1])
+    summaries = DocumentSummaryIndex.from_documents(documents[:1], llm=MockLLM(max_tokens=5))
+    assert summaries.get_document_summary(documents[0].doc_id)
+    index = VectorStoreIndex.from_documents(documents[:3])
+    check_stored(stored(index), expected(tiny_engine, documents[:3]))
+    assert strict.stats["standalone_texts"] > 0
+
+
+def test_a_default_pipeline_with_the_settings_is_late(
+    tiny_engine: LateChunkEngine, embed_model: LateChunkEmbedding, documents: list[Document]
+) -> None:
+    """``IngestionPipeline()``: a SentenceSplitter, then ``Settings.embed_model``."""
+    Settings.embed_model = embed_model
+    nodes = IngestionPipeline().run(documents=documents[:2])
+    for document, node in zip(documents, nodes, strict=False):
+        (right,) = tiny_engine.embed([Parent(document.text, header=document.metadata["title"])])
+        np.testing.assert_allclose(node.get_embedding(), right.vectors[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["parentby", "chunk_size", "context_weight"])
