@@ -325,7 +325,7 @@ def test_sub_spans_of_what_failed_are_left_out(
     )
     model = LateChunkEmbedding(engine=engine, on_error="skip")
     parser = SubSpanNodeParser(embed_model=model, splitter=SPLITTER)
-    right = {node.node_id: node.embedding for node in parser(good(mixed))}
+    right = {node.node_id: node.get_embedding() for node in parser(good(mixed))}
     whole = SubSpanNodeParser(embed_model=LateChunkEmbedding(engine=engine), splitter=SPLITTER)
     given = list(whole(mixed)) if again else []
     for node in given:
