@@ -84,7 +84,9 @@ def show_scores(scores: dict[str, Any]) -> str:
     lines = [f"{scores['n_questions']} questions asked of the store; 95 % intervals in brackets"]
     for name, found in scores["measures"].items():
         change = f"{100 * found['difference']:+.1f}"
-        bounds = f"[{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+        bounds = "(too few questions for an interval)"
+        if found["low"] is not None and found["high"] is not None:
+            bounds = f"[{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
         lines.append(
             f"{name:8} old {100 * found['old']:5.1f}  late {100 * found['late']:5.1f}  "
             f"{change} {bounds}"

@@ -152,4 +152,5 @@ def test_questions_are_asked_of_the_store_by_both_vectors(
         assert found["measures"]["R@10"][which] == pytest.approx(recall / 2)
     shown = CliRunner().invoke(app, [*arguments, "--questions", str(path)])
     assert "nDCG@10" in shown.output
+    assert "too few questions for an interval" in shown.output
     assert "1 left out" in shown.output
