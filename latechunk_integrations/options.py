@@ -372,7 +372,7 @@ def _unnest(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
         if not isinstance(inner, Mapping):
             raise OptionError(f"{key!r} must hold a mapping of options, not {inner!r}")
         if key == _NESTED_KEYS[-1] and len(mapping) > 1:
-            raise OptionError(f"options stand both in {key!r} and beside it: {list(mapping)}")
+            raise OptionError(f"options are both in {key!r} and beside it: {list(mapping)}")
         mapping = inner
     return mapping
 

@@ -85,7 +85,7 @@ def spans_of(split: Callable[[str], Iterable[Any]], text: str, document_id: str)
     spans, n_lost = chunk_spans(text, list(split(text)))
     if n_lost:
         raise ChunkNotFoundError(
-            f"{n_lost} chunks of document {document_id!r} do not stand in its text: the splitter "
+            f"{n_lost} chunks of document {document_id!r} are not in its text: the splitter "
             "changes what it splits",
             parent_id=document_id,
         )

@@ -42,7 +42,7 @@ class Reconciliation:
         """What this document is; call it once for each of the source."""
         name = document.document_id if isinstance(document, Failure) else document.id
         if name in self.seen:
-            error = InputError(f"the id {name!r} stands in the source before; ids must be unique")
+            error = InputError(f"the id {name!r} is in the source twice; ids must be unique")
             self.duplicates.append(Failure.of(name, error, file=document.file))
             return "duplicate"
         self.seen.add(name)

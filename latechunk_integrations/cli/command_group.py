@@ -96,7 +96,8 @@ def _begin(
         ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option(_DEBUG, help="Show the traceback of an error; may stand anywhere.")
+        bool,
+        typer.Option(_DEBUG, help="Show the traceback of an error; works anywhere in the line."),
     ] = False,
 ) -> None:
     """Measure, tune, inspect and index with late chunking."""

@@ -240,7 +240,7 @@ def split_documents(
     for each in documents:
         spans, n_lost = split_text(each.text, splitter, size, engine.encoder)
         if n_lost:
-            notes.append(f"{n_lost} chunks of {each.doc_id!r} do not stand in its text")
+            notes.append(f"{n_lost} chunks of {each.doc_id!r} are not in its text")
         parents.append(Parent(each.text, spans, header=each.title, id=each.doc_id))
     return parents, notes
 

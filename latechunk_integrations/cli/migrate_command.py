@@ -162,7 +162,7 @@ def _describe_plan(plan: MigrationPlan) -> str:
     if plan.n_gap_chars:
         lines.append(f"{plan.n_gap_chars} characters between them are in no chunk")
     if plan.n_unmerged:
-        lines.append(f"{plan.n_unmerged} overlaps could not be told: both chunks stand there whole")
+        lines.append(f"{plan.n_unmerged} overlaps could not be told: both chunks are kept whole")
     for reason, number in plan.unplaced.most_common():
         examples = escape_controls(", ".join(plan.examples[reason]))
         lines.append(f"{number} have no place: {reason} ({_ADVICE.get(reason, '')}; {examples})")
@@ -188,7 +188,7 @@ _ADVICE = {
     "no_offset_and_no_order": "give the files: --source-folder, or an order: --field order=PATH",
     "offsets_of_another_length": "give the files: --source-folder",
     "contradicts_a_neighbour": "give the files: --source-folder",
-    "offset_in_doubt": "an equal text stands elsewhere; give the files: --source-folder",
+    "offset_in_doubt": "an equal text is elsewhere too; give the files: --source-folder",
     "no_source_file": "the folder has no such file",
     "source_file_too_large": "beyond 64 MiB",
     "source_file_unreadable": "no permission, or no UTF-8",

@@ -93,5 +93,5 @@ def show_scores(scores: dict[str, Any]) -> str:
         )
     lost = scores["without_answer"]
     if lost:
-        lines.append(f"{len(lost)} left out, their quotes stand in no parent, such as {lost[0]!r}")
+        lines.append(f"{len(lost)} left out, their quotes are in no parent, such as {lost[0]!r}")
     return "\n".join(lines)

@@ -395,6 +395,6 @@ def _check_unique(ids: Iterable[str], what: str, name: str) -> set[str]:
     seen: set[str] = set()
     for given in ids:
         if given in seen:
-            raise GoldenSetError(f"{name}: the {what} id {given!r} stands twice")
+            raise GoldenSetError(f"{name}: the {what} id {given!r} occurs twice")
         seen.add(given)
     return seen

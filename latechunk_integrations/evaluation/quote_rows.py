@@ -51,7 +51,7 @@ class Row:
         """An id that no line before had; ``seen`` keeps where each stands."""
         value = self.text(key)
         if value in seen:
-            raise GoldenSetError(f"{self.where}: {key} {value!r} stands already in {seen[value]}")
+            raise GoldenSetError(f"{self.where}: {key} {value!r} is already in {seen[value]}")
         seen[value] = self.where
         return value
 

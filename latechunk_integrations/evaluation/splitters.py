@@ -89,7 +89,7 @@ def split_documents(
     for document in golden.documents:
         found, n_lost = _split(document.text, split, f"document {document.doc_id!r}")
         if n_lost:
-            notes.append(f"{n_lost} chunks of {document.doc_id!r} do not stand in its text")
+            notes.append(f"{n_lost} chunks of {document.doc_id!r} are not in its text")
         spans.append(found)
     return spans, notes
 
@@ -137,5 +137,5 @@ def _refuse_size(splitter: str, chunk_size: int | None) -> None:
 def _split(text: str, split: Callable[[str], Iterable[Any]], what: str) -> tuple[CharSpans, int]:
     found, n_lost = chunk_spans(text, list(split(text)))
     if not len(found):
-        raise OptionError(f"the splitter gave no chunk that stands in {what}")
+        raise OptionError(f"the splitter gave no chunk that is in {what}")
     return found, n_lost

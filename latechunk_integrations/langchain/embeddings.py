@@ -73,7 +73,7 @@ _ADVICE = {
     "InMemoryVectorStore.from_documents rebuilds its texts: add to an empty one, or build it with "
     "LateChunkVectorStore.from_documents. SemanticChunker, EmbeddingsFilter, "
     "EmbeddingsRedundantFilter and EmbeddingsClusteringFilter want embeddings.plain",
-    "altered": "do not stand at the place that their metadata name: text or metadata were changed "
+    "altered": "are not at the place that their metadata name: text or metadata were changed "
     "after splitting. Change a document before it is split",
     "parent_not_held": "name a parent that is not held here. Give the embeddings of this process "
     "and of the one that splits the same parent_store, such as a LocalFileStore, or give attach() "

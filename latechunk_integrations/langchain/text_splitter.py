@@ -254,7 +254,7 @@ class LateChunkTextSplitter(TextSplitter):
         if not n_missing:
             return
         reason = (
-            f"{n_missing} of {len(pieces)} chunks do not stand in their document {name!r}: the "
+            f"{n_missing} of {len(pieces)} chunks are not in their document {name!r}: the "
             "splitter rewrote them"
         )
         if self._embeddings.strict:

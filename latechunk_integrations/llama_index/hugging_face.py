@@ -16,7 +16,7 @@ _SAME = {
 
 HUGGING_FACE_HINTS = {
     "cache_folder": "set HF_HOME, or give model_name the path of a local folder",
-    "model_kwargs": "options stand by themselves: dtype=, revision=, trust_remote_code=",
+    "model_kwargs": "options of their own: dtype=, revision=, trust_remote_code=",
     "torch_dtype": "dtype= is the option",
     "tokenizer_kwargs": "the model's own tokenizer is used; max_tokens= is the window's length",
     "tokenizer_name": "the model's own tokenizer is used",

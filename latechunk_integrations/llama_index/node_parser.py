@@ -392,7 +392,7 @@ class LateChunkNodeParser(NodeParser):
             call.report_problem(
                 "rewritten_parents",
                 f"{type(self.splitter).__name__} changed the text of document {piece.name!r}, so "
-                "that chunks do not stand in it: the chunks, put together, are their own parent",
+                "that chunks are not in it: the chunks, put together, are their own parent",
                 error=ChunkNotFoundError,
                 parent_id=piece.name,
             )

@@ -63,7 +63,7 @@ def check_forward(check: Checker, encoder: TokenEncoder) -> None:
     backwards = embed_rows(encoder, rows[::-1])[::-1]
     _check_same(check, "order", "the rows of a batch the other way round", backwards, first)
     strangers = embed_rows(encoder, rows, filler=int(rows[0][len(encoder.lead)]))
-    _check_same(check, "padding", "other ids behind the rows' ends", strangers, first)
+    _check_same(check, "padding", "other ids after the rows' ends", strangers, first)
     _check_same(check, "padding", "each row by itself", alone, first)
     if encoder.takes_units:
         _check_units(check, encoder)
@@ -181,13 +181,13 @@ def _check_prompt(check: Checker, encoder: TokenEncoder) -> None:
         check.require(
             holds=np.array_equal(np.concatenate([behind.prompt, behind.ids]), whole.ids),
             rule="prompt",
-            found=f"{text!r} behind {_PROMPT!r} has other tokens than both as one string",
+            found=f"{text!r} after {_PROMPT!r} has other tokens than both as one string",
         )
         moved = np.asarray(whole.offsets)[len(behind.prompt) :] - len(_PROMPT)
         check.require(
             holds=np.array_equal(np.maximum(moved, 0), behind.offsets),
             rule="prompt",
-            found=f"the offsets of {text!r} behind {_PROMPT!r} do not count from the text's start",
+            found=f"the offsets of {text!r} after {_PROMPT!r} do not count from the text's start",
         )
 
 

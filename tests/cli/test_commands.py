@@ -186,9 +186,9 @@ def test_chunks_that_do_not_stand_in_the_text_are_reported(
     write_quotes(tmp_path)
     page = tmp_path / "page.html"
     splitter = ["--splitter", "tests.evaluation.test_splitters:invented"]
-    lost = "1 chunks of 'berlin.txt' do not stand in its text"
+    lost = "1 chunks of 'berlin.txt' are not in its text"
     assert lost in _worked("inspect", tmp_path / "berlin.txt", *splitter, *model, "--report", page)
-    assert "do not stand in its text" in page.read_text(encoding="utf-8")
+    assert "are not in its text" in page.read_text(encoding="utf-8")
     assert lost in _worked("diagnose", tmp_path, *splitter, *model)
 
 

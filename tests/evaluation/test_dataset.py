@@ -97,7 +97,7 @@ def test_a_query_needs_a_gold_span_in_the_document_it_names() -> None:
     documents = (GoldenDocument("a", "one"), GoldenDocument("b", "two"))
     with pytest.raises(GoldenSetError, match="in their document"):
         GoldenSet("set", documents, (Query("q", "a", "?"),), (GoldSpan("q", "b", 0, 3),))
-    with pytest.raises(GoldenSetError, match="stands twice"):
+    with pytest.raises(GoldenSetError, match="occurs twice"):
         GoldenSet("set", (GoldenDocument("a", "x"), GoldenDocument("a", "y")), (), ())
     with pytest.raises(GoldenSetError, match="0 of 0"):
         GoldenSet("set", documents, (), ())

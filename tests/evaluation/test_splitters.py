@@ -104,7 +104,7 @@ def test_what_is_no_splitter_is_refused(
 def test_chunks_that_stand_nowhere_are_counted(tiny_engine: LateChunkEngine) -> None:
     spans, notes = split_documents(small_set(), invented, None, tiny_engine.encoder)
     assert [len(each) for each in spans] == [1, 1]
-    assert notes[0] == "1 chunks of 'berlin' do not stand in its text"
+    assert notes[0] == "1 chunks of 'berlin' are not in its text"
 
 
 def test_a_golden_set_may_bring_its_own_chunks(tiny_engine: LateChunkEngine) -> None:

@@ -339,7 +339,7 @@ def _report_silence(contract: ModelContract, options: LateChunkOptions) -> None:
     if cut and contract.truncation_layer_norm and not contract.matryoshka:
         warn_once(
             options.model,
-            f"{options.model!r} is cut to {options.dimensions} dimensions behind a layer norm, as "
+            f"{options.model!r} is cut to {options.dimensions} dimensions after a layer norm, as "
             "nomic-embed-text-v1.5 asks for it: the files of this model do not say",
         )
 

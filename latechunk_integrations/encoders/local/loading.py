@@ -206,7 +206,7 @@ def _load_error(options: LateChunkOptions, error: Exception) -> Exception:
         return RemoteCodeError(
             f"{options.model!r} runs code from its own repository. Read that code, then pass "
             f"trust_remote_code=True together with revision=<commit>, so that it cannot change "
-            f"behind you. ({text})"
+            f"later. ({text})"
         )
     local = Path(options.model).exists()
     hint = (

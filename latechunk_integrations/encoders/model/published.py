@@ -174,7 +174,7 @@ def remote_code_error(files: PublishedFiles, found: list[tuple[str, str]]) -> Re
     pin = "pass trust_remote_code=True together with revision=<commit>"
     if others:
         pin += (
-            f". revision= does not pin the code that stands in {', '.join(others)}: copy it into "
+            f". revision= does not pin the code that is in {', '.join(others)}: copy it into "
             "a local folder of the model and drop the part up to '--' in its auto_map"
         )
     native = find_native(files.model)

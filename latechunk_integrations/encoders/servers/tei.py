@@ -349,7 +349,7 @@ class TeiEncoder(ServerEncoder):
         self.heads = tuple(head for head in read_heads(files) if not isinstance(head, UnitHead))
         if not self.heads or not _is_near(vector, apply_heads(self.heads, wanted[None])[0]):
             raise ContractError(
-                f"{self.info.model!r} has modules behind the pooling (Dense, LayerNorm), or "
+                f"{self.info.model!r} has modules after the pooling (Dense, LayerNorm), or "
                 "normalises before them: the server applies them to whole texts only, chunks need "
                 "them too, and no files of that name are here or on the hub that do what the "
                 "server does; load this model with encoder='local'"

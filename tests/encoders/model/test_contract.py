@@ -289,7 +289,7 @@ class TestDimensions:
         ours = _engine(renamed, dimensions=64, **prompts).embed([Parent(TEXT)])[0].vectors
         known = _engine(published["nomic-embed-text-v1.5"], dimensions=64)
         np.testing.assert_allclose(ours, known.embed([Parent(TEXT)])[0].vectors, atol=1e-6)
-        assert "behind a layer norm" in caplog.text
+        assert "after a layer norm" in caplog.text
 
 
 class TestPrompts:
