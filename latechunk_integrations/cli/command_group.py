@@ -97,7 +97,7 @@ def _begin(
     ] = False,
     debug: Annotated[
         bool,
-        typer.Option(_DEBUG, help="Show the traceback of an error; works anywhere in the line."),
+        typer.Option(_DEBUG, help="Show the traceback of an error; goes anywhere."),
     ] = False,
 ) -> None:
     """Measure, tune, inspect and index with late chunking."""
