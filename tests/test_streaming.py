@@ -132,7 +132,7 @@ def test_the_tokenizer_is_given_no_more_at_once_than_a_block_holds(
     engine = engine_like(tiny_engine, batch_tokens=256)
     at_once: list[int] = []
     read = vars(OffsetTokenizer)["_read"]
-    pieces = vars(OffsetTokenizer)["_pieces"]
+    pieces = vars(OffsetTokenizer)["_read_pieces"]
 
     def counting(self: OffsetTokenizer, texts: list[str]) -> Any:
         at_once.append(sum(map(len, texts)))
@@ -143,7 +143,7 @@ def test_the_tokenizer_is_given_no_more_at_once_than_a_block_holds(
         return pieces(self, texts)
 
     monkeypatch.setattr(OffsetTokenizer, "_read", counting)
-    monkeypatch.setattr(OffsetTokenizer, "_pieces", counting_pieces)
+    monkeypatch.setattr(OffsetTokenizer, "_read_pieces", counting_pieces)
     parents = [*(Parent(TEXT * 3) for _ in range(200)), Parent(TEXT * 1_500)]
     assert len(engine.embed(parents)) == 201
     assert max(at_once) <= 1 << 15

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -143,17 +145,21 @@ class FileSource:
         return read_document(record, self._columns, place, name)
 
     def _read_table(self, file: Path, name: str) -> _Read:
-        csv.field_size_limit(self._most_bytes)
         try:
             with file.open(encoding="utf-8-sig", newline="") as opened:
                 rows = csv.DictReader(opened, strict=True)
-                present = list(rows.fieldnames or ())
+                with _limit_fields(self._most_bytes):
+                    present = list(rows.fieldnames or ())
                 missing = [column for column in self._columns.names if column not in present]
                 if missing:  # a table of something else, beside the documents
                     error = InputError(f"{name} has no column {missing}; it has {present}")
                     yield Failure.of(name, error, file=name)
                     return
-                for number, record in enumerate(rows, 1):
+                for number in count(1):
+                    with _limit_fields(self._most_bytes):
+                        record = next(rows, None)
+                    if record is None:
+                        return
                     yield read_document(record, self._columns, f"{name}:{number}", name)
         except OSError as error:
             yield Failure.of(name, error, file=name, retry=True, hides=True)
@@ -213,6 +219,16 @@ class FileSource:
                 raise OptionError(
                     f"{file} has no column {name!r} for the {option}; it has {', '.join(present)}"
                 )
+
+
+@contextmanager
+def _limit_fields(n_bytes: int) -> Iterator[None]:
+    """The csv module has one limit for the whole process: it is put back at once."""
+    before = csv.field_size_limit(n_bytes)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _open_parquet(path: Path) -> Any:

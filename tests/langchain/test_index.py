@@ -209,8 +209,6 @@ _CAN_DELETE = [
     "qdrant_hybrid",
     "faiss",
     "milvus",
-    "sklearn",
-    "duckdb",
     "lancedb",
 ]
 

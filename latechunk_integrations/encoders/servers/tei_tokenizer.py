@@ -130,14 +130,14 @@ class TeiTokenizer(OffsetTokenizer):
     def _read(
         self, texts: Sequence[str]
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-        pieces = self._cut_pieces(texts)
+        pieces = self._read_pieces(texts)
         return (
             np.concatenate([np.zeros(0, np.int32), *(piece.ids for piece in pieces)]),
             np.concatenate([np.zeros((0, 2), np.int32), *(piece.offsets for piece in pieces)]),
             np.array([len(piece.ids) for piece in pieces], np.int64),
         )
 
-    def _cut_pieces(self, texts: Sequence[str]) -> list[TokenPiece]:
+    def _read_pieces(self, texts: Sequence[str]) -> list[TokenPiece]:
         pieces = []
         for text, tokens in zip(texts, self._ask(texts, special=False), strict=True):
             ids, offsets = _read_ids(tokens), self._char_offsets(text, tokens)

@@ -92,6 +92,7 @@ class TestDescribe:
             "layout": "units",
             "focus": "auto",
             "header_pooling": 0.0,
+            "sub_span_tokens": None,
             "dtype": "float32",
             "device": "cpu",
         }
