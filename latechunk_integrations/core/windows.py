@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 UNIT_WINDOW = 512
-"""Tokens of a window of units, for models whose own window is shorter."""
+"""Tokens of a window of units, for models whose own window holds hardly two of them."""
 
 _DEFAULT_MAX_OVERLAP = 512
 
@@ -164,17 +164,17 @@ def plan_runs(
 
 
 def choose_unit_window(max_tokens: int) -> int:
-    """Tokens of a window of units: 512 where a model's own window is between 256 and that.
+    """Tokens of a window of units: 512 where a model's own window has 256 to 383.
 
     Positions start anew in each unit, so that no position exceeds ``max_tokens`` in a longer window
-    either. In one of 256 tokens a chunk of 128 with its header has no neighbour, and gains nothing
-    (docs/quality.md). A window under 256 is somebody's choice, and longer ones hold enough units:
-    more would only cost attention.
+    either. In one of 256 tokens a chunk of 128 with its header has no neighbour, and gains nothing.
+    A window under 256 is somebody's choice. From 384 on more neighbours did not gain
+    (docs/quality.md).
 
     Args:
         max_tokens: The model's window, which bounds a unit.
     """
-    return UNIT_WINDOW if UNIT_WINDOW // 2 <= max_tokens < UNIT_WINDOW else max_tokens
+    return UNIT_WINDOW if 256 <= max_tokens < 384 else max_tokens  # noqa: PLR2004  # measured
 
 
 def pack_units(
