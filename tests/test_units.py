@@ -70,7 +70,7 @@ _SETTINGS = settings(
 
 @pytest.mark.rule(2)
 @pytest.mark.parametrize(
-    ("max_tokens", "longest"), [(255, 255), (256, 512), (383, 512), (384, 384)]
+    ("max_tokens", "longest"), [(255, 255), (256, 384), (383, 384), (400, 400)]
 )
 def test_units_of_a_short_window_share_a_longer_one(
     loaded: dict[str, Loaded], max_tokens: int, longest: int

@@ -20,9 +20,10 @@ __all__ = [
     "plan_runs",
 ]
 
-UNIT_WINDOW = 512
+UNIT_WINDOW = 384
 """Tokens of a window of units, for models whose own window holds hardly two of them."""
 
+_LEAST_LENGTHENED = 256
 _DEFAULT_MAX_OVERLAP = 512
 
 
@@ -164,17 +165,17 @@ def plan_runs(
 
 
 def choose_unit_window(max_tokens: int) -> int:
-    """Tokens of a window of units: 512 where a model's own window has 256 to 383.
+    """Tokens of a window of units: 384 where a model's own window has 256 to 383.
 
     Positions start anew in each unit, so that no position exceeds ``max_tokens`` in a longer window
     either. In one of 256 tokens a chunk of 128 with its header has no neighbour, and gains nothing.
-    A window under 256 is somebody's choice. From 384 on more neighbours did not gain
-    (docs/quality.md).
+    Windows of 512 did not gain more, and their attention costs a tenth of the time
+    (docs/quality.md). A window under 256 is somebody's choice.
 
     Args:
         max_tokens: The model's window, which bounds a unit.
     """
-    return UNIT_WINDOW if 256 <= max_tokens < 384 else max_tokens  # noqa: PLR2004  # measured
+    return max(max_tokens, UNIT_WINDOW) if max_tokens >= _LEAST_LENGTHENED else max_tokens
 
 
 def pack_units(

@@ -204,8 +204,8 @@ class UnitsOracle(Oracle):
                     windows.append([unit])
             return windows
 
-        # Units of a model with a window from 256 to 383 tokens share windows of 512.
-        room = 512 if self.max_tokens in range(256, 384) else self.max_tokens
+        # Units of a model with a window from 256 to 383 tokens share windows of 384.
+        room = 384 if self.max_tokens in range(256, 384) else self.max_tokens
         fewest = len(fill(room))
         for size in range(1, room + 1):
             if len(fill(size)) == fewest:
