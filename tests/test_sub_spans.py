@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -164,7 +165,8 @@ def test_sub_spans_tile_their_chunks_and_end_at_words(
             assert before == after
             inside = not text[before].isspace() and not text[before - 1].isspace()
             if inside and text[before - 1].isascii() and text[before].isascii():
-                word = (text[:before].split() or [""])[-1] + text[before:].split()[0]
+                # With the white space before it, which may be a token of its own.
+                word = re.findall(r"\s*\S*$", text[:before])[0] + text[before:].split()[0]
                 n_tokens = len(tokenizer(word, add_special_tokens=False)["input_ids"])
                 assert n_tokens > size, word
 

@@ -162,7 +162,10 @@ def test_a_dataset_gives_the_rows_of_the_single_process(
     # Once, on a busy machine, one document of a whole run differed; nobody knows yet from where.
     assert _without_vectors(rayed) == _without_vectors(single)
     for chunk_id, row in single.items():
-        np.testing.assert_allclose(rayed[chunk_id]["vector"], row["vector"], atol=1e-6)
+        ours, theirs = (
+            np.frombuffer(each["vector"], np.float32) for each in (rayed[chunk_id], row)
+        )
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
     (letters,) = (tmp_path / "letters").iterdir()
     assert json.loads(letters.read_bytes())["id"] == "blank"
     for _ in range(2):  # writing again changes nothing
