@@ -378,7 +378,7 @@ class UnknownChunkError(OriginError):
 
 
 class AlteredChunkError(UnknownChunkError):
-    """A text that does not stand at the place that its metadata name, under ``strict=True``."""
+    """A text that is not at the place that its metadata name, under ``strict=True``."""
 
 
 class ParentNotHeldError(UnknownChunkError):

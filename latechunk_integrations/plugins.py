@@ -1,4 +1,4 @@
-"""What a name in an option stands for: a part of this package, of another, or ``module:name``."""
+"""What a name in an option means: a part of this package, of another, or ``module:name``."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ class DocumentEmbedder:
         chunking: What splits.
         reproducible: Embed each document by itself. Which texts share a forward pass moves the
             last bits of a vector; alone, a document's rows depend on nothing but the document,
-            the model, the options and the number of threads.
+            the model, the options and the number of threads, until memory runs out: then the
+            batches of this process stay smaller.
         most_failures_in_a_row: Documents in a row that the model or its server may fail over.
 
     Raises:

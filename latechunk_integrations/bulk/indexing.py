@@ -143,7 +143,7 @@ class _Run:
         self.summary = summary
 
     def go(self, documents: Iterable[CorpusDocument | Failure]) -> None:
-        """Write what is not finished, then clear away what is not wanted any more."""
+        """Write the unfinished documents, then clear away the unwanted rows."""
         try:
             with trace_span("latechunk.index"):
                 self._writer.recover(self._state.parts)

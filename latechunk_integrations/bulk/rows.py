@@ -133,7 +133,7 @@ class Failure:
         retry: bool = False,
         hides: bool = False,
     ) -> Failure:
-        r"""What an exception says; in the id, ``\udce9`` stands for what is no character."""
+        r"""What an exception says; in the id, ``\udce9`` marks a byte that is no character."""
         document_id = _write_text(document_id)
         name, reason = type(error).__name__, _write_text(str(error))
         version = version or digest(document_id, name, reason)

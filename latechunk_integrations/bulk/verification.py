@@ -68,7 +68,7 @@ class Verification:
     """What was found.
 
     Args:
-        damages: What is not as it should be.
+        damages: What was found damaged.
         n_documents: Documents in the target.
         n_chunks: Rows in the target.
         source: Documents of the source by what the next run would do with them.

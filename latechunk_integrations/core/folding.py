@@ -47,7 +47,7 @@ def says_the_same(text: str, other: str, known: Iterable[str] = ()) -> bool:
 def find_spans(
     text: str, pieces: Sequence[str], *, overlap: int | None = None
 ) -> NDArray[np.int64]:
-    """Where the pieces of a text stand in it, also those that a splitter lower-cased.
+    """Where the pieces of a text are in it, also those that a splitter lower-cased.
 
     Args:
         text: The parent.
@@ -55,7 +55,7 @@ def find_spans(
         overlap: See `locate`.
 
     Returns:
-        Half-open ranges, -1 where a piece does not stand there. Int64, shape ``(n_pieces, 2)``.
+        Half-open ranges, -1 where a piece is not in it. Int64, shape ``(n_pieces, 2)``.
     """
     chain = _chain(text, pieces)
     if chain is not None:

@@ -147,7 +147,7 @@ def propose_from_text(
 
 
 def ask_model(model: Any) -> Callable[[str], str]:
-    """The function from a prompt to text that a model stands for.
+    """A model as a function from a prompt to text.
 
     Raises:
         InputTypeError: It is no LlamaIndex ``LLM``, no LangChain chat model and no function.

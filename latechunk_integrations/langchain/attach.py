@@ -38,7 +38,7 @@ def attach(documents: Iterable[Document], parents: Parents = None) -> list[Docum
 
     Chunks lose that knowledge where they are rebuilt from text and metadata: by the indexing
     API, in JSON, in a checkpoint, in a queue. The metadata name parent and place, and the text
-    must still stand there once case, white space and a prefix made of its own metadata or
+    must still be there once case, white space and a prefix made of its own metadata or
     header are set aside. Other texts are never given a parent.
 
     Args:
@@ -100,7 +100,7 @@ def _sub_span(metadata: Mapping[Any, Any]) -> Span | None:
 
 
 def _bound(value: object) -> int:
-    """A bound; some stores make floats of integers. -1: none, which stands in no parent."""
+    """A bound; some stores make floats of integers. -1: none, which no parent holds."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) else -1
@@ -145,7 +145,7 @@ def _attached(
 
 
 def _stands(text: str, parent: Parent, row: int, metadata: Mapping[Any, Any]) -> bool:
-    """Whether the text stands at its span, case, white space and a known prefix aside."""
+    """Whether the text is at its span, case, white space and a known prefix aside."""
     span_text = parent.chunk_text(row)
     if text == span_text:  # most often: what follows costs
         return True

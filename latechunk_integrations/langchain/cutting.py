@@ -78,7 +78,7 @@ class CutChunk(NamedTuple):
 
 
 Cut: TypeAlias = "tuple[Parent | None, list[CutChunk]]"
-"""A parent and its chunks; None: none of them stands in its document."""
+"""A parent and its chunks; None: none of them is in its document."""
 
 
 @dataclass
@@ -90,7 +90,7 @@ class CutSection:
         text: The section's text.
         headings: What its splitter said of it, by metadata key.
         pieces: The chunks' texts.
-        spans: Where they stand in the text, -1 where they do not. Int64, shape ``(n_pieces, 2)``.
+        spans: Where they are in the text, -1 where they are not. Int64, shape ``(n_pieces, 2)``.
     """
 
     source: Source

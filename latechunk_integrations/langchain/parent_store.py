@@ -1,4 +1,4 @@
-"""Where parents and their vectors are kept: bounded memory, with any `BaseStore` behind it."""
+"""Where parents and their vectors are kept: bounded memory, over any `BaseStore`."""
 
 from __future__ import annotations
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.callbacks import (
-    AsyncCallbackManagerForRetrieverRun,
-    CallbackManagerForRetrieverRun,
-)
 from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field
 
 from latechunk_integrations import marks
-from latechunk_integrations.errors import InputTypeError, MissingExtraError
+from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.langchain.attach import Parents
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
+from latechunk_integrations.langchain.retrievers import SearchingRetriever
 from latechunk_integrations.langchain.sub_span_documents import cut_sub_spans
+from latechunk_integrations.plugins import import_extra
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -108,7 +104,7 @@ def add_multivectors(
     return written
 
 
-class MultivectorRetriever(BaseRetriever):
+class MultivectorRetriever(SearchingRetriever):
     """Gives the chunks whose best sub-spans are nearest to the question.
 
     Args:
@@ -126,18 +122,6 @@ class MultivectorRetriever(BaseRetriever):
     embeddings: LateChunkEmbeddings
     k: int = Field(default=4, ge=1)
     query_filter: Any = None
-
-    def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
-    ) -> list[Document]:
-        del run_manager
-        return self._search(query, k)
-
-    async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
-    ) -> list[Document]:
-        del run_manager
-        return await asyncio.to_thread(self._search, query, k)
 
     def _search(self, query: str, k: int | None) -> list[Document]:
         found = self.client.query_points(
@@ -158,11 +142,7 @@ class MultivectorRetriever(BaseRetriever):
 
 
 def _models() -> Any:
-    try:
-        from qdrant_client import models  # noqa: PLC0415  # only these functions need it
-    except ImportError as error:
-        raise MissingExtraError("qdrant_client", extra="qdrant") from error
-    return models
+    return import_extra("qdrant_client.models", extra="qdrant")
 
 
 def _point_id(chunk: Document) -> str:

@@ -109,7 +109,7 @@ class ChunkParts:
 
 @dataclass
 class SubSpanNodes:
-    """The nodes of a call, where those of sub-spans stand for their chunks.
+    """The nodes of a call, with the chunk of each sub-span in its place.
 
     Args:
         others: The other nodes.

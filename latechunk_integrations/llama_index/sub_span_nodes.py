@@ -25,7 +25,7 @@ class SubSpanNodeParser(LateChunkNodeParser):
     """Splits documents into chunks and gives a node for each sub-span of a chunk.
 
     A node has the text and the metadata of its whole chunk, an id of its own, and the vector of
-    its sub-span; which part that is stands in ``late_sub_start`` and ``late_sub_end``, hidden from
+    its sub-span; ``late_sub_start`` and ``late_sub_end`` say which part, hidden from
     models. Its parent node is the chunk, its source the document, so that deleting and refreshing
     documents work as with chunks. So any retriever gives whole chunks;
     `SubSpanNodeRetriever` gives each once.

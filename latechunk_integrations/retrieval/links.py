@@ -204,7 +204,7 @@ def rank_documents(
     scorer: Scorer | None = None,
     options: LinkRankingOptions | None = None,
 ) -> list[RankedLink]:
-    """Rank a framework's documents that stand for links; see `rank_links`.
+    """Rank a framework's documents as links; see `rank_links`.
 
     Args:
         question: What is looked for.

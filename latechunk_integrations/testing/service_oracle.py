@@ -127,12 +127,12 @@ class ServiceOracle:
     def _documents(
         self, text: str, chunks: Sequence[Pair], head: str
     ) -> tuple[list[tuple[list[str], list[_Stretch]]], bool]:
-        """What stands in front, and the runs, of each document; whether anything was divided."""
+        """The front and the runs of each document; whether anything was divided."""
         documents = []
         windowed = False
         layers: list[list[Pair]] = []
         for chunk in chunks:
-            # Behind the chunk that ends first, so that layers stay few.
+            # After the chunk that ends first, so that layers stay few.
             ends = [(own[-1][1], at) for at, own in enumerate(layers) if own[-1][1] <= chunk[0]]
             if ends:
                 layers[min(ends)[1]].append(chunk)
@@ -259,7 +259,7 @@ class ServiceOracle:
     # Elements.
 
     def _alone(self, text: str, head: str) -> list[tuple[int, Vector]]:
-        """Weights and vectors of a text's parts, each read behind the header only."""
+        """Weights and vectors of a text's parts, each read after the header only."""
         room = self.document_tokens - self._most(head)
         runs = [_Stretch(0, len(text), (0, len(text)))]
         if self._least(text) > room:

@@ -278,7 +278,7 @@ def _copy_for_all(model: Path, copied: Path) -> Path:
     return copied
 
 
-# --- what is ours and what is not --------------------------------------------------------------
+# --- ours and foreign --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", ["source/c.jsonl", "source/new.jsonl", "source/deep/c.txt"])

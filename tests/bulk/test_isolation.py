@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,12 @@ Forward = Callable[..., Any]
 
 
 @pytest.fixture
-def forward(tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Forward]:
-    """Put a function into the list, and it is called before each forward pass."""
+def forward(tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Forward]]:
+    """Put a function into the list, and it is called before each forward pass.
+
+    The engine is not kept: once memory ran out its batches stay smaller, and the last bits of
+    what it gives differ from those of another process.
+    """
     encoder = shared_engine(support.options(tiny_model_path)).encoder
     passed = encoder.forward
     before: list[Forward] = []
@@ -39,7 +43,8 @@ def forward(tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Forw
     monkeypatch.setattr(encoder, "forward", hooked)
     if hasattr(encoder, "sum_tokens"):
         monkeypatch.setattr(type(encoder), "sums_there", False, raising=False)
-    return before
+    yield before
+    shared_engine.cache_clear()
 
 
 def _fail_on(engine: LateChunkEngine, text: str, error: Exception) -> Forward:

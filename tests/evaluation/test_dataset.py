@@ -160,7 +160,7 @@ def test_quotes_forgive_what_copying_changes_and_nothing_else(
     tmp_path: Path, *, text: str, quote: str, found: bool
 ) -> None:
     documents = [
-        GoldenDocument("d", text + " And more text behind it."),
+        GoldenDocument("d", text + " And more text after it."),
         GoldenDocument("e", "plain words"),
     ]
     rows = [

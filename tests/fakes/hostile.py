@@ -27,7 +27,7 @@ class HostileServer:
     """Forwards to a healthy server; armed with a fault, it answers with its bytes instead.
 
     Args:
-        healthy_url: Of the server behind it.
+        healthy_url: Of the real server that it forwards to.
     """
 
     def __init__(self, healthy_url: str) -> None:

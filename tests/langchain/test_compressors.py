@@ -46,7 +46,7 @@ def test_documents_give_way_to_the_selected_snippets(tiny_engine: LateChunkEngin
 def test_snippets_of_chunks_stand_at_their_place_in_the_document(
     tiny_engine: LateChunkEngine,
 ) -> None:
-    """What a citation needs: the snippet's text stands at ``start_index`` of the document."""
+    """What a citation needs: the snippet's text is at ``start_index`` of the document."""
     embeddings = LateChunkEmbeddings(engine=tiny_engine)
     splitter = LateChunkTextSplitter(
         embeddings=embeddings, splitter=lambda text: [text[:211], text[211:]]

@@ -200,7 +200,7 @@ class _Migration:
         self.summary = MigrationSummary(plan, collection.place_of_late)
 
     def go(self) -> None:
-        """Embed and write what is not finished."""
+        """Embed and write the unfinished parents."""
         total, hide = self._rebuilding.n_parents, not self._settings.show_progress
         batch: list[_Job] = []
         with tqdm(total=total, unit=" parents", disable=hide) as bar:

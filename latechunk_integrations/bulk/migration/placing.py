@@ -30,7 +30,7 @@ class Placement(NamedTuple):
 def place_in_text(text: str, chunks: Sequence[StoredChunk], *, is_ordered: bool) -> Placement:
     """Find chunks verbatim.
 
-    A text that stands once stands there. Of several places, the one between the chunk's
+    A text that occurs once is placed there. Of several places, the one between the chunk's
     neighbours is taken where the order is known and only one lies there; or the one at the
     chunk's own offset, unless it lies inside another chunk: a search may have found it there by
     mistake. What that does not decide has no place.

@@ -1,4 +1,4 @@
-"""The parent of stored chunks, and where each stands in it: proved, or reported."""
+"""The parent of stored chunks, and the place of each in it: proved, or reported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RebuiltParent:
         unplaced: The others, with the reason.
         n_gap_chars: Characters of the source that no chunk holds, as far as offsets tell; white
             space is in their place.
-        n_unmerged: Neighbours whose overlap could not be told, so that both stand there whole.
+        n_unmerged: Neighbours whose overlap could not be told, so that both are kept whole.
     """
 
     source: str
@@ -201,7 +201,7 @@ def _lay_out(known: Sequence[Placed]) -> tuple[str, tuple[Placed, ...], int]:
 def _by_order(
     source: str, chunks: Sequence[StoredChunk], unplaced: list[Unplaced]
 ) -> RebuiltParent:
-    """Chunks one after the other; an end that the next one begins with stands there once."""
+    """Chunks one after the other; an end that the next one begins with is kept once."""
     pieces: list[str] = []
     placed: list[Placed] = []
     length, n_unmerged = 0, 0

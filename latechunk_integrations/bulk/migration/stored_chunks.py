@@ -90,7 +90,7 @@ class StoredCollection(Protocol):
         """Make room for late vectors.
 
         Raises:
-            WriterError: What stands there is no room for vectors of this width.
+            WriterError: The target is there and has another width.
         """
         ...
 

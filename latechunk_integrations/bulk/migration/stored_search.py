@@ -42,7 +42,7 @@ class AskedQuestion:
 
     Args:
         query: The question.
-        relevant: Ids of the relevant chunks; none: the quote stands in no parent.
+        relevant: Ids of the relevant chunks; none: no parent holds the quote.
         old: By the old vectors.
         late: By the late ones.
     """

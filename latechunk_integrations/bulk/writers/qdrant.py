@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from latechunk_integrations.bulk.rows import DocumentRows
-from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
+from latechunk_integrations.bulk.writers.qdrant_access import call_qdrant, open_qdrant
+from latechunk_integrations.bulk.writers.writer import StoreWriter
 from latechunk_integrations.errors import MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
 __all__ = ["QdrantWriter"]
 
 _ROWS = 256
-_SERVER_ERROR = 500
-_TOO_MANY_REQUESTS = 429
-_TIMEOUT_SECONDS = 60
-_KEY_VARIABLE = "QDRANT_API_KEY"
 
 
 class QdrantWriter(StoreWriter):
@@ -43,27 +37,10 @@ class QdrantWriter(StoreWriter):
     """
 
     def __init__(self, place: str, collection: str, dimensions: int | None) -> None:
-        qdrant = import_extra("qdrant_client", extra="qdrant")
-        self._models = qdrant.models
-        self._errors = import_extra("qdrant_client.http.exceptions", extra="qdrant")
+        self._models = import_extra("qdrant_client", extra="qdrant").models
         self._collection = collection
+        self._client = open_qdrant(place, make_folder=dimensions is not None)
         is_server = place.startswith(("http://", "https://"))
-        try:
-            if is_server:
-                key = os.environ.get(_KEY_VARIABLE)
-                self._client = qdrant.QdrantClient(
-                    url=place,
-                    api_key=key,
-                    timeout=_TIMEOUT_SECONDS,
-                    check_compatibility=False,  # the first call shows whether they get on
-                )
-            elif dimensions is None and not Path(place).is_dir():
-                raise MissingTargetError(f"there is no folder {place}")
-            else:
-                self._client = qdrant.QdrantClient(path=place)
-        # Another process holds the folder, or a file in it is damaged or cannot be written.
-        except (RuntimeError, OSError, ValueError, sqlite3.Error) as error:
-            raise WriterError(f"Qdrant cannot open {place}: {error}") from error
         if self._exists():
             if dimensions is not None:
                 self._check_collection(dimensions)
@@ -169,20 +146,4 @@ class QdrantWriter(StoreWriter):
             )
 
     def _repeat(self, call: Any, what: str) -> Any:
-        return repeated(
-            call,
-            f"{what} the collection {self._collection!r}",
-            errors=(
-                self._errors.UnexpectedResponse,
-                self._errors.ResponseHandlingException,
-                OSError,  # a connection, or a full disk under the local mode
-                sqlite3.Error,
-            ),
-            is_transient=self._is_transient,
-        )
-
-    def _is_transient(self, error: BaseException) -> bool:
-        if isinstance(error, (OSError, sqlite3.Error)):
-            return isinstance(error, ConnectionError)
-        status = getattr(error, "status_code", None) or _SERVER_ERROR
-        return status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS
+        return call_qdrant(call, f"{what} the collection {self._collection!r}")

@@ -22,7 +22,7 @@ class Writer(Protocol):
     """A target of chunk rows. Writing the same documents again changes nothing.
 
     A class of yours is called with place, collection and the width of a vector; without a width
-    (``None``) it is to read only: what is not there is a `WriterError`.
+    (``None``) it is to read only: a missing collection is a `WriterError`.
     """
 
     def recover(self, parts: Mapping[str, Collection[str]]) -> None:

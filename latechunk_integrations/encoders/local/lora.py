@@ -19,7 +19,7 @@ _WEIGHTS = "adapter_model.safetensors"
 
 
 def lora_names(files: PublishedFiles) -> tuple[str, ...]:
-    """The LoRAs that stand in folders beside a model's weights, sorted."""
+    """The LoRAs in folders beside a model's weights, sorted."""
     found = (name.partition("/") for name in files.names)
     return tuple(sorted(folder for folder, _, name in found if name == _CONFIG))
 

@@ -31,7 +31,7 @@ def reasons(rebuilt: RebuiltParent) -> dict[Any, str]:
 
 
 def check(rebuilt: RebuiltParent) -> None:
-    """Whatever was placed stands there."""
+    """Whatever was placed is in its place."""
     for each in rebuilt.placed:
         assert rebuilt.text[each.start : each.end] == each.chunk.text
 
@@ -101,7 +101,7 @@ def test_the_order_gives_the_text_with_overlaps_once() -> None:
 
 
 def test_a_short_or_unclear_overlap_is_not_merged() -> None:
-    """Both chunks stand there whole: nothing proves how much they share."""
+    """Both chunks are kept whole: nothing proves how much they share."""
     short = [chunk(0, "It ends with a", order=0.0), chunk(1, "a beginning", order=1.0)]
     assert rebuild_parent("a", short).text == "It ends with a a beginning"
     unclear = [chunk(0, "x " + "ab " * 8, order=0.0), chunk(1, "ab " * 8 + "y", order=1.0)]

@@ -25,7 +25,7 @@ class ChromaCollection:
 
     Args:
         address: A folder or a server's URL, and the name.
-        settings: ``late_name``: what is put behind the name for the second collection.
+        settings: ``late_name``: the suffix of the second collection's name.
 
     Raises:
         MissingExtraError: chromadb is not installed.

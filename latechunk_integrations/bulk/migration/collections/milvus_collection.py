@@ -39,7 +39,7 @@ class MilvusCollection:
     Args:
         address: A file (Milvus Lite) or a server's URL, and the name.
         settings: ``vector``: the field of the old vector, needed where there are several.
-            ``late_name``: what is put behind the name for the second collection.
+            ``late_name``: the suffix of the second collection's name.
 
     Raises:
         MissingExtraError: pymilvus is not installed.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,17 +11,13 @@ from numpy.typing import NDArray
 from latechunk_integrations.bulk.migration.collections.opening import CollectionAddress
 from latechunk_integrations.bulk.migration.migration_settings import MigrationSettings
 from latechunk_integrations.bulk.migration.stored_chunks import LateRow, Record
-from latechunk_integrations.bulk.writers.writer import repeated
+from latechunk_integrations.bulk.writers.qdrant_access import call_qdrant, may_pass, open_qdrant
 from latechunk_integrations.errors import OptionError, WriterError
 from latechunk_integrations.plugins import import_extra
 
 __all__ = ["QdrantCollection"]
 
 _POINTS = 256
-_TIMEOUT_SECONDS = 60
-_SERVER_ERROR = 500
-_TOO_MANY_REQUESTS = 429
-_KEY_VARIABLE = "QDRANT_API_KEY"
 
 
 class QdrantCollection:
@@ -45,37 +38,19 @@ class QdrantCollection:
     """
 
     def __init__(self, address: CollectionAddress, settings: MigrationSettings) -> None:
-        qdrant = import_extra("qdrant_client", extra="qdrant")
-        self._models = qdrant.models
-        self._errors = import_extra("qdrant_client.http.exceptions", extra="qdrant")
+        self._models = import_extra("qdrant_client", extra="qdrant").models
         self._name = address.name
         self._late = settings.late_name
         self._before = f"{self._late}_before"
         self.identity = address.identity
         self._copy_name = f"{address.name}-{settings.late_name}"
-        self._client = self._connect(qdrant, address.place)
+        self._client = open_qdrant(address.place, make_folder=False)
         try:
             self._old = self._choose_old(settings.vector)
             self._has_copy = self._exists(self._copy_name)
         except BaseException:
             self._client.close()
             raise
-
-    def _connect(self, qdrant: Any, place: str) -> Any:
-        if "://" in place:
-            return qdrant.QdrantClient(
-                url=place,
-                api_key=os.environ.get(_KEY_VARIABLE),
-                timeout=_TIMEOUT_SECONDS,
-                check_compatibility=False,
-            )
-        if not Path(place).is_dir():  # the client would make one
-            raise WriterError(f"there is no folder {place} with a Qdrant store")
-        try:
-            return qdrant.QdrantClient(path=place)
-        # Another process holds the folder, or a file in it is damaged or cannot be written.
-        except (RuntimeError, OSError, ValueError, sqlite3.Error) as error:
-            raise WriterError(f"Qdrant cannot open {place}: {error}") from error
 
     @property
     def place_of_late(self) -> str:
@@ -253,7 +228,7 @@ class QdrantCollection:
                 "adding a vector to",
             )
         except WriterError as error:
-            if error.__cause__ is None or self._is_transient(error.__cause__):
+            if error.__cause__ is None or may_pass(error.__cause__):
                 raise
             return False
         return True
@@ -328,20 +303,4 @@ class QdrantCollection:
         return dict(vectors) if isinstance(vectors, dict) else {"": vectors} if vectors else {}
 
     def _repeat(self, call: Any, what: str) -> Any:
-        return repeated(
-            call,
-            f"{what} the collection {self._name!r}",
-            errors=(
-                self._errors.UnexpectedResponse,
-                self._errors.ResponseHandlingException,
-                OSError,  # a connection, or a full disk under the local mode
-                sqlite3.Error,
-            ),
-            is_transient=self._is_transient,
-        )
-
-    def _is_transient(self, error: BaseException) -> bool:
-        if isinstance(error, (OSError, sqlite3.Error)):
-            return isinstance(error, ConnectionError)
-        status = getattr(error, "status_code", None) or _SERVER_ERROR
-        return status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS
+        return call_qdrant(call, f"{what} the collection {self._name!r}")
