@@ -98,9 +98,7 @@ def compare_command(  # noqa: PLR0913  # a command's parameters are its options
 
         golden, stored = store_rows.place_rows(golden, store_rows.read_store(store))
         cut, sizes = "native", None
-    named: list[str | None] = [None]
-    if models:
-        named = [*models]
+    named: list[str | None] = [*(models or [])] or [None]
     engines = [given.load_engine(model, config, options) for model in named]
     chosen = _choose(
         engines[0] if config or options else None,
@@ -119,7 +117,7 @@ def compare_command(  # noqa: PLR0913  # a command's parameters are its options
         opponent=now,
         splitter=cut,
         chunk_sizes=sizes,
-        measures=list(dict.fromkeys([*metrics.MEASURES, *([measure] if measure else []), *floors])),
+        measures=list(dict.fromkeys(filter(None, [*metrics.MEASURES, measure, *floors]))),
         stored=stored,
         cache=cache,
         show_progress=True,

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from latechunk_integrations.cli import flags as given
+
+if TYPE_CHECKING:
+    from latechunk_integrations.engine import LateChunkEngine
+    from latechunk_integrations.evaluation.dataset import GoldenSet
+    from latechunk_integrations.evaluation.results import TuneResult
+    from latechunk_integrations.evaluation.splitters import Splitter as AnySplitter
 
 __all__ = ["tune_command"]
 
@@ -39,7 +45,6 @@ def tune_command(  # noqa: PLR0913  # a command's parameters are its options
 ) -> None:
     """Choose options on one half of your queries, and report them on the other half."""
     # Imported here: together they cost seconds, which `latechunk --help` does not pay.
-    from latechunk_integrations.evaluation import report as reporting  # noqa: PLC0415
     from latechunk_integrations.evaluation import terminal  # noqa: PLC0415
     from latechunk_integrations.evaluation import tune as tuning  # noqa: PLC0415
     from latechunk_integrations.evaluation.paste import write_config  # noqa: PLC0415
@@ -72,9 +77,15 @@ def tune_command(  # noqa: PLR0913  # a command's parameters are its options
     if output is not None:
         write_config(tuned.chosen, engine.options.to_dict(), output, tuned.verdict)
     if report is not None:
-        held_out = golden.subset(tuned.held_out.questions)
-        similarities = reporting.similarities_of(engine, tuned.held_out, held_out, splitter=cut)
-        reporting.write_report(
-            tuned.held_out, golden, report, similarities=similarities, tuned=tuned
-        )
+        _write_report(report, tuned, golden, engine, cut)
     terminal.show_files(output, report)
+
+
+def _write_report(
+    file: Path, tuned: TuneResult, golden: GoldenSet, engine: LateChunkEngine, splitter: AnySplitter
+) -> None:
+    from latechunk_integrations.evaluation import report  # noqa: PLC0415  # costs seconds
+
+    held_out = golden.subset(tuned.held_out.questions)
+    similarities = report.similarities_of(engine, tuned.held_out, held_out, splitter=splitter)
+    report.write_report(tuned.held_out, golden, file, similarities=similarities, tuned=tuned)
