@@ -16,6 +16,7 @@ from latechunk_integrations.evaluation.metrics import (
     paired_difference,
 )
 from latechunk_integrations.evaluation.results import (
+    CHANCE,
     Comparison,
     ConfigurationResult,
     Difference,
@@ -91,14 +92,16 @@ def choose_result(
 
     A result is as good as the best where it is behind by no more than one standard error of the
     paired difference: with few queries the best of many is so by luck, which does not come back.
+    For the same reason a gain counts as one only where its p-value, times the number of ways
+    that were tried (Bonferroni), is below 0.05.
     """
     by = measure or main_measure(comparison)
     now, best = comparison.opponent, best_result(comparison, by)
     near = [each for each in comparison.results if is_as_good(each, best, by)]
     if comparison.n_queries < FEWEST_QUERIES:
         return "too few", best
-    better = [each for each in near if each is not now and _gain(each, by).clear]
-    better = [each for each in better if _gain(each, by).mean > 0]
+    better = [each for each in near if each is not now and _gain(each, by).mean > 0]
+    better = [each for each in better if _is_clear(comparison, _gain(each, by))]
     if better:
         return "change", min(better, key=lambda each: each.costs.encoder_tokens)
     if now in near:
@@ -130,19 +133,16 @@ def advise(comparison: Comparison, measure: str | None = None) -> Advice:
     )
 
 
-def plain_words(now: ConfigurationResult, other: ConfigurationResult) -> str:
-    """How queries fare under a configuration instead of another, without any measure."""
-    places = [
-        (mine.rank or math.inf, its.rank or math.inf)
-        for mine, its in zip(other.queries, now.queries, strict=True)
-    ]
-    higher = sum(mine < its for mine, its in places)
-    lower = sum(mine > its for mine, its in places)
+def plain_words(now: ConfigurationResult, other: ConfigurationResult, measure: str) -> str:
+    """How queries fare under a configuration instead of another."""
+    gained = other.scores(measure) - now.scores(measure)
+    better, worse = int((gained > 0).sum()), int((gained < 0).sum())
     first, first_now = (sum(q.rank == 1 for q in result.queries) for result in (other, now))
+    held = "The first chunk held" if first >= first_now else "But the first chunk alone held"
     return (
-        f"Of {_count(len(places), 'question')}, {higher} found the answer further up the list, "
-        f"{lower} further down, {len(places) - higher - lower} at the same place. The first chunk "
-        f"held the answer for {first} questions instead of {first_now}."
+        f"By {measure}, {better} of {_count(len(gained), 'question')} did better, {worse} worse, "
+        f"{len(gained) - better - worse} as before. {held} an answer for "
+        f"{_count(first, 'question')} instead of {first_now}."
     )
 
 
@@ -183,7 +183,7 @@ def _write_gain(
         f"(‘{comparison.label(now)}’) to {_points(chosen.corpus[measure])} with "
         f"‘{comparison.label(chosen)}’: {describe_difference(_gain(chosen, measure))}."
     )
-    return said if outcome == "too few" else f"{said} {plain_words(now, chosen)}"
+    return said if outcome == "too few" else f"{said} {plain_words(now, chosen, measure)}"
 
 
 def _write_costs(comparison: Comparison, chosen: ConfigurationResult) -> str:
@@ -230,10 +230,17 @@ def _write_certainty(
         )
     elif outcome == "change":
         p_value = _gain(chosen, measure).p_value or 0.0
-        in_thousand = round(1000 * p_value)
+        tried = len(comparison.results) - 1
+        in_thousand = round(1000 * p_value * tried)
         odds = f"about {in_thousand} in 1,000" if in_thousand else "fewer than 1 in 1,000"
-        parts.append(f"A gain this large comes by chance in {odds} cases.")
+        ways = f" when {tried} ways are tried" if tried > 1 else ""
+        parts.append(f"A gain this large comes by chance in {odds} cases{ways}.")
     elif outcome == "unclear":
+        tried = len(comparison.results) - 1
+        parts.append(
+            f"When {_count(tried, 'way')} {'is' if tried == 1 else 'are'} tried, chance alone puts "
+            "one this far ahead in more than 50 in 1,000 cases."
+        )
         parts.append(_say_needed(comparison, chosen, measure))
     else:
         parts.append(
@@ -242,8 +249,9 @@ def _write_certainty(
         )
     if len(comparison.results) > 2 and outcome == "change":  # noqa: PLR2004  # one was chosen
         parts.append(
-            f"It was picked among {len(comparison.results)} on the questions that it is reported "
-            "on, which flatters it a little; ‘latechunk tune’ holds half of them back."
+            "It was picked on the questions that it is reported on, so the gain itself is a little "
+            "flattered. ‘latechunk tune’ picks on one half of the questions and reports on the "
+            "other."
         )
     if n := len(comparison.uncertain):
         parts.append(
@@ -258,10 +266,12 @@ def _say_needed(comparison: Comparison, chosen: ConfigurationResult, measure: st
     differences = chosen.scores(measure) - now.scores(measure)
     if chosen is now:
         differences = np.zeros(comparison.n_queries)
-    effect = max(abs(float(differences.mean())), _WORTHWHILE / 3)
-    needed = count_needed_queries(differences, min(effect, 2 * _WORTHWHILE))
-    shown = 100 * min(effect, 2 * _WORTHWHILE)
-    return f"About {_round_up(needed):,} questions are needed to see a gain of {shown:.0f} points."
+    seen = max(abs(float(differences.mean())), _WORTHWHILE / 3)
+    said = []
+    for effect in sorted({seen, min(seen, 2 * _WORTHWHILE)}):
+        needed = _round_up(max(FEWEST_QUERIES, count_needed_queries(differences, effect)))
+        said.append(f"about {needed:,} for a gain of {100 * effect:.0f} points")
+    return f"Questions needed to tell it from chance: {', '.join(said)}."
 
 
 def _list_changes(
@@ -274,9 +284,13 @@ def _list_changes(
         rival = max(early, key=lambda each: each.corpus[measure])
         own = paired_difference(chosen.scores(measure), rival.scores(measure))
         changes.append(
-            f"How much is late chunking's own: against the best early way with the same chunks, "
-            f"‘{rival.name}’, {describe_difference(own)}. If that is too little for you, take "
-            f"‘{rival.name}’."
+            f"How much of the gain needs late chunking: against the best early way with the same "
+            f"chunks, ‘{rival.name}’, {describe_difference(own)}. If that is too little for you, "
+            + (
+                f"take ‘{rival.name}’."
+                if rival is not comparison.opponent and _is_clear(comparison, _gain(rival, measure))
+                else "keep what you have."
+            )
         )
     elif outcome == "change" and late:
         rival = max(late, key=lambda each: each.corpus[measure])
@@ -285,16 +299,19 @@ def _list_changes(
             f"{_points(rival.corpus[measure])}: not enough more for what it costs."
         )
     if outcome in ("unclear", "too few"):
-        changes.append("More questions: ‘latechunk questions’ proposes some from your documents.")
+        changes.append(
+            "More questions: ‘latechunk questions DOCUMENTS --output FILE’ proposes some. "
+            "‘latechunk review FILE’ lets you pick. ‘latechunk compare FILE’ measures again."
+        )
     if len(comparison.uncertain) > _MANY_UNCERTAIN * comparison.n_queries:
         changes.append(
             "Labels that are certain: give longer quotes, or a column ‘context’ or ‘start’."
         )
     if comparison.opponent.name == BASELINE and EARLY_PREPENDED.name in comparison.names:
         changes.append(
-            "What you have now: if the title is in front of your chunks already, as LlamaIndex "
-            "puts it there from the metadata, compare with that "
-            f'(‘--now "{EARLY_PREPENDED.name}"’).'
+            "What you have now: LlamaIndex puts a title from the metadata in front of each chunk. "
+            "If yours does, compare with that: "
+            f'‘latechunk compare … --now "{EARLY_PREPENDED.name}"’.'
         )
     if len(comparison.chunk_sizes) == 1 and comparison.chunk_sizes[0] is not None:
         changes.append(
@@ -314,10 +331,12 @@ def describe_difference(difference: Difference) -> str:
     said = f"{100 * difference.mean:+.1f} points"
     if difference.low is None or difference.high is None:
         return said
-    return (
-        f"{said}, with 95 % confidence between {100 * difference.low:+.1f} and "
-        f"{100 * difference.high:+.1f}"
+    # Next to zero, another digit says on which side of it the bound is.
+    low, high = (
+        f"{100 * bound:+.{1 if abs(bound) >= 0.0005 or not bound else 2}f}"  # noqa: PLR2004
+        for bound in (difference.low, difference.high)
     )
+    return f"{said}, with 95 % confidence between {low} and {high}"
 
 
 def _alike(comparison: Comparison, result: ConfigurationResult) -> Sequence[ConfigurationResult]:
@@ -334,6 +353,12 @@ def is_as_good(result: ConfigurationResult, best: ConfigurationResult, measure: 
     behind = best.scores(measure) - result.scores(measure)
     spread = behind.std(ddof=1) if len(behind) > 1 else 0.0
     return bool(behind.mean() <= spread / np.sqrt(len(behind)))
+
+
+def _is_clear(comparison: Comparison, gain: Difference) -> bool:
+    """Whether chance hardly explains it, with so many ways tried."""
+    tried = max(1, len(comparison.results) - 1)
+    return gain.clear and tried * (gain.p_value or 0.0) < CHANCE
 
 
 def _gain(result: ConfigurationResult, measure: str) -> Difference:

@@ -70,7 +70,9 @@ def recall_curves(
         MissingExtraError: matplotlib is not installed.
     """
     with _open_figure(theme, height=3.4) as (figure, axes):
-        for number, result in enumerate(results or _choose_results(comparison)):
+        for result in results or _choose_results(comparison):
+            # A way has one colour, whichever ways are drawn beside it.
+            number = [each is result for each in comparison.results].index(True)
             scores = result.corpus if where == "corpus" else result.document
             points = sorted((int(k[2:]), v) for k, v in scores.items() if k.startswith("R@"))
             is_now = result is comparison.opponent

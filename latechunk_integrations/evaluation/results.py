@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "CHANCE",
     "Comparison",
     "Configuration",
     "ConfigurationResult",
@@ -36,7 +37,7 @@ __all__ = [
     "TuneResult",
 ]
 
-_CHANCE = 0.05
+CHANCE = 0.05
 
 HeaderUse: TypeAlias = Literal["none", "prepended", "attended", "auto"]
 """No title; the title in front of each chunk's text, and pooled; the title attended to; the title
@@ -169,7 +170,7 @@ class Difference:
         """Whether chance hardly explains it: p below 0.05, and the interval apart from zero."""
         if self.low is None or self.high is None or self.p_value is None:
             return False
-        return self.p_value < _CHANCE and not self.low <= 0 <= self.high
+        return self.p_value < CHANCE and not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ def test_too_few_questions_are_no_decision_and_it_says_how_many_are_needed(n: in
     assert said.outcome == "too few"
     assert said.headline.startswith("Do not decide yet")
     assert "confidence" not in said.gain
-    assert "No interval is shown for fewer than 20 questions. About" in said.certainty
-    assert "questions are needed" in said.certainty
+    assert "No interval is shown for fewer than 20 questions." in said.certainty
+    assert "Questions needed to tell it from chance: about" in said.certainty
 
 
 def test_where_the_title_alone_does_as_well_late_chunking_is_not_advised() -> None:
@@ -66,7 +66,7 @@ def test_where_the_title_alone_does_as_well_late_chunking_is_not_advised() -> No
     assert said.chosen.name == "early, title read along"
     ahead = advise(_repeated([2, 2, 1, 4], [1, 1, 1, 2], [2, 2, 1, 3]))
     assert ahead.chosen.name == "late"
-    (own,) = (each for each in ahead.changes if "late chunking's own" in each)
+    (own,) = (each for each in ahead.changes if "needs late chunking" in each)
     assert "‘early, title read along’, +29.2 points" in own
 
 
@@ -115,9 +115,35 @@ def test_no_size_means_the_first_unless_it_is_one() -> None:
         made.get("late", 32)
 
 
-def test_queries_are_counted_without_any_measure() -> None:
+def test_queries_are_counted_by_the_measure_that_decides() -> None:
     early, late = comparison([2, None, 1, 1], [1, 3, 1, 2]).results
-    words = plain_words(early, late)
-    assert "Of 4 questions, 2 found the answer further up the list, 1 further down" in words
-    assert "1 at the same place" in words
-    assert "for 2 questions instead of 2" in words
+    words = plain_words(early, late, "RR@10")
+    assert "By RR@10, 2 of 4 questions did better, 1 worse, 1 as before." in words
+    assert "The first chunk held an answer for 2 questions instead of 2" in words
+    worse = plain_words(early, comparison([2, None, 1, 1], [2, 2, 2, 2]).results[1], "RR@10")
+    assert "But the first chunk alone held an answer for 0 questions instead of 2" in worse
+
+
+def test_a_gain_that_many_tried_ways_explain_is_no_change() -> None:
+    """The best of many ways is ahead by luck; the p-value counts them."""
+    made = _repeated([2, 2, 1, 4], [1, 1, 1, 2])
+    early, late = made.results
+    gain = late.corpus_difference["RR@10"]
+    late = replace(
+        late, corpus_difference={"RR@10": replace(gain, low=0.0002, high=0.9, p_value=0.03)}
+    )
+    alone = advise(replace(made, results=(early, late)))
+    assert (alone.outcome, alone.chosen.name) == ("change", "late")
+    assert "about 30 in 1,000 cases." in alone.certainty
+    assert "between +0.02 and +90.0" in alone.gain
+    worse = result(_TITLED, 10 * [2, 2, 2, 4], 10 * [2, 2, 1, 4], golden=repeated_set(10))
+    tried = advise(replace(made, results=(early, late, worse)))
+    assert tried.outcome == "unclear"
+    assert tried.headline.startswith("Keep what you have for now")
+    assert "When 2 ways are tried, chance alone" in tried.certainty
+
+
+def test_a_rival_that_gains_nothing_is_not_advised() -> None:
+    said = advise(_repeated([2, 2, 1, 4], [1, 1, 1, 2], [2, 2, 1, 4]))
+    (own,) = (each for each in said.changes if "needs late chunking" in each)
+    assert own.endswith("keep what you have.")
