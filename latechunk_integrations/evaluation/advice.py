@@ -36,6 +36,7 @@ __all__ = [
 _PREFERRED = "nDCG@10"
 _FAIR = "answer@2000"
 _MIB = 1 << 20
+_KIB = 1 << 10
 _FLOAT_BYTES = 4
 # A gain that most teams would act on, in the scale of the measures.
 _WORTHWHILE = 0.03
@@ -195,8 +196,9 @@ def _write_costs(comparison: Comparison, chosen: ConfigurationResult) -> str:
     for result in (now, chosen):
         width = dimensions.get(result.model, 0)
         size = f" of {width} numbers" if width else ""
-        mib = f", {result.n_vectors * width * _FLOAT_BYTES / _MIB:,.1f} MiB" if width else ""
-        sizes.append(f"{result.n_vectors:,} vectors{size}{mib}")
+        n_bytes = result.n_vectors * width * _FLOAT_BYTES
+        room = f"{n_bytes / _MIB:,.1f} MiB" if n_bytes >= _MIB else f"{n_bytes / _KIB:,.0f} KiB"
+        sizes.append(f"{result.n_vectors:,} vectors{size}{f', {room}' if width else ''}")
     if chosen is now:
         return (
             f"Nothing changes: {now.costs.encoder_tokens:,} tokens through the model for these "

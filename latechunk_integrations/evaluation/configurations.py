@@ -87,7 +87,8 @@ def describe(configuration: Configuration) -> str:
     elif weight < 1:
         parts = [f"{weight:.0%} of the late vector, {1 - weight:.0%} of the early one"]
     elif configuration.layout == "text":
-        parts = ["chunks are read within the running text"]
+        whole = "the document is read in one go, and each chunk's vector averages its own words"
+        parts = [whole]
     else:
         parts = ["whole chunks are read together with their neighbours"]
     parts += {
@@ -97,8 +98,8 @@ def describe(configuration: Configuration) -> str:
         "auto": ["the title and the headings above the chunk are read along"],
     }[configuration.header]
     if weight and configuration.focus:
-        how = "by the rule" if configuration.focus == "auto" else f"{configuration.focus:g}"
-        parts.append(f"a chunk counts its own words more than its neighbours' (focus {how})")
+        how = "" if configuration.focus == "auto" else f" (focus {configuration.focus:g})"
+        parts.append(f"a chunk heeds its own words more than its neighbours'{how}")
     if configuration.header_weight:
         parts.append(f"{configuration.header_weight:g} of the title's own vector is added")
     if configuration.sub_span_tokens:
