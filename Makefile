@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-floor test-servers lint format bench bench-bulk bench-models bench-quality
+.PHONY: help demo test test-fast test-floor test-servers lint format bench bench-bulk bench-models bench-quality reproduce
 .PHONY: build clean docs
 
 help: ## Show this list
@@ -84,6 +84,9 @@ bench-models: $(INSTALLED) ## Measure jina-v2, nomic and ModernBERT by window le
 bench-quality: $(INSTALLED) ## Measure retrieval quality: early, late, blends, sub-spans, over golden sets
 	$(BIN)/python -m benchmarks.quality $(ARGS)
 	$(BIN)/python -m benchmarks.sub_spans
+
+reproduce: $(INSTALLED) ## Fetch public golden sets, measure quality and cost, keep results and page
+	$(BIN)/python -m benchmarks.reproduce $(ARGS)
 
 docs: $(INSTALLED) ## Build the site into site/; a dead link or a missing page is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
