@@ -21,7 +21,7 @@ QUERY = "How quickly must Kestrel Analytics react to a serious fault?"
 
 def main() -> None:
     """Index a folder three times and ask it a question."""
-    options = LateChunkOptions(model=str(get_model_path()), context_weight=0.5)
+    options = LateChunkOptions(model=str(get_model_path()))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         documents, store = folder / "documents", folder / "qdrant"

@@ -70,7 +70,7 @@ def ranks(embed_model: LateChunkEmbedding, nodes: list[BaseNode], uri: str) -> l
 def main() -> None:
     """Index the handbook both ways and compare."""
     document = Document(text=HANDBOOK.read_text(encoding="utf-8"))
-    embed_model = LateChunkEmbedding(model_name=str(get_model_path()), context_weight=0.5)
+    embed_model = LateChunkEmbedding(model_name=str(get_model_path()))
     with tempfile.TemporaryDirectory() as folder:
         late = late_nodes(embed_model, document)
         columns = {

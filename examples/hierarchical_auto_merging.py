@@ -21,7 +21,7 @@ QUESTION = "What happens when an invoice is not paid in time?"
 
 def main() -> None:
     """Index a contract at three sizes, ask, and show what was merged."""
-    embed_model = LateChunkEmbedding(model_name=str(get_model_path()), context_weight=0.5)
+    embed_model = LateChunkEmbedding(model_name=str(get_model_path()))
     parser = LateChunkHierarchicalNodeParser(
         embed_model=embed_model, chunk_sizes=[512, 192, 64], chunk_overlap=0
     )

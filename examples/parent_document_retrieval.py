@@ -27,7 +27,7 @@ QUESTION = "How quickly must Kestrel Analytics react to a serious fault?"
 def main() -> None:
     """Index a contract by sentence, ask, print the section."""
     text = CONTRACT.read_text(encoding="utf-8")
-    embeddings = LateChunkEmbeddings(str(get_model_path()), context_weight=0.5)
+    embeddings = LateChunkEmbeddings(str(get_model_path()))
     retriever = ParentDocumentRetriever(
         vectorstore=InMemoryVectorStore(embeddings),
         docstore=InMemoryStore(),

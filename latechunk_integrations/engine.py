@@ -13,7 +13,7 @@ import json
 import os
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, overload
 
@@ -166,7 +166,7 @@ class LateChunkEngine:
         """Width of a vector."""
         return self._encoder.dimensions
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of model and options: equal fingerprints, equal vectors for equal input."""
         options = {

@@ -167,12 +167,6 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
         return self._handle.options
 
     @property
-    def engine_key(self) -> str:
-        """The fingerprint that nodes carry and caches use; see `vector_key`."""
-        known = vector_key(self.options, self._handle.loaded)
-        return known or vector_key(self.options, self.engine) or ""
-
-    @property
     def grouping(self) -> Grouping:
         """How nodes become parents."""
         return Grouping(self.metadata_roles, self.parent_level, self.parent_by, self.header)
@@ -180,7 +174,7 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
     @property
     def mark_key(self) -> MarkKey:
         """What says that a vector was made by this embed model, told as it is."""
-        return MarkKey(self.engine_key, self.grouping.key)
+        return MarkKey(self._handle, self.grouping.key)
 
     @property
     def stats(self) -> dict[str, int]:

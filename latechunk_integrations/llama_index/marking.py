@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from functools import cached_property
 
 from llama_index.core.schema import BaseNode, MetadataMode
 
+from latechunk_integrations.adapter_fields import vector_key
+from latechunk_integrations.engine_handle import EngineHandle
 from latechunk_integrations.marks import (
     CONTENT_KEY,
     END_KEY,
@@ -32,16 +35,27 @@ __all__ = [
 ]
 
 
-class MarkKey(NamedTuple):
+@dataclass(frozen=True)
+class MarkKey:
     """What a vector depends on beside its node and its parent.
 
     Args:
-        engine: Fingerprint of the model and its options; see `vector_key`.
+        handle: Of the engine, which is loaded when its fingerprint is first asked for.
         grouping: Hash of how an embed model finds parents, headers and roles of metadata.
     """
 
-    engine: str
+    handle: EngineHandle
     grouping: str
+
+    @cached_property
+    def engine(self) -> str:
+        """The engine's fingerprint."""
+        return self.handle.engine.fingerprint
+
+    @cached_property
+    def accepted(self) -> tuple[str | None, ...]:
+        """Marks of this engine's vectors: its fingerprint, and what nodes carried before it."""
+        return self.engine, vector_key(self.handle.options, self.handle.loaded)
 
 
 class VectorState(Enum):
@@ -62,7 +76,8 @@ def vector_state(node: BaseNode, key: MarkKey) -> VectorState:
     """
     if node.embedding is None:
         return VectorState.NONE
-    if node.metadata.get(ENGINE_KEY) != key.engine:
+    mark = node.metadata.get(ENGINE_KEY)
+    if mark is None or mark not in key.accepted:
         return VectorState.FOREIGN
     same = node.metadata.get(CONTENT_KEY) == f"{_content_digest(node)}:{key.grouping}"
     return VectorState.OWN if same else VectorState.CHANGED
