@@ -100,7 +100,9 @@ def _sub_span(metadata: Mapping[Any, Any]) -> Span | None:
 
 
 def _bound(value: object) -> int:
-    """A bound; some stores make floats of integers. -1: none, which no parent holds."""
+    """A bound; some stores make floats or texts of integers. -1: none, which no parent holds."""
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) else -1

@@ -10,8 +10,11 @@ from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.langchain.cutting import HeaderChoice, Splitter
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
-from latechunk_integrations.langchain.from_file import read_fields
-from latechunk_integrations.langchain.text_splitter import LateChunkTextSplitter, ParentBy
+from latechunk_integrations.langchain.text_splitter import (
+    LateChunkTextSplitter,
+    ParentBy,
+    read_fields,
+)
 
 __all__ = ["LateChunkPair", "late_chunking"]
 
@@ -49,20 +52,11 @@ def late_chunking(
         if options or splitter is not None or header != "auto" or parent_by is not None:
             raise OptionError(f"options beside the file {model}: write them into it")
         fields = read_fields(str(model))
-        made = LateChunkTextSplitter(**fields, section_splitter=section_splitter, add_mode=add_mode)
-        return LateChunkPair(made, fields["embeddings"])
-    if isinstance(model, LateChunkEngine):
-        embeddings = LateChunkEmbeddings(engine=model, **options)
     else:
-        embeddings = LateChunkEmbeddings(model, **options)
-    return LateChunkPair(
-        LateChunkTextSplitter(
-            embeddings=embeddings,
-            splitter=splitter,
-            section_splitter=section_splitter,
-            header=header,
-            parent_by=parent_by,
-            add_mode=add_mode,
-        ),
-        embeddings,
-    )
+        named: dict[str, Any] = {
+            "engine" if isinstance(model, LateChunkEngine) else "model_name": model
+        }
+        fields = {"splitter": splitter, "header": header, "parent_by": parent_by}
+        fields["embeddings"] = LateChunkEmbeddings(**named, **options)
+    made = LateChunkTextSplitter(**fields, section_splitter=section_splitter, add_mode=add_mode)
+    return LateChunkPair(made, fields["embeddings"])

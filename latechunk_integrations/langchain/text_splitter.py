@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +13,8 @@ from langchain_core.documents import Document
 from langchain_text_splitters import RecursiveCharacterTextSplitter, TextSplitter
 
 from latechunk_integrations import marks
+from latechunk_integrations.chunking_options import ChunkingOptions
+from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.errors import (
     ChunkNotFoundError,
     IncompleteParentError,
@@ -30,11 +33,12 @@ from latechunk_integrations.langchain.cutting import (
     join_sections,
 )
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
-from latechunk_integrations.langchain.from_file import read_fields
+from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent
+from latechunk_integrations.splitting import text_splitter
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["LateChunkTextSplitter", "ParentBy"]
+__all__ = ["LateChunkTextSplitter", "ParentBy", "read_fields"]
 
 ParentBy: TypeAlias = "str | Callable[[Document], Hashable] | None"
 """Which source documents are one parent: those equal under a metadata key, or a function."""
@@ -190,7 +194,9 @@ class LateChunkTextSplitter(TextSplitter):
             key = self._parent_by(Document(str(source.text), metadata=source.metadata))
         if not isinstance(key, Hashable):
             raise InputTypeError(f"parent_by must give something hashable, not {key!r}")
-        return key
+        # A table leaves out what it does not know as "" or NaN: that is nothing to share.
+        is_empty = key == "" or (isinstance(key, float) and math.isnan(key))
+        return None if is_empty else key
 
     def _is_nested(self, source: Source) -> bool:
         text = source.text
@@ -260,6 +266,26 @@ class LateChunkTextSplitter(TextSplitter):
         if self._embeddings.strict:
             raise ChunkNotFoundError(reason, parent_id=name)
         self._stats.report("missing", f"{reason}; they will be embedded standalone", n_missing)
+
+
+def read_fields(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """``embeddings``, ``splitter``, ``header`` and ``parent_by``, as a file of options says them.
+
+    Args:
+        source: Path of a YAML file such as `latechunk tune` writes, or a mapping.
+
+    Raises:
+        OptionError: The file cannot be read, or an option is wrong.
+    """
+    chosen = ChunkingOptions.from_config(source)
+    engine = shared_engine(LateChunkOptions.from_config(source))
+    split = text_splitter(chosen.splitter, chosen.chunk_size, engine.encoder, chosen.arguments)
+
+    def split_text(text: str) -> list[str]:
+        return [chunk if isinstance(chunk, str) else text[slice(*chunk)] for chunk in split(text)]
+
+    fields = {"splitter": split_text, "header": chosen.header, "parent_by": chosen.parent_by}
+    return {"embeddings": LateChunkEmbeddings(engine=engine), **fields}
 
 
 def _source(document: Document) -> Source:

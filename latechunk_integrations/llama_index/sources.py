@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -10,6 +11,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.schema import BaseNode, Document, MetadataMode
 
 from latechunk_integrations.errors import InputTypeError, OptionError
+from latechunk_integrations.llama_index.layout import text_of
 from latechunk_integrations.llama_index.marking import hide_keys
 from latechunk_integrations.marks import digest_text
 
@@ -114,8 +116,8 @@ def parent_key(node: BaseNode, parent_by: ParentBy | None) -> str | None:
     if parent_by is None:
         return None
     key = node.metadata.get(parent_by) if isinstance(parent_by, str) else parent_by(node)
-    if key is None or key == "":
-        return None
+    if key is None or key == "" or (isinstance(key, float) and math.isnan(key)):
+        return None  # a table leaves out what it does not know as NaN
     if not isinstance(key, str | int | float):
         raise InputTypeError(
             f"parent_by names a parent by a str or a number, not {type(key).__name__}",
@@ -158,7 +160,8 @@ def stamp_parents(
     check_parent_by(parent_by)
     groups: dict[str, list[int]] = {}
     for row, document in enumerate(documents):
-        key = parent_key(document, parent_by)
+        # A blank page has no chunk that would tell of it: without it the others are complete.
+        key = parent_key(document, parent_by) if text_of(document).strip() else None
         groups.setdefault(f"id:{document.node_id}" if key is None else f"key:{key}", []).append(row)
     stamped = list(documents)
     for rows in groups.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -265,11 +266,14 @@ def test_metadata_that_name_no_chunk_of_the_parent_give_no_late_vector(
     assert pair.embeddings.stats["late"] == 2
 
 
-def test_marks_that_became_floats_are_read(pair: LateChunkPair) -> None:
-    """Some stores give every number back as a float."""
+@pytest.mark.parametrize("kind", [float, str])
+def test_marks_that_became_floats_or_texts_are_read(
+    kind: Callable[[int], object], pair: LateChunkPair
+) -> None:
+    """Some stores give every number back as a float, queues and tables as a text."""
     chunks = rebuilt(pair.splitter.split_documents([_LEASE]))
     for chunk in chunks:
-        chunk.metadata |= {key: float(chunk.metadata[key]) for key in ("late_start", "late_end")}
+        chunk.metadata |= {key: kind(chunk.metadata[key]) for key in ("late_start", "late_end")}
     assert all(isinstance(c.page_content, ChunkText) for c in pair.embeddings.attach(chunks))
 
 

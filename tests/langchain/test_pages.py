@@ -234,6 +234,17 @@ def test_a_key_that_cannot_be_one_is_refused(tiny_engine: LateChunkEngine) -> No
         splitter.split_documents([Document("One.", metadata={"tags": ["a"]})])
 
 
+@pytest.mark.parametrize("nothing", [None, "", float("nan")])
+def test_documents_without_a_key_are_not_joined(
+    nothing: object, tiny_engine: LateChunkEngine
+) -> None:
+    """What a table does not know is nothing that its rows share."""
+    splitter, _ = pair_of_lines(tiny_engine, parent_by="source")
+    rows = [Document(text, metadata={"source": nothing}) for text in ("One.", "Two.")]
+    for chunks in (splitter.split_documents(rows), list(splitter.lazy_split_documents(rows))):
+        assert len({chunk.metadata["late_parent"] for chunk in chunks}) == 2
+
+
 def test_chunks_of_joined_pages_cut_again_keep_the_file_as_parent(
     tiny_engine: LateChunkEngine, pages: list[Document]
 ) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from llama_index.core import Document
-from llama_index.core.extractors import BaseExtractor
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.node_parser import SentenceSplitter
@@ -79,19 +76,3 @@ class Recorder(BaseEventHandler):
 
     def handle(self, event: BaseEvent, **_: Any) -> None:
         self.events.append(event)
-
-
-class RareWords(BaseExtractor):
-    """Keywords of a node: those of its words that the fewest other nodes have."""
-
-    @classmethod
-    def class_name(cls) -> str:
-        return "RareWords"
-
-    async def aextract(self, nodes: Any) -> list[dict[str, str]]:
-        words = [set(re.findall(r"[a-z]{4,}", node.get_content().lower())) for node in nodes]
-        counts = Counter(word for some in words for word in some)
-        return [
-            {"excerpt_keywords": ", ".join(sorted(some, key=lambda w: (counts[w], w))[:5])}
-            for some in words
-        ]

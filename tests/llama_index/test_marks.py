@@ -22,10 +22,11 @@ from llama_index.core.schema import (
 from llama_index.vector_stores.qdrant import QdrantVectorStore
 from qdrant_client import QdrantClient
 
+from benchmarks.llama_index_loop import RareWords
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.errors import UnknownChunkError
 from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
-from tests.llama_index.support import SPLITTER, RareWords, check, expected
+from tests.llama_index.support import SPLITTER, check, expected
 
 MARKS = {"late_parent", "late_start", "late_end", "late_engine", "late_mode", "late_content"}
 

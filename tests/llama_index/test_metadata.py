@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from llama_index.core import Document
-from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.extractors import SummaryExtractor, TitleExtractor
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.llms import MockLLM
@@ -16,10 +15,11 @@ from llama_index.core.node_parser import HierarchicalNodeParser, SentenceSplitte
 from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
 from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 
+from benchmarks.llama_index_loop import RareWords, rank_by_keywords
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.errors import InputTypeError, OptionError
 from latechunk_integrations.llama_index import LateChunkEmbedding, LateChunkNodeParser
-from tests.llama_index.support import SPLITTER, RareWords, check, expected
+from tests.llama_index.support import SPLITTER, check, expected
 
 SAMPLES = Path(__file__).parent.parent.parent / "examples" / "samples"
 TEXT = (
@@ -242,46 +242,10 @@ def test_switched_off_it_is_what_llama_index_gives(
         assert {node.metadata["late_mode"] for node in nodes} == {"standalone"}
 
 
-def keyword_rank(nodes: list[BaseNode], model: BaseEmbedding) -> float:
-    """Mean reciprocal rank of each chunk for its own keywords."""
-    vectors = np.array([node.get_embedding() for node in nodes])
-    ranks = []
-    for row, node in enumerate(nodes):
-        scores = vectors @ np.array(model.get_query_embedding(node.metadata["excerpt_keywords"]))
-        ranks.append(1 / (1 + int((scores > scores[row] + 1e-9).sum())))
-    return float(np.mean(ranks))
-
-
-def samples() -> list[Document]:
-    return [
-        Document(
-            text=path.read_text(encoding="utf-8"), metadata={"title": path.stem}, id_=path.name
-        )
-        for path in sorted(SAMPLES.glob("*.md"))
-    ]
-
-
-def test_chunks_are_found_by_their_own_keywords(minilm_path: Path) -> None:
+def test_chunks_are_found_by_their_own_keywords() -> None:
     """Near the early baseline with the default options, also with ``extractors=``; and cheap."""
-    splitter = SentenceSplitter(chunk_size=128, chunk_overlap=0)
-
-    def run(*steps: TransformComponent) -> list[BaseNode]:
-        return list(IngestionPipeline(transformations=list(steps)).run(documents=samples()))
-
-    def fresh(**options: Any) -> LateChunkEmbedding:
-        return LateChunkEmbedding(model_name=str(minilm_path), dtype="float32", **options)
-
-    theirs = HuggingFaceEmbedding(model_name=str(minilm_path), device="cpu")
-    early = keyword_rank(run(splitter, RareWords(), theirs), theirs)
-    model = fresh()
-    before = model.engine.stats.get("tokens", 0)
-    run(splitter, model)
-    without = model.engine.stats["tokens"] - before
-    late = keyword_rank(run(splitter, RareWords(), model), model)
-    taken = model.engine.stats["tokens"] - before - without
-    parser = LateChunkNodeParser(embed_model=model, splitter=splitter, extractors=[RareWords()])
-    inside = keyword_rank(run(parser), model)
-    assert early > 0.9
-    assert late >= 0.93
-    assert inside >= 0.9
-    assert taken <= 1.3 * without
+    found = rank_by_keywords()
+    assert found.early > 0.9
+    assert found.late >= 0.93
+    assert found.inside >= 0.9
+    assert found.tokens <= 1.3

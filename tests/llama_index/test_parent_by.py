@@ -13,11 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 from llama_index.core import Document, VectorStoreIndex
-from llama_index.core.ingestion import DocstoreStrategy, IngestionCache, IngestionPipeline
+from llama_index.core.ingestion import (
+    DocstoreStrategy,
+    IngestionCache,
+    IngestionPipeline,
+    run_transformations,
+)
 from llama_index.core.schema import BaseNode, MetadataMode, TextNode, TransformComponent
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores import SimpleVectorStore
 
+from benchmarks.llama_index_loop import RareWords
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.errors import IncompleteParentError, InputTypeError, OptionError
 from latechunk_integrations.llama_index import (
@@ -28,7 +34,6 @@ from latechunk_integrations.llama_index import (
 )
 from tests.llama_index.support import (
     SPLITTER,
-    RareWords,
     Vectors,
     check,
     check_stored,
@@ -215,17 +220,55 @@ def test_functions_are_told_apart_by_what_they_do(tiny_engine: LateChunkEngine) 
     assert described(twins[0]["f"]) == described(twins[1]["f"])
 
 
+@pytest.mark.parametrize("nothing", [None, "", float("nan")])
 def test_documents_without_the_key_are_their_own_parents_and_counted(
-    tiny_engine: LateChunkEngine,
+    nothing: object, tiny_engine: LateChunkEngine
 ) -> None:
-    documents = pages(1, 2)
-    del documents[1].metadata["file_path"]
+    documents = pages(1, 3)
+    for document in documents[1:]:
+        document.metadata["file_path"] = nothing
     model = LateChunkEmbedding(engine=tiny_engine, parent_by="file_path")
     nodes = model(SPLITTER(documents))
-    assert model.stats["parents"] == 2
+    assert model.stats["parents"] == 3
     assert model.stats["nodes_without_parent_key"] == sum(
-        node.ref_doc_id == "report-0-page-2" for node in nodes
+        node.ref_doc_id != "report-0-page-1" for node in nodes
     )
+
+
+@both_hooks
+@pytest.mark.parametrize("stamped", [True, False])
+def test_a_blank_page_changes_nothing_for_the_others(
+    stamped: bool, hook: Hook, tiny_engine: LateChunkEngine
+) -> None:
+    """No chunk tells of it; the file is complete, and its words are those of the other pages."""
+    documents = pages(1, 4)
+    documents[1].set_content(" \n")
+    right = file_vectors(tiny_engine, [documents[0], *documents[2:]])
+    if stamped:
+        documents = stamp_parents(documents, "file_path")
+    steps = hook(tiny_engine)
+    check(run_transformations(documents, steps), right)
+    model: Any = getattr(steps[-1], "embed_model", steps[-1])
+    assert model.stats["incomplete_parents"] == 0
+
+
+@both_hooks
+def test_vectors_of_another_model_on_one_page_embed_the_file(
+    hook: Hook, tiny_engine: LateChunkEngine
+) -> None:
+    """A page that has a vector already, copied and pickled with the others on its way."""
+    documents = pages(1, 3)
+    right = file_vectors(tiny_engine, documents)
+    documents[1].embedding = [1.0] * tiny_engine.dimensions
+    steps = hook(tiny_engine)
+    nodes = run_transformations(pickle.loads(pickle.dumps(copy.deepcopy(documents))), steps)
+    check(nodes, right)
+    model: Any = getattr(steps[-1], "embed_model", steps[-1])
+    n_foreign = sum(node.ref_doc_id == "report-0-page-2" for node in nodes)
+    assert model.stats["foreign_vectors_replaced"] == n_foreign
+    again = pickle.loads(pickle.dumps(copy.deepcopy(nodes)))
+    behind(tiny_engine)[1](again)
+    check(again, right)
 
 
 @both_hooks
