@@ -72,7 +72,6 @@ bench: $(INSTALLED) ## Measure throughput and memory against named peers
 
 bench-bulk: $(INSTALLED) ## Measure Ray workers; kill indexing runs by the hundred; hostile servers (long)
 	$(BIN)/python -m benchmarks.ray_workers
-	$(BIN)/python -m benchmarks.bulk_kills
 	$(BIN)/python -m benchmarks.bulk_chaos
 	$(BIN)/python -m benchmarks.hostile_servers
 	$(BIN)/python -m benchmarks.migration

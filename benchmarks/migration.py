@@ -15,20 +15,26 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
+import psycopg
 
 from latechunk_integrations import LateChunkEngine, Parent
-from tests.bulk.migration.collections import WAYS, Rows, texts
+from tests.bulk.migration.collections import WAYS, Rows, Written, texts
+from tests.bulk.migration.postgres_collections import plain
+from tests.bulk.migration.postgres_collections import ways as postgres_ways
+from tests.postgres import running_postgres
 from tests.tiny_models import save_tiny_model
 
 _COMMAND = [sys.executable, "-m", "latechunk_integrations", "migrate"]
 _CHUNKS_A_DOCUMENT = 7
 _KILLS = 3
+_POSTGRES = ("langchain-pgvector", "llama-index-pgvector")
 _TOLERANCE = 1e-5
 
 
@@ -74,10 +80,9 @@ def _worst(engine: LateChunkEngine, corpus: dict[str, str], before: Rows, late: 
 
 
 def _measure(
-    name: str, place: Path, corpus: dict[str, str], model: Path, engine: LateChunkEngine
+    way: Written, place: Path, corpus: dict[str, str], model: Path, engine: LateChunkEngine
 ) -> None:
     """Fill, migrate and check one collection; prints its line."""
-    way = WAYS[name]
     place.mkdir()
     collection = way.write(place, corpus)
     before = way.read_old(place)
@@ -89,23 +94,30 @@ def _measure(
         key: row.vector for key, row in before.items()
     }
     worst = _worst(engine, corpus, before, way.read_late(place))
-    print(f"{name:22} {len(before):7} {n_kills:5} {seconds:8.1f} {worst:9.1e}", flush=True)
+    print(f"{place.name:22} {len(before):7} {n_kills:5} {seconds:8.1f} {worst:9.1e}", flush=True)
     assert worst <= _TOLERANCE
 
 
 def main() -> None:
     """Run the command line."""
+    names = (*sorted(WAYS), *_POSTGRES)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chunks", type=int, default=10_000)
-    parser.add_argument("--only", nargs="*", default=sorted(WAYS), choices=sorted(WAYS))
+    parser.add_argument("--only", nargs="*", default=list(names), choices=names)
     given = parser.parse_args()
     corpus = texts(given.chunks // _CHUNKS_A_DOCUMENT)
     print(f"{'collection':22} {'chunks':>7} {'kills':>5} {'seconds':>8} {'worst':>9}")
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+        ways = dict(WAYS)
+        if not ways.keys() >= set(given.only):
+            url = stack.enter_context(running_postgres())
+            with psycopg.connect(plain(url), autocommit=True) as connection:
+                connection.execute("create extension if not exists vector")
+            ways |= postgres_ways(url)
         model = save_tiny_model(Path(folder) / "model", "wordpiece")
         engine = LateChunkEngine.from_pretrained(model, dtype="float32", device="cpu")
         for name in given.only:
-            _measure(name, Path(folder) / name, corpus, model, engine)
+            _measure(ways[name], Path(folder) / name, corpus, model, engine)
 
 
 if __name__ == "__main__":

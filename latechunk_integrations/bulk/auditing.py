@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+from latechunk_integrations.bulk.rows import COLUMNS
 from latechunk_integrations.bulk.targets import Target
 from latechunk_integrations.marks import ENGINE_KEY, MODE_KEY
 
@@ -17,6 +18,11 @@ __all__ = ["StoreAudit", "audit"]
 _MODES = ("late", "windowed", "standalone")
 _SOURCE_KEYS = ("document_id", "file_path", "source", "file_name", "ref_doc_id", "doc_id")
 _NO_SOURCE = "(unknown)"
+# Where stores of the frameworks keep metadata.
+_METADATA_KEYS = (
+    *("metadata", "metadata_", "cmetadata", "langchain_metadata"),
+    *("_node_content", "node"),
+)
 
 
 @dataclass
@@ -56,8 +62,8 @@ class StoreAudit:
 def audit(target: str, engine: str | None = None) -> StoreAudit:
     """Read the marks of every row; no model is loaded and nothing written.
 
-    It reads what `index` wrote, and what the adapters of both frameworks wrote into Milvus and
-    Qdrant.
+    It reads what `index` wrote, and what the adapters of both frameworks wrote. LangChain's
+    `PGVector` keeps all of its collections in the table ``langchain_pg_embedding``.
 
     Args:
         target: As for `index`.
@@ -89,20 +95,21 @@ def audit(target: str, engine: str | None = None) -> StoreAudit:
 
 def _read_marks(row: Mapping[str, Any]) -> tuple[str, str, str]:
     """Mode, engine and source of a row; ``""`` where it does not say."""
-    is_ours = "chunk_id" in row and ENGINE_KEY in row
     mode = engine = source = ""
     for values in _find_mappings(row):
-        mode = mode or str(values.get("mode" if is_ours else MODE_KEY) or "")
+        mode = mode or str(values.get(MODE_KEY) or "")
         engine = engine or str(values.get(ENGINE_KEY) or "")
         named = next((values[key] for key in _SOURCE_KEYS if values.get(key)), "")
         source = source or str(named)
+    if all(name in row for name in COLUMNS):  # `index` wrote it
+        mode = str(row["mode"])
     return mode, engine, source or _NO_SOURCE
 
 
 def _find_mappings(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The row, and the metadata that a framework put into it."""
     yield row
-    for key in ("metadata", "metadata_", "_node_content", "node"):
+    for key in _METADATA_KEYS:
         value = _parse(row.get(key))
         if isinstance(value, Mapping):
             yield value

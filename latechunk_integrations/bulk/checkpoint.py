@@ -21,7 +21,7 @@ __all__ = ["Checkpoint", "read_state", "set_aside"]
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 _HEAD, _LOG, _LOCK = "run.json", "finished.jsonl", "lock"
 _HOW_TO_MEND = "latechunk repair makes it anew from what the target holds, restart does all again"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from latechunk_integrations.bulk.corpus_walk import SourceFiles, find_files
-from latechunk_integrations.bulk.document_formats import FORMATS, read_format
+from latechunk_integrations.bulk.document_formats import FORMATS, PAGED, read_format
 from latechunk_integrations.bulk.rows import Columns, CorpusDocument, Failure, read_document
 from latechunk_integrations.errors import InputError, OptionError
 from latechunk_integrations.plugins import import_extra
@@ -108,7 +108,7 @@ class FileSource:
                 text = read_format(file.suffix, content, name, self._most_bytes)
             else:
                 text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-            document = CorpusDocument(name, text, file=name)
+            document = CorpusDocument(name, text, file=name, has_pages=file.suffix in PAGED)
         except OSError as error:
             yield Failure.of(name, error, file=name, retry=True)
         except (UnicodeDecodeError, InputError) as error:

@@ -6,13 +6,11 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 
+from latechunk_integrations.bulk.rows import PAGE_BREAK
 from latechunk_integrations.errors import InputError, MissingExtraError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["FORMATS", "PAGE_BREAK", "read_format"]
-
-PAGE_BREAK = "\f"
-"""Between the pages of a PDF: ``1 + text.count(PAGE_BREAK, 0, start)`` is the page of a chunk."""
+__all__ = ["FORMATS", "PAGED", "read_format"]
 
 _EXTRA = "documents"
 # What a reader of HTML does not see.
@@ -58,7 +56,7 @@ def _read_pdf(content: bytes, most_bytes: int) -> Iterator[str]:
     del most_bytes  # what a page unpacks to is bounded by pypdf itself
     reader = import_extra("pypdf", extra=_EXTRA).PdfReader(io.BytesIO(content))
     for number, page in enumerate(reader.pages):
-        yield (PAGE_BREAK if number else "") + page.extract_text()
+        yield (PAGE_BREAK if number else "") + page.extract_text().replace(PAGE_BREAK, "\n")
 
 
 def _read_html(content: bytes, most_bytes: int) -> Iterator[str]:
@@ -96,3 +94,6 @@ FORMATS: Mapping[str, Callable[[bytes, int], Iterator[str]]] = {
     ".docx": _read_docx,
 }
 """Readers by the ending of a file's name."""
+
+PAGED = (".pdf",)
+"""Those whose text has a `PAGE_BREAK` between its pages."""

@@ -141,6 +141,7 @@ class DocumentEmbedder:
             result.modes,
             engine=self.engine,
             file=document.file,
+            pages=document.find_pages(parent.spans.array),
         )
 
 

@@ -85,16 +85,20 @@ def _read_documents(table: Any) -> list[DocumentRows]:
         places.setdefault(key, []).append(row)
     documents = []
     for key, at in places.items():
-        spans = [(columns["start"][row], columns["end"][row]) for row in at]
+        spans, pages = (
+            np.array([(columns[first][row], columns[last][row]) for row in at], np.int64)
+            for first, last in (("start", "end"), ("first_page", "last_page"))
+        )
         documents.append(
             DocumentRows(
                 *key,
                 columns["late_parent"][at[0]],
-                np.array(spans, np.int64),
+                spans,
                 tuple(columns["text"][row] for row in at),
                 np.array([columns["vector"][row] for row in at], np.float32),
                 tuple(columns["mode"][row] for row in at),
                 engine=columns["late_engine"][at[0]],
+                pages=pages,
             )
         )
     return documents

@@ -192,7 +192,7 @@ def _is_whole(document: CorpusDocument, rows: HeldDocument, embedder: DocumentEm
     if isinstance(spans, Failure):
         return False
     parent = Parent(document.text, spans, header=document.header, id=document.id)
-    return outline_of(parent, version, embedder.engine) == rows.outline.value
+    return outline_of(document, parent, version, embedder.engine) == rows.outline.value
 
 
 def _adopt(

@@ -17,6 +17,8 @@ from latechunk_integrations.schema import check_characters
 
 __all__ = [
     "COLUMNS",
+    "INTEGER_COLUMNS",
+    "PAGE_BREAK",
     "Columns",
     "CorpusDocument",
     "DocumentRows",
@@ -33,6 +35,8 @@ COLUMNS = (
     "chunk_id",
     "start",
     "end",
+    "first_page",
+    "last_page",
     "text",
     "vector",
     "mode",
@@ -41,6 +45,12 @@ COLUMNS = (
     "version",
 )
 """The columns of a chunk row."""
+
+INTEGER_COLUMNS = ("start", "end", "first_page", "last_page")
+"""Those of them that hold an integer."""
+
+PAGE_BREAK = "\f"
+"""Between the pages of a document that has pages."""
 
 # Names the space of our chunk ids; it must never change.
 _CHUNK_NAMESPACE = uuid.UUID("6f1d9c1e-3f57-5a0e-9d1b-7a4c5f1c2b90")
@@ -75,6 +85,7 @@ class CorpusDocument:
         text: Its text.
         header: What its tokens attend to, such as a title; ``""``: nothing.
         file: The file that it comes from, for reports; no part of its version.
+        has_pages: Each `PAGE_BREAK` in the text ends a page.
 
     Raises:
         InvalidCharacterError: The id holds a lone surrogate, which no target can store.
@@ -84,6 +95,7 @@ class CorpusDocument:
     text: str
     header: str = ""
     file: str = field(default="", compare=False)
+    has_pages: bool = False
 
     def __post_init__(self) -> None:
         """Check the id; the text is its own document's error."""
@@ -96,6 +108,28 @@ class CorpusDocument:
             key: Fingerprint of engine and splitter.
         """
         return digest(key, self.id, self.header, self.text)
+
+    def find_pages(self, spans: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers of the first and the last page of chunks, from 1; 0 where it has no pages.
+
+        White space at the ends of a chunk is on no page: a page break may be there.
+
+        Args:
+            spans: Code points of the text, half-open, int64, shape ``(n_chunks, 2)``.
+
+        Returns:
+            Int64, shape ``(n_chunks, 2)``.
+        """
+        if not self.has_pages:
+            return np.zeros_like(spans)
+        breaks = [at for at, character in enumerate(self.text) if character == PAGE_BREAK]
+        seen = []
+        for start, end in spans.tolist():
+            chunk = self.text[start:end]
+            stripped = chunk.strip()
+            first = start + len(chunk) - len(chunk.lstrip()) if stripped else start
+            seen.append((first, first + max(len(stripped), 1) - 1))
+        return 1 + np.searchsorted(breaks, np.array(seen, np.int64).reshape(-1, 2))
 
 
 @dataclass(frozen=True)
@@ -155,6 +189,7 @@ class DocumentRows:
         skipped: The document was left out under ``fallback="skip"``.
         engine: Fingerprint of model and options, `LateChunkEngine.fingerprint`.
         file: The file that the document comes from, for reports.
+        pages: See `CorpusDocument.find_pages`; ``None``: there are no pages.
     """
 
     document_id: str
@@ -167,6 +202,7 @@ class DocumentRows:
     skipped: bool = False
     engine: str = ""
     file: str = ""
+    pages: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -181,10 +217,12 @@ class DocumentRows:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Each chunk as a mapping of `COLUMNS`; the vector stays an array."""
-        chunks = zip(self.spans.tolist(), self.texts, self.vectors, self.modes, strict=True)
-        for (start, end), text, vector, mode in chunks:
-            identity = chunk_id(self.document_id, start, end)
-            values = (self.document_id, identity, start, end, text, vector, mode)
+        places = self.spans.tolist()
+        pages = np.zeros_like(self.spans) if self.pages is None else self.pages
+        chunks = zip(places, pages.tolist(), self.texts, self.vectors, self.modes, strict=True)
+        for span, shown, text, vector, mode in chunks:
+            identity = chunk_id(self.document_id, *span)
+            values = (self.document_id, identity, *span, *shown, text, vector, mode)
             yield dict(zip(COLUMNS, (*values, self.parent, self.engine, self.version), strict=True))
 
 
@@ -294,8 +332,9 @@ def to_table(documents: Sequence[DocumentRows], dimensions: int) -> Any:
         name: vectors
         if name == "vector"
         else arrow.array(
-            [row[name] for row in rows], arrow.int64() if name in ("start", "end") else None
-        ).cast(arrow.int64() if name in ("start", "end") else arrow.string())
+            [row[name] for row in rows],
+            arrow.int64() if name in INTEGER_COLUMNS else arrow.string(),
+        )
         for name in COLUMNS
     }
     return arrow.table(arrays)

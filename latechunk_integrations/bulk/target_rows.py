@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from latechunk_integrations.bulk.checkpoint_state import CheckpointState
-from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows, RowsDigest
+from latechunk_integrations.bulk.rows import COLUMNS, CorpusDocument, DocumentRows, RowsDigest
 from latechunk_integrations.bulk.writers.files import FileWriter
 from latechunk_integrations.bulk.writers.writer import Writer
 from latechunk_integrations.schema import Parent
@@ -83,7 +83,7 @@ class TargetRows:
             self.n_rows += 1
 
 
-def outline_of(parent: Parent, version: str, engine: str) -> str:
+def outline_of(document: CorpusDocument, parent: Parent, version: str, engine: str) -> str:
     """What `HeldDocument.outline` is for a document whose rows are as they should be."""
     expected = DocumentRows(
         parent.id,
@@ -94,6 +94,7 @@ def outline_of(parent: Parent, version: str, engine: str) -> str:
         np.zeros((len(parent.spans), 0), np.float32),
         ("",) * len(parent.spans),
         engine=engine,
+        pages=document.find_pages(parent.spans.array),
     )
     hashed = RowsDigest(_OUTLINE)
     for row in expected.rows():

@@ -1,95 +1,149 @@
-"""Arguments of the commands over a corpus and its index."""
+"""What the commands over a corpus and its index are told, and how they write results."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
 
-from latechunk_integrations.cli.flags import make_folders, read_pairs
+from latechunk_integrations.cli.flags import (
+    Config,
+    Model,
+    Options,
+    make_folders,
+    read_options,
+    read_pairs,
+)
 from latechunk_integrations.errors import OptionError
 
 if TYPE_CHECKING:  # loaded by the command that needs it
     from latechunk_integrations.bulk.chunking import Chunking
+    from latechunk_integrations.bulk.index_settings import IndexSettings
+    from latechunk_integrations.options import LateChunkOptions
 
 __all__ = [
     "PRINTED",
-    "ChunkTokens",
-    "DeadLettersFile",
-    "EngineOptions",
-    "FollowLinks",
-    "HeaderColumn",
-    "IdColumn",
+    "IndexArguments",
     "JsonFile",
-    "Source",
-    "SplitterArguments",
-    "SplitterName",
-    "StateFolder",
-    "TargetName",
-    "TextColumn",
+    "Prune",
+    "Quiet",
     "check_json",
-    "make_chunking",
+    "takes_index_arguments",
     "write_json",
 ]
 
 PRINTED = Path("-")
 """Standard output, in the place of a file."""
 
-Source = Annotated[
-    Path,
-    typer.Argument(
-        help="Folder of .txt, .md, .jsonl or .parquet files, or one of them.",
-        readable=False,  # whether it can be read is for the run to say
-    ),
-]
-TargetName = Annotated[
-    str,
-    typer.Option(
-        help="milvus:FILE.db#NAME, qdrant:FOLDER#NAME, a URL, or a .parquet/.jsonl folder."
-    ),
-]
-StateFolder = Annotated[Path, typer.Option(help="Folder that keeps what is finished.")]
-EngineOptions = Annotated[
-    list[str] | None, typer.Option("--option", "-o", help="An engine option, NAME=VALUE.")
-]
-SplitterName = Annotated[
-    str | None,
-    typer.Option(help="'recursive' or module:name. Without it: the file's, else recursive."),
-]
-ChunkTokens = Annotated[int | None, typer.Option(help="Tokens of a chunk. Without it: the file's.")]
-SplitterArguments = Annotated[
-    list[str] | None, typer.Option(help="An argument of the splitter, NAME=VALUE.")
-]
-TextColumn = Annotated[str, typer.Option(help="Column of the text.")]
-IdColumn = Annotated[str, typer.Option(help="Column of the id.")]
-HeaderColumn = Annotated[str | None, typer.Option(help="Column of the header.")]
-FollowLinks = Annotated[
-    bool, typer.Option("--follow-links", help="Also links that lead out of the source folder.")
-]
-DeadLettersFile = Annotated[Path | None, typer.Option(help="File of failed documents.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the report to this JSON file; -: print it.")
 ]
+Prune = Annotated[
+    bool, typer.Option("--prune", help="Remove documents that the source no longer has.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+
+P = ParamSpec("P")
 
 
-def make_chunking(
-    config: Path | None,
-    splitter: str | None,
-    chunk_size: int | None,
-    arguments: Sequence[str] | None,
-) -> Chunking:
-    """The splitter that the command line names, else the file's."""
-    from latechunk_integrations.bulk.chunking import Chunking  # noqa: PLC0415  # costs seconds
+@dataclass(frozen=True, kw_only=True)
+class IndexArguments:
+    """What ``latechunk index``, ``verify`` and ``repair`` must be told alike."""
 
-    known = Chunking() if config is None else Chunking.from_config(config)
-    given = read_pairs(arguments or (), "--splitter-argument")
-    if splitter is not None and splitter != known.splitter:
-        return Chunking(splitter, chunk_size, given)
-    size = known.chunk_size if chunk_size is None else chunk_size
-    return Chunking(known.splitter, size, {**known.arguments, **given})
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of text, PDF, HTML, DOCX, .jsonl, .csv or .parquet files, or one of them.",
+            readable=False,  # whether it can be read is for the run to say
+        ),
+    ]
+    to: Annotated[
+        str,
+        typer.Option(
+            help="milvus:FILE.db#NAME, qdrant:FOLDER#NAME, chroma:FOLDER#NAME, "
+            "lancedb:FOLDER#NAME, a URL, or a .parquet/.jsonl folder."
+        ),
+    ]
+    checkpoint: Annotated[Path, typer.Option(help="Folder that keeps what is finished.")]
+    config: Config = None
+    model: Model = None
+    options: Options = None
+    splitter: Annotated[
+        str | None,
+        typer.Option(help="'recursive' or module:name. Without it: the file's, else recursive."),
+    ] = None
+    chunk_size: Annotated[
+        int | None, typer.Option(help="Tokens of a chunk. Without it: the file's.")
+    ] = None
+    splitter_argument: Annotated[
+        list[str] | None, typer.Option(help="An argument of the splitter, NAME=VALUE.")
+    ] = None
+    text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text"
+    id_column: Annotated[str, typer.Option(help="Column of the id.")] = "id"
+    header_column: Annotated[str | None, typer.Option(help="Column of the header.")] = None
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Also links that lead out of the source folder.")
+    ] = False
+
+    def read(self, **more: Any) -> tuple[Path, str, LateChunkOptions, Path, IndexSettings]:
+        """Source, target, options, checkpoint and settings, as the functions of bulk take them.
+
+        Args:
+            more: Settings that only some commands have.
+
+        Raises:
+            OptionError: An argument is wrong.
+        """
+        from latechunk_integrations.bulk.index_settings import IndexSettings  # noqa: PLC0415  # costs seconds
+        from latechunk_integrations.bulk.rows import Columns  # noqa: PLC0415  # as above
+
+        settings = IndexSettings(
+            chunking=self._read_chunking(),
+            columns=Columns(self.text_column, self.id_column, self.header_column),
+            follow_links=self.follow_links,
+            **more,
+        )
+        options = read_options(self.config, self.model, self.options or ())
+        return self.source, self.to, options, self.checkpoint, settings
+
+    def _read_chunking(self) -> Chunking:
+        """The splitter that the command line names, else the file's."""
+        from latechunk_integrations.bulk.chunking import Chunking  # noqa: PLC0415  # costs seconds
+
+        known = Chunking() if self.config is None else Chunking.from_config(self.config)
+        given = read_pairs(self.splitter_argument or (), "--splitter-argument")
+        if self.splitter is not None and self.splitter != known.splitter:
+            return Chunking(self.splitter, self.chunk_size, given)
+        size = known.chunk_size if self.chunk_size is None else self.chunk_size
+        return Chunking(known.splitter, size, {**known.arguments, **given})
+
+
+def takes_index_arguments(
+    command: Callable[Concatenate[IndexArguments, P], None],
+) -> Callable[..., None]:
+    """Give a command the flags of `IndexArguments` in the place of its first parameter."""
+    hints = get_type_hints(IndexArguments, include_extras=True)
+    first, *own = inspect.signature(command, eval_str=True).parameters.values()
+    shared = [
+        first.replace(name=each.name, default=each.default, annotation=hints[each.name])
+        for each in inspect.signature(IndexArguments).parameters.values()
+    ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        common = {each.name: given.pop(each.name) for each in fields(IndexArguments)}
+        command(IndexArguments(**common), **given)  # type: ignore[call-arg]  # of P: typer has checked them
+
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*shared, *own)]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
 
 
 def check_json(file: Path | None, source: Path | None = None) -> None:

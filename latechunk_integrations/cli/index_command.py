@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latechunk_integrations.cli import flags as common
 from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
-from latechunk_integrations.cli.flags import read_options
 from latechunk_integrations.cli.plan_view import show_plan
 from latechunk_integrations.core.printable import escape_controls
 
@@ -21,9 +20,6 @@ __all__ = ["index_command"]
 _ShareBatches = Annotated[
     bool,
     typer.Option("--share-batches", help="Faster on a GPU; the last bits may vary."),
-]
-_Prune = Annotated[
-    bool, typer.Option("--prune", help="Remove documents that the source no longer has.")
 ]
 _PruneAtMost = Annotated[
     float,
@@ -38,53 +34,39 @@ _MostFailures = Annotated[
 _Plan = Annotated[
     bool, typer.Option("--plan", help="Say what would be done, and why; write nothing.")
 ]
+_DeadLettersFile = Annotated[Path | None, typer.Option(help="File of failed documents.")]
 _MostBytes = Annotated[int, typer.Option(help="Bytes of a text file or of a line, at most.")]
 
 
+@given.takes_index_arguments
 def index_command(  # noqa: PLR0913  # every flag is an argument
+    arguments: given.IndexArguments,
     *,
-    source: given.Source,
-    to: given.TargetName,
-    checkpoint: given.StateFolder,
-    config: common.Config = None,
-    model: common.Model = None,
-    option: given.EngineOptions = None,
-    splitter: given.SplitterName = None,
-    chunk_size: given.ChunkTokens = None,
-    splitter_argument: given.SplitterArguments = None,
-    text_column: given.TextColumn = "text",
-    id_column: given.IdColumn = "id",
-    header_column: given.HeaderColumn = None,
     ray: Annotated[bool, typer.Option("--ray", help="Embed in Ray actors.")] = False,
     concurrency: Annotated[int, typer.Option(help="Number of Ray actors.")] = 1,
     num_cpus: Annotated[float, typer.Option(help="Cores of each actor.")] = 1,
     num_gpus: Annotated[float, typer.Option(help="GPUs of each actor.")] = 0,
     batch_documents: Annotated[int, typer.Option(help="Documents noted together, at most.")] = 64,
     share_batches: _ShareBatches = False,
-    prune: _Prune = False,
+    prune: given.Prune = False,
     prune_at_most: _PruneAtMost = 0.1,
-    follow_links: given.FollowLinks = False,
     restart: _Restart = False,
-    dead_letters: given.DeadLettersFile = None,
+    dead_letters: _DeadLettersFile = None,
     most_failures_in_a_row: _MostFailures = 10,
     most_document_bytes: _MostBytes = 1 << 28,
     json_file: given.JsonFile = None,
     plan: _Plan = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: given.Quiet = False,
 ) -> None:
     """Embed a corpus into a vector store or files; started again, it goes on where it stopped.
 
     Ends with 0: all done, 1: documents failed (see the dead letters), 2: the command is wrong,
     3: stopped on the way (start it again), 4: all done but a removal that was refused.
     """
-    from latechunk_integrations.bulk.index_settings import IndexSettings  # noqa: PLC0415  # costs seconds
-    from latechunk_integrations.bulk.indexing import index  # noqa: PLC0415  # as above
+    from latechunk_integrations.bulk.indexing import index  # noqa: PLC0415  # costs seconds
     from latechunk_integrations.bulk.planning import plan_index  # noqa: PLC0415  # as above
-    from latechunk_integrations.bulk.rows import Columns  # noqa: PLC0415  # as above
 
-    settings = IndexSettings(
-        chunking=given.make_chunking(config, splitter, chunk_size, splitter_argument),
-        columns=Columns(text_column, id_column, header_column),
+    job = arguments.read(
         ray=ray,
         concurrency=concurrency,
         num_cpus=num_cpus,
@@ -93,7 +75,6 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
         reproducible=not share_batches,
         prune=prune,
         prune_at_most=prune_at_most,
-        follow_links=follow_links,
         restart=restart,
         dead_letters=dead_letters,
         report=None if plan or json_file == given.PRINTED else json_file,
@@ -101,12 +82,10 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
         most_document_bytes=most_document_bytes,
         show_progress=not quiet,
     )
-    options = read_options(config, model, option or ())
     if plan:
-        given.check_json(json_file, source)
-        planned = plan_index(source, to, options, checkpoint, settings)
-        raise typer.Exit(show_plan(planned, json_file))
-    summary = index(source, to, options, checkpoint, settings)
+        given.check_json(json_file, arguments.source)
+        raise typer.Exit(show_plan(plan_index(*job), json_file))
+    summary = index(*job)
     if json_file == given.PRINTED:
         given.write_json(summary.to_dict(), json_file)
     else:

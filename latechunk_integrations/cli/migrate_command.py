@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from latechunk_integrations.cli.exit_codes import ExitCode
-from latechunk_integrations.cli.flags import read_options, read_pairs
+from latechunk_integrations.cli.flags import Config, Model, Options, read_options, read_pairs
+from latechunk_integrations.cli.index_arguments import Quiet
 from latechunk_integrations.cli.stored_questions import (
     read_questions,
     score_questions,
@@ -21,8 +23,11 @@ from latechunk_integrations.errors import OptionError
 if TYPE_CHECKING:
     from latechunk_integrations.bulk.migration.migration_settings import (
         MigrationPlan,
+        MigrationSettings,
         MigrationSummary,
     )
+    from latechunk_integrations.bulk.migration.stored_search import StoreQuestion
+    from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["migrate_command"]
 
@@ -57,9 +62,6 @@ _Unplaced = Annotated[
     typer.Option(help="Chunks without a proved place: leave, standalone, or keep (old vector)."),
 ]
 _Vector = Annotated[str | None, typer.Option(help="Name of the old vector, if there are several.")]
-_Options = Annotated[
-    list[str] | None, typer.Option("--option", "-o", help="An engine option, NAME=VALUE.")
-]
 _Plan = Annotated[
     bool, typer.Option("--plan", help="Say what would be done and why not; change nothing.")
 ]
@@ -86,9 +88,9 @@ def migrate_command(  # noqa: PLR0913  # every flag is an argument
     from_framework: _Framework = None,
     field: _Fields = None,
     source_folder: _SourceFolder = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of engine options.")] = None,
-    model: Annotated[str | None, typer.Option(help="Hub name or local path.")] = None,
-    option: _Options = None,
+    config: Config = None,
+    model: Model = None,
+    options: Options = None,
     unplaced: _Unplaced = "leave",
     vector: _Vector = None,
     late_name: Annotated[str, typer.Option(help="Name of the late vectors.")] = "late",
@@ -99,23 +101,16 @@ def migrate_command(  # noqa: PLR0913  # every flag is an argument
     switch: _Switch = False,
     restart: Annotated[bool, typer.Option("--restart", help="Forget the checkpoint.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Give an index that you have late vectors, beside the old ones: same chunks, ids and texts.
 
     Ends with 0, or with 1 when chunks have no late vector (the reasons are shown); docs/bulk.md
     explains the other exit codes.
     """
-    from latechunk_integrations.bulk.migration.migrating import (  # noqa: PLC0415  # costs seconds
-        migrate,
-        plan_migration,
-        switch_vectors,
-    )
+    from latechunk_integrations.bulk.migration import migrating  # noqa: PLC0415  # costs seconds
     from latechunk_integrations.bulk.migration.migration_settings import (  # noqa: PLC0415  # as above
         MigrationSettings,
-    )
-    from latechunk_integrations.bulk.migration.stored_search import (  # noqa: PLC0415  # as above
-        ask_both,
     )
 
     given: Any = {"framework": from_framework, "unplaced": unplaced}
@@ -130,26 +125,38 @@ def migrate_command(  # noqa: PLR0913  # every flag is an argument
         **given,
     )
     if plan:
-        planned = plan_migration(collection, settings)
+        planned = migrating.plan_migration(collection, settings)
         typer.echo(json.dumps(planned.to_dict()) if as_json else _describe_plan(planned))
         raise typer.Exit(ExitCode.FOUND if planned.n_unplaced else ExitCode.DONE)
     if checkpoint is None:
         raise OptionError("name a folder that keeps what is finished: --checkpoint FOLDER")
     if switch:
-        typer.echo(switch_vectors(collection, checkpoint, settings))
+        typer.echo(migrating.switch_vectors(collection, checkpoint, settings))
         return
-    options = read_options(config, model, option or ())
+    checked = read_options(config, model, options or ())
     asked = None if questions is None else read_questions(questions)
-    summary = migrate(collection, options, checkpoint, settings)
+    summary = migrating.migrate(collection, checked, checkpoint, settings)
     report, shown = summary.to_dict(), [_describe_migration(summary)]
     if asked is not None:
-        old_options = read_options(None, old_model, ()) if old_model else None
-        answers = ask_both(collection, asked, options, settings, old_options=old_options)
-        report["questions"] = score_questions(answers)
+        report["questions"] = _ask(collection, asked, checked, settings, old_model)
         shown.append(show_scores(report["questions"]))
     typer.echo(json.dumps(report) if as_json else "\n".join(shown))
     is_whole = not (summary.failed or (summary.plan.n_unplaced and unplaced == "leave"))
     raise typer.Exit(ExitCode.DONE if is_whole else ExitCode.FOUND)
+
+
+def _ask(
+    collection: str,
+    questions: Sequence[StoreQuestion],
+    options: LateChunkOptions,
+    settings: MigrationSettings,
+    old_model: str | None,
+) -> dict[str, Any]:
+    """How well old and late vectors answer."""
+    from latechunk_integrations.bulk.migration.stored_search import ask_both  # noqa: PLC0415  # costs seconds
+
+    old = read_options(None, old_model, ()) if old_model else None
+    return score_questions(ask_both(collection, questions, options, settings, old_options=old))
 
 
 def _describe_plan(plan: MigrationPlan) -> str:

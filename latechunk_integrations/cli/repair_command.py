@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from latechunk_integrations.cli import flags as common
 from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
-from latechunk_integrations.cli.flags import read_options
 from latechunk_integrations.cli.verify_command import describe_damages
 from latechunk_integrations.core.printable import escape_controls
 
@@ -19,46 +17,23 @@ if TYPE_CHECKING:
 __all__ = ["repair_command"]
 
 
-def repair_command(  # noqa: PLR0913  # every flag is an argument
+@given.takes_index_arguments
+def repair_command(
+    arguments: given.IndexArguments,
     *,
-    source: given.Source,
-    to: given.TargetName,
-    checkpoint: given.StateFolder,
-    config: common.Config = None,
-    model: common.Model = None,
-    option: given.EngineOptions = None,
-    splitter: given.SplitterName = None,
-    chunk_size: given.ChunkTokens = None,
-    splitter_argument: given.SplitterArguments = None,
-    text_column: given.TextColumn = "text",
-    id_column: given.IdColumn = "id",
-    header_column: given.HeaderColumn = None,
-    follow_links: given.FollowLinks = False,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Also remove what the source no longer has.")
-    ] = False,
+    prune: given.Prune = False,
     json_file: given.JsonFile = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: given.Quiet = False,
 ) -> None:
     """Find what ``latechunk verify`` finds, do these documents again, and look once more.
 
     A lost or damaged checkpoint is made anew from the rows of the target. Ends with 0: all is
     sound, 1: something is left or failed, 2 to 4: as ``latechunk index``.
     """
-    from latechunk_integrations.bulk.index_settings import IndexSettings  # noqa: PLC0415  # costs seconds
-    from latechunk_integrations.bulk.repairing import repair  # noqa: PLC0415  # as above
-    from latechunk_integrations.bulk.rows import Columns  # noqa: PLC0415  # as above
+    from latechunk_integrations.bulk.repairing import repair  # noqa: PLC0415  # costs seconds
 
-    given.check_json(json_file, source)
-    settings = IndexSettings(
-        chunking=given.make_chunking(config, splitter, chunk_size, splitter_argument),
-        columns=Columns(text_column, id_column, header_column),
-        follow_links=follow_links,
-        prune=prune,
-        show_progress=not quiet,
-    )
-    options = read_options(config, model, option or ())
-    summary = repair(source, to, options, checkpoint, settings)
+    given.check_json(json_file, arguments.source)
+    summary = repair(*arguments.read(prune=prune, show_progress=not quiet))
     if json_file is not None:
         given.write_json(summary.to_dict(), json_file)
     if json_file != given.PRINTED:

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from latechunk_integrations.cli import flags as common
 from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
-from latechunk_integrations.cli.flags import read_options
 from latechunk_integrations.core.printable import escape_controls
 
 if TYPE_CHECKING:
@@ -21,40 +19,17 @@ __all__ = ["describe_damages", "verify_command"]
 _SHOWN = 50
 
 
-def verify_command(  # noqa: PLR0913  # every flag is an argument
-    *,
-    source: given.Source,
-    to: given.TargetName,
-    checkpoint: given.StateFolder,
-    config: common.Config = None,
-    model: common.Model = None,
-    option: given.EngineOptions = None,
-    splitter: given.SplitterName = None,
-    chunk_size: given.ChunkTokens = None,
-    splitter_argument: given.SplitterArguments = None,
-    text_column: given.TextColumn = "text",
-    id_column: given.IdColumn = "id",
-    header_column: given.HeaderColumn = None,
-    follow_links: given.FollowLinks = False,
-    json_file: given.JsonFile = None,
-) -> None:
+@given.takes_index_arguments
+def verify_command(arguments: given.IndexArguments, *, json_file: given.JsonFile = None) -> None:
     """Compare every row in the target with the checkpoint and the source; write nothing.
 
     Give the arguments of the ``latechunk index`` that wrote it. Ends with 0: all is sound,
     1: something is damaged or cannot be read, 2 and 3: as ``latechunk index``.
     """
-    from latechunk_integrations.bulk.index_settings import IndexSettings  # noqa: PLC0415  # costs seconds
-    from latechunk_integrations.bulk.rows import Columns  # noqa: PLC0415  # as above
-    from latechunk_integrations.bulk.verification import verify  # noqa: PLC0415  # as above
+    from latechunk_integrations.bulk.verification import verify  # noqa: PLC0415  # costs seconds
 
-    given.check_json(json_file, source)
-    settings = IndexSettings(
-        chunking=given.make_chunking(config, splitter, chunk_size, splitter_argument),
-        columns=Columns(text_column, id_column, header_column),
-        follow_links=follow_links,
-    )
-    options = read_options(config, model, option or ())
-    found = verify(source, to, options, checkpoint, settings)
+    given.check_json(json_file, arguments.source)
+    found = verify(*arguments.read())
     if json_file is not None:
         given.write_json(found.to_dict(), json_file)
     if json_file != given.PRINTED:

@@ -10,6 +10,7 @@ import errno
 import io
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -28,7 +29,8 @@ from tests.bulk import support
 
 N_FILES = 14
 N_LINES = 6
-_LONGEST_SECONDS = 120.0
+_LONGEST_SECONDS = 300.0
+_SMALL_DISK = 1 << 30
 
 
 class Chaos:
@@ -36,13 +38,21 @@ class Chaos:
 
     Args:
         folder: Where everything is; empty.
-        kind: Of the target, one of `support.TARGETS`.
+        target: The target of a folder, such as `support.target` of a kind.
         options: Of the engine.
         seed: What happens, and when.
+        more: Settings of every run.
     """
 
-    def __init__(self, folder: Path, kind: str, options: LateChunkOptions, seed: int) -> None:
-        self._folder, self._kind, self._options = folder, kind, options
+    def __init__(
+        self,
+        folder: Path,
+        target: Callable[[Path], str],
+        options: LateChunkOptions,
+        seed: int,
+        **more: Any,
+    ) -> None:
+        self._folder, self._target, self._options, self._more = folder, target, options, more
         self._random = random.Random(seed)
         self._source = folder / "source"
         self._closed: set[str] = set()
@@ -68,15 +78,23 @@ class Chaos:
         self._closed.clear()
         self._check(self._finish(self._start()))
         self._check(self._finish(self._start()))
-        rows = support.read(self._kind, self._folder)
         fresh = self._folder / "fresh"
         fresh.mkdir()
+        self._more = {}  # in one process
         self._check(self._finish(self._start(fresh)))
-        expected = support.read(self._kind, fresh)
+        rows, expected = self._read(self._folder), self._read(fresh)
         shutil.rmtree(fresh)
         assert rows.keys() == expected.keys(), "chunks are lost or too many"
         assert rows == expected, "rows are not equal bit for bit"
         return len(rows)
+
+    def _read(self, folder: Path) -> support.Rows:
+        """The rows of a target; a store's client is never used in the process that forks."""
+        file = self._folder / "read.pickle"
+        child = self._start(work=lambda _: _dump(support.scan(self._target(folder)), file))
+        assert self._finish(child) == 0
+        rows: support.Rows = pickle.loads(file.read_bytes())  # written above
+        return rows
 
     # What happens between two runs.
 
@@ -162,18 +180,27 @@ class Chaos:
         assert ExitCode.STOPPED in codes or set(codes) <= {0, 1, 4}, codes
 
     def _fill_disk(self) -> None:
-        left = self._random.randrange(12)
-        code = self._finish(self._start(full_after=left))
-        assert code in (0, 1, 4, ExitCode.STOPPED), code
+        """Of a small file system all but a little is taken; else `os.fsync` says that it is."""
+        free = shutil.disk_usage(self._folder).free
+        if free > _SMALL_DISK:
+            code = self._finish(self._start(full_after=self._random.randrange(12)))
+        else:
+            ballast = self._folder.parent / "ballast"
+            ballast.write_bytes(b"\0" * max(0, free - self._random.randrange(200_000)))
+            code = self._finish(self._start())
+            ballast.unlink()
+        assert code in (0, 1, 4, ExitCode.STOPPED), f"a run on a full disk ended with {code}"
 
     # Runs.
 
     def _kill_one(self) -> None:
         child = self._start()
-        time.sleep(self._random.random() * 1.2 * self._seconds)
+        time.sleep(self._random.random() * self._seconds)
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         self.counts["killed" if os.WIFSIGNALED(status) else "too late to be killed"] += 1
+        # Runs take longer or shorter as the corpus and the machine do.
+        self._seconds *= 1.05 if os.WIFSIGNALED(status) else 0.8
         if not os.WIFSIGNALED(status):
             self._check(os.WEXITSTATUS(status))
 
@@ -226,11 +253,15 @@ class Chaos:
     def _arguments(self, folder: Path) -> tuple[Any, ...]:
         return (
             self._source,
-            support.target(self._kind, folder),
+            self._target(folder),
             self._options,
             folder / "checkpoint",
-            support.settings(prune=True, prune_at_most=1),
+            support.settings(prune=True, prune_at_most=1, **self._more),
         )
+
+
+def _dump(rows: support.Rows, file: Path) -> None:
+    file.write_bytes(pickle.dumps(rows))
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from latechunk_integrations import LateChunkOptions
 from latechunk_integrations.bulk import IndexSettings
 from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.rows import CorpusDocument
+from latechunk_integrations.bulk.targets import Target
 
 TARGETS = ("parquet", "jsonl", "milvus", "qdrant")
 CHUNK_CHARS = 40
@@ -59,6 +61,14 @@ def read(kind: str, folder: Path) -> Rows:
         "milvus": _read_milvus,
         "qdrant": _read_qdrant,
     }[kind](folder)
+    return _by_id(rows)
+
+
+def scan(target: str) -> Rows:
+    """The same for any target, read by its own writer."""
+    with closing(Target.parse(target).open(None, "")) as reader:
+        rows = [dict(row) for row in reader.scan()]
+        assert reader.count() == len(rows)
     return _by_id(rows)
 
 

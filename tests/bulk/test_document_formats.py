@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 import zipfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from latechunk_integrations.bulk import index, repair, verify
 from latechunk_integrations.bulk.corpus_files import FileSource
-from latechunk_integrations.bulk.document_formats import PAGE_BREAK, read_format
-from latechunk_integrations.bulk.rows import Columns, CorpusDocument, Failure
+from latechunk_integrations.bulk.document_formats import read_format
+from latechunk_integrations.bulk.rows import PAGE_BREAK, Columns, CorpusDocument, Failure
+from latechunk_integrations.bulk.targets import Target
 from latechunk_integrations.errors import InputError, MissingExtraError
+from tests.bulk import support
 
 LIMIT = 1 << 20
 
@@ -64,6 +69,33 @@ def test_pages_of_a_pdf_are_one_text_and_can_be_told_apart() -> None:
     text = read_format(".pdf", make_pdf(pages), "a.pdf", LIMIT)
     assert [page.strip() for page in text.split(PAGE_BREAK)] == pages
     assert 1 + text.count(PAGE_BREAK, 0, text.index("The end")) == 3
+
+
+@pytest.mark.store
+@pytest.mark.parametrize("kind", ["parquet", "chroma", "lancedb", "milvus", "qdrant"])
+def test_rows_of_a_pdf_hold_the_pages_of_their_chunk(
+    tmp_path: Path, tiny_model_path: Path, kind: str
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    pages = [f"Page {number} says {'more ' * number}words." for number in range(1, 5)]
+    (source / "a.pdf").write_bytes(make_pdf(pages))
+    (source / "b.txt").write_text("No page.", encoding="utf-8")
+    target = support.target(kind, tmp_path)
+    given = (source, target, support.options(tiny_model_path), tmp_path / "checkpoint")
+    index(*given, support.settings())
+    with closing(Target.parse(target).open(None, "")) as reader:
+        rows = [dict(row) for row in reader.scan()]
+    assert len(rows) > 4
+    for row in rows:
+        shown = [n for n in range(1, 5) if f"Page {n}" in row["text"]]
+        assert (row["first_page"] > 0) == (row["document_id"] == "a.pdf")
+        assert all(row["first_page"] <= number <= row["last_page"] for number in shown)
+    assert max(row["last_page"] for row in rows) == 4
+    assert verify(*given, support.settings()).damages == []
+    shutil.rmtree(tmp_path / "checkpoint")
+    repaired = repair(*given, support.settings())
+    assert repaired.n_adopted == 2  # a document is taken over where its pages are right too
 
 
 def test_html_is_what_a_reader_sees_block_by_block() -> None:

@@ -78,6 +78,8 @@ def expected(engine: LateChunkEngine, corpus: list[CorpusDocument]) -> support.R
                 "document_id": each.id,
                 "start": start,
                 "end": end,
+                "first_page": 0,
+                "last_page": 0,
                 "text": each.text[start:end],
                 "mode": mode,
                 "vector": np.asarray(vector, np.float32).tobytes(),

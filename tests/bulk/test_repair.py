@@ -333,6 +333,21 @@ def test_an_audit_counts_modes_and_engines_by_source(
     assert json.loads(json.dumps(found.to_dict()))["vectors"] == len(modes)
 
 
+def test_an_audit_reads_chroma_whose_rows_all_have_an_id_of_a_chunk(tmp_path: Path) -> None:
+    import chromadb
+
+    client = chromadb.PersistentClient(str(tmp_path / "store"))
+    marks = [{"late_mode": "late", "late_engine": "e1", "source": "a.md"}, {"source": "a.md"}]
+    client.create_collection("c").add(
+        ids=["1", "2"],
+        embeddings=[*np.eye(2, dtype=np.float32)],
+        documents=["a", "b"],
+        metadatas=[*marks],
+    )
+    found = audit(f"chroma:{tmp_path / 'store'}#c")
+    assert found.counts == {"a.md": {"late": 1, "unknown": 1}}
+
+
 def test_an_audit_reads_the_marks_that_the_adapters_write(tmp_path: Path) -> None:
     from qdrant_client import QdrantClient, models
 

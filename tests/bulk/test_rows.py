@@ -89,6 +89,23 @@ def test_an_id_that_no_target_can_store_is_refused() -> None:
         CorpusDocument("a\ud800", "x")
 
 
+def test_pages_are_those_of_a_chunk_without_the_white_space_at_its_ends() -> None:
+    text = "one\ftwo\n\f\nthree four\f\ffive"
+    chunks = {
+        "one": (1, 1),
+        "\ftwo\n\f": (2, 2),
+        "two\n\f\nthree": (2, 3),
+        "four\f\ffive": (3, 5),
+        "\f\f": (3, 3),
+        "five": (5, 5),
+        text: (1, 5),
+    }
+    spans = np.array([[text.index(chunk), text.index(chunk) + len(chunk)] for chunk in chunks])
+    found = CorpusDocument("d", text, has_pages=True).find_pages(spans)
+    assert found.tolist() == [list(pages) for pages in chunks.values()]
+    assert CorpusDocument("d", text).find_pages(spans).tolist() == [[0, 0]] * len(chunks)
+
+
 def test_a_table_holds_the_rows_bit_for_bit() -> None:
     vectors = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     spans = np.array([[0, 2], [2, 4], [4, 5]])

@@ -44,15 +44,6 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return support.target(request.param, tmp_path)
 
 
-def _rows_of(target: str) -> dict[str, dict[str, Any]]:
-    with closing(Target.parse(target).open(None, "")) as reader:
-        rows = [dict(row) for row in reader.scan()]
-        assert reader.count() == len(rows)
-    by_id = {row["chunk_id"]: row for row in rows}
-    assert len(by_id) == len(rows), "a chunk stands twice"
-    return by_id
-
-
 def _document(name: str, text: str, vector: NDArray[np.float32], version: str) -> DocumentRows:
     spans = np.array([[0, len(text)]], np.int64)
     return DocumentRows(
@@ -89,30 +80,24 @@ def test_documents_are_written_once_replaced_and_removed_and_say_how_they_were_m
 
     corpus = support.documents(7)
     run(corpus, target, "a")
-    first = _rows_of(target)
+    first = support.scan(target)
     run(corpus, target, "a")
-    assert _same(_rows_of(target), first)
+    assert _same(support.scan(target), first)
     changed = [support.document(0, "Quite another text, with an apostrophe's end."), *corpus[2:]]
     run(changed, target, "a")
     fresh = str(tmp_path / "fresh.jsonl")
     run(changed, fresh, "b")
-    assert _same(_rows_of(target), _rows_of(fresh))
-    rows = _rows_of(target).values()
+    assert _same(support.scan(target), support.scan(fresh))
+    rows = support.scan(target).values()
     assert {row["late_engine"] for row in rows} == {row["late_engine"] for row in first.values()}
     assert {row["mode"] for row in rows} <= {"late", "windowed", "standalone"}
 
 
-def _same(some: dict[str, dict[str, Any]], others: dict[str, dict[str, Any]]) -> bool:
+def _same(some: support.Rows, others: support.Rows) -> bool:
     """Whether the rows are equal bit for bit."""
 
-    def plain(rows: dict[str, dict[str, Any]]) -> dict[str, list[Any]]:
-        return {
-            key: [
-                np.asarray(row[n], np.float32).tobytes() if n == "vector" else row[n]
-                for n in COLUMNS
-            ]
-            for key, row in rows.items()
-        }
+    def plain(rows: support.Rows) -> dict[str, list[Any]]:
+        return {key: [row[name] for name in COLUMNS] for key, row in rows.items()}
 
     return plain(some) == plain(others)
 

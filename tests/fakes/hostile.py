@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from typing_extensions import Self
 
 Bytes: TypeAlias = Callable[[], Iterator[bytes]]
+Rewrite: TypeAlias = Callable[[Any], Any]
+"""Alters the parsed body of a healthy answer."""
 
 _BLOCK = 1 << 16
 _BOMB_BLOCK = 1 << 20
@@ -23,17 +25,41 @@ _BOMB_BLOCK = 1 << 20
 _ENDLESS_BYTES = 1 << 30
 
 
+class Altered:
+    """A healthy answer with another body.
+
+    Args:
+        rewrite: Makes the parsed body.
+    """
+
+    def __init__(self, rewrite: Rewrite) -> None:
+        self._rewrite = rewrite
+
+    def __call__(self, answer: bytes) -> bytes:
+        """The answer, altered."""
+        _, _, body = answer.partition(b"\r\n\r\n")
+        content = json.dumps(self._rewrite(json.loads(body))).encode()
+        return b"".join(_whole(content)())
+
+
 class HostileServer:
-    """Forwards to a healthy server; armed with a fault, it answers with its bytes instead.
+    """Forwards to a healthy server; armed with a fault, it sends its bytes or an altered answer.
 
     Args:
         healthy_url: Of the real server that it forwards to.
+
+    Attributes:
+        fault: What it is armed with.
+        only: The path that is attacked; ``None``: every one.
+        paths: Those that were asked for.
     """
 
     def __init__(self, healthy_url: str) -> None:
         parts = urlsplit(healthy_url)
         self._behind = (str(parts.hostname), int(parts.port or 80))
-        self.fault: Bytes | None = None
+        self.fault: Bytes | Altered | None = None
+        self.only: str | None = None
+        self.paths: set[str] = set()
         self.n_faults = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.05)
@@ -73,15 +99,20 @@ class HostileServer:
             request = _read_request(connection)
             if not request:
                 return
-            if self.fault is None:
-                self._forward(request, connection)
+            path = request.split(b" ", 2)[1].decode("latin-1")
+            self.paths.add(path)
+            if self.fault is None or self.only not in (None, path):
+                connection.sendall(self._ask(request))
                 return
             self.n_faults += 1
+            if isinstance(self.fault, Altered):
+                connection.sendall(self.fault(self._ask(request)))
+                return
             for block in self.fault():
                 connection.sendall(block)
 
-    def _forward(self, request: bytes, connection: socket.socket) -> None:
-        """One request for each connection, so that the next one can be answered otherwise."""
+    def _ask(self, request: bytes) -> bytes:
+        """The healthy answer: one request a connection, so that the next can be another one."""
         head, _, body = request.partition(b"\r\n\r\n")
         lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection")]
         with socket.create_connection(self._behind, 10) as behind:
@@ -90,7 +121,7 @@ class HostileServer:
             while block := behind.recv(_BLOCK):
                 answer += block
         head, _, body = answer.partition(b"\r\n\r\n")
-        connection.sendall(head + b"\r\nConnection: close\r\n\r\n" + body)
+        return head + b"\r\nConnection: close\r\n\r\n" + body
 
 
 def _read_request(connection: socket.socket) -> bytes:
@@ -269,6 +300,45 @@ def _of_packing() -> dict[str, Bytes]:
         "zstd": _packed(b"\x28\xb5\x2f\xfd", "zstd"),
         "gzip, gzip": _packed(whole, "gzip, gzip"),
         "an encoding of nobody": _packed(b"{}", "x" * 3_000),
+    }
+
+
+def _every(kinds: type | tuple[type, ...], make: Callable[[Any], Any]) -> Altered:
+    """Every value of some kinds is another one, the innermost first."""
+
+    def rewrite(value: Any) -> Any:
+        if isinstance(value, dict):
+            value = {key: rewrite(each) for key, each in value.items()}
+        elif isinstance(value, list):
+            value = [rewrite(each) for each in value]
+        is_meant = isinstance(value, kinds) and not isinstance(value, bool)
+        return make(value) if is_meant else value
+
+    return Altered(rewrite)
+
+
+def alterations() -> dict[str, Altered]:
+    """Answers of the right form that say what cannot be, by name."""
+    return {
+        "numbers are null": _every((int, float), lambda _: None),
+        "numbers are texts": _every((int, float), str),
+        "numbers are lists": _every((int, float), lambda value: [value]),
+        "integers are huge": _every(int, lambda _: 10**12),
+        "integers are beyond all": _every(int, lambda _: 10**400),
+        "integers are negative": _every(int, lambda value: -1 - value),
+        "integers are zero": _every(int, lambda _: 0),
+        "floats are beyond float32": _every(float, lambda _: 1e300),
+        "texts are numbers": _every(str, len),
+        "texts are null": _every(str, lambda _: None),
+        "texts are empty": _every(str, lambda _: ""),
+        "lists are empty": _every(list, lambda _: []),
+        "lists are objects": _every(list, lambda value: dict(enumerate(value))),
+        "lists come twice": _every(list, lambda value: value * 2),
+        "lists lack the last": _every(list, lambda value: value[:-1]),
+        "objects are lists": _every(dict, lambda value: list(value.values())),
+        "objects are empty": _every(dict, lambda _: {}),
+        "all is in a list": Altered(lambda value: [value]),
+        "all is in an object": Altered(lambda value: {"data": value}),
     }
 
 

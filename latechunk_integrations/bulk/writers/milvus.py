@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows
+from latechunk_integrations.bulk.rows import COLUMNS, INTEGER_COLUMNS, DocumentRows
 from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
 from latechunk_integrations.errors import InputError, MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
@@ -133,7 +133,7 @@ class MilvusWriter(StoreWriter):
         schema = self._milvus.MilvusClient.create_schema(auto_id=False)
         schema.add_field("chunk_id", kinds.VARCHAR, is_primary=True, max_length=_SHORT_BYTES)
         schema.add_field("document_id", kinds.VARCHAR, max_length=_ID_BYTES)
-        for name in ("start", "end"):
+        for name in INTEGER_COLUMNS:
             schema.add_field(name, kinds.INT64)
         schema.add_field("text", kinds.VARCHAR, max_length=_TEXT_BYTES)
         schema.add_field("vector", kinds.FLOAT_VECTOR, dim=self._dimensions)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows
+from latechunk_integrations.bulk.rows import COLUMNS, INTEGER_COLUMNS, DocumentRows
 from latechunk_integrations.bulk.writers.postgres import connect_postgres, format_vector
 from latechunk_integrations.bulk.writers.writer import StoreWriter
 from latechunk_integrations.errors import InputError, WriterError
@@ -19,7 +19,7 @@ from latechunk_integrations.plugins import import_extra
 __all__ = ["PgvectorWriter"]
 
 _ROWS = 500
-_TYPES = {"chunk_id": "text primary key", "start": "bigint", "end": "bigint"}
+_TYPES = {"chunk_id": "text primary key", **dict.fromkeys(INTEGER_COLUMNS, "bigint")}
 
 
 class PgvectorWriter(StoreWriter):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from latechunk_integrations.errors import BrokenAnswerError, ServerAnswerError, ServerError
+from latechunk_integrations.errors import BrokenAnswerError, LateChunkError, ServerAnswerError
 
 __all__ = ["Call", "JsonReceiver", "Receiver", "json_call"]
 
@@ -42,7 +42,7 @@ class JsonReceiver(Generic[T]):
     """A JSON body that is read whole.
 
     Args:
-        check: Makes the result of the parsed body, or raises `ServerAnswerError`. A missing
+        check: Makes the result of the parsed body, or raises an error of ours. A missing
             key or a value of another type in it is a `ServerAnswerError` too.
     """
 
@@ -66,7 +66,7 @@ class JsonReceiver(Generic[T]):
         try:
             return self._check(parsed)
         except _OF_ANOTHER_FORM as error:
-            if isinstance(error, ServerError):
+            if isinstance(error, LateChunkError):
                 raise
             raise ServerAnswerError(
                 f"the answer is not in the documented form: {type(error).__name__} {error}"

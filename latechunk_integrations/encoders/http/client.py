@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import json
 import logging
 import os
+import ssl
 import threading
 import uuid
 import weakref
@@ -149,6 +151,15 @@ class HttpClient:
         if finalizer is not None:
             finalizer()  # closes the session, and lets go of it
 
+    @contextlib.contextmanager
+    def closed_on_error(self) -> Iterator[HttpClient]:
+        """Itself; closed where what it is needed for fails."""
+        try:
+            yield self
+        except BaseException:
+            self.close()
+            raise
+
     def _open(self) -> _Session:
         session = self._session
         if session is not None and session.pid != os.getpid():
@@ -159,6 +170,12 @@ class HttpClient:
                 self._session = _Session(self.settings)
                 self._finalizer = weakref.finalize(self, self._session.close)
             return self._session
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are trusted: a megabyte, once for all sessions."""
+    return httpx.create_ssl_context()
 
 
 class _Session:
@@ -179,6 +196,7 @@ class _Session:
             base_url=settings.base_url,
             headers=http_headers,
             timeout=httpx.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds)),
+            verify=_trusted(),
             limits=httpx.Limits(
                 max_connections=settings.max_concurrency,
                 max_keepalive_connections=settings.max_concurrency,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from latechunk_integrations.encoders.http.client import Call, HttpClient, HttpSettings, json_call
 from latechunk_integrations.encoders.servers.id_server import IdServerEncoder
 from latechunk_integrations.encoders.servers.matrices import RowReceiver
-from latechunk_integrations.encoders.servers.token_server import refuse_local_options
+from latechunk_integrations.encoders.servers.token_server import read_limit, refuse_local_options
 from latechunk_integrations.errors import (
     ContractError,
     OptionError,
@@ -41,11 +41,11 @@ class LlamaCppEncoder(IdServerEncoder):
         """
         refuse_local_options(options)
         settings = HttpSettings.from_options(options, base_url=None, key_variable="LLAMA_API_KEY")
-        client = HttpClient(settings)
-        limit, file = client.run(json_call("/props", None, _read_props))
-        encoder = cls(client, options, limit=limit, identity=[options.model, *file])
-        encoder.check_batch(limit)
-        return encoder
+        with HttpClient(settings).closed_on_error() as client:
+            limit, file = client.run(json_call("/props", None, _read_props))
+            encoder = cls(client, options, limit=limit, identity=[options.model, *file])
+            encoder.check_batch(limit)
+            return encoder
 
     def check_batch(self, limit: int) -> None:
         """See that a window fits the physical batch, which nothing but a refusal tells.
@@ -106,7 +106,7 @@ class LlamaCppEncoder(IdServerEncoder):
 
 def _read_props(answer: Any) -> tuple[int, list[str]]:
     """The context of a slot, then the path and the precision of the model."""
-    limit = int(answer["default_generation_settings"]["n_ctx"])
+    limit = read_limit(answer["default_generation_settings"]["n_ctx"])
     return limit, [str(answer.get(name)) for name in ("model_path", "model_ftype")]
 
 

@@ -174,4 +174,5 @@ def _read_numbers(values: Any, ndmin: int = 1) -> NDArray[np.float32]:
         raise ServerAnswerError(f"embeddings of different widths came: {error}") from error
     if array.dtype.kind not in "fiu":
         raise ServerAnswerError("an embedding holds what is no number")
-    return array.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is beyond float32 is infinite, and refused as such
+        return array.astype(np.float32)

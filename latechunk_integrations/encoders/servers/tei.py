@@ -27,7 +27,11 @@ from latechunk_integrations.encoders.model.vector_contract import cut_vectors
 from latechunk_integrations.encoders.servers.matrices import RowReceiver, vectors_of
 from latechunk_integrations.encoders.servers.tei_tokenizer import TeiTokenizer
 from latechunk_integrations.encoders.servers.text_memory import TextMemory
-from latechunk_integrations.encoders.servers.token_server import ServerEncoder, refuse_local_options
+from latechunk_integrations.encoders.servers.token_server import (
+    ServerEncoder,
+    read_limit,
+    refuse_local_options,
+)
 from latechunk_integrations.errors import (
     ContractError,
     OptionError,
@@ -89,8 +93,8 @@ class TeiInfo:
             revision=answer.get("model_sha"),
             dtype=str(answer.get("model_dtype")),
             pooling=str(pooling),
-            max_tokens=int(answer["max_input_length"]),
-            max_texts=int(answer.get("max_client_batch_size", 1)),
+            max_tokens=read_limit(answer["max_input_length"]),
+            max_texts=max(1, int(answer.get("max_client_batch_size", 1))),
         )
 
 
@@ -162,9 +166,9 @@ class TeiEncoder(ServerEncoder):
         """
         refuse_local_options(options)
         settings = HttpSettings.from_options(options, base_url=None, key_variable="TEI_API_KEY")
-        client = HttpClient(settings)
-        info = client.run(json_call("/info", None, TeiInfo.from_answer))
-        return cls(client, info, options)
+        with HttpClient(settings).closed_on_error() as client:
+            info = client.run(json_call("/info", None, TeiInfo.from_answer))
+            return cls(client, info, options)
 
     def tokenize_header(self, header: str) -> NDArray[np.int32]:
         """Token ids of a header, set off from the text that follows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +26,14 @@ from latechunk_integrations.errors import OptionError, ServerAnswerError, Window
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import PoolingMode
 
-__all__ = ["ServerEncoder", "refuse_local_options"]
+__all__ = ["ServerEncoder", "read_limit", "refuse_local_options"]
 
 _HEADER_CACHE = 1_024
 # Token embeddings of a batch are in memory at once; more of them keep more requests in flight.
 _BATCH_TOKENS = 8_192
 _MOST_BATCH_TOKENS = 32_768
+# More than any encoder has; a server that says so is not believed.
+_MOST_TOKENS = 1 << 20
 
 
 def refuse_local_options(options: LateChunkOptions) -> None:
@@ -54,6 +57,18 @@ def refuse_local_options(options: LateChunkOptions) -> None:
             f"{', '.join(named)}: the server of encoder={options.encoder!r} decides that; "
             "leave it out"
         )
+
+
+def read_limit(stated: Any) -> int:
+    """The tokens that a server says it takes at most.
+
+    Raises:
+        ServerAnswerError: There cannot be a window of so many.
+    """
+    limit = int(stated)
+    if not 0 < limit <= _MOST_TOKENS:
+        raise ServerAnswerError(f"the server says that it takes {limit} tokens")
+    return limit
 
 
 class ServerEncoder(ABC):

@@ -17,7 +17,7 @@ from latechunk_integrations.encoders.base import TokenBatch
 from latechunk_integrations.encoders.http.client import Call, HttpClient, HttpSettings, json_call
 from latechunk_integrations.encoders.servers.id_server import PROBE, IdServerEncoder
 from latechunk_integrations.encoders.servers.matrices import matrix_of
-from latechunk_integrations.encoders.servers.token_server import refuse_local_options
+from latechunk_integrations.encoders.servers.token_server import read_limit, refuse_local_options
 from latechunk_integrations.encoders.servers.vllm_plugin import read_bags, write_bags
 from latechunk_integrations.errors import (
     ContractError,
@@ -53,14 +53,18 @@ class VllmEncoder(IdServerEncoder):
         """
         refuse_local_options(options)
         settings = HttpSettings.from_options(options, base_url=None, key_variable="VLLM_API_KEY")
-        client = HttpClient(settings)
-        models = client.run(json_call("/v1/models", None, lambda answer: answer["data"]))
-        served = [model for model in models if model["id"] == options.model]
-        if not served:
-            names = ", ".join(repr(model["id"]) for model in models)
-            raise OptionError(f"the server has {names}, not {options.model!r}: correct model=")
-        limit = int(served[0]["max_model_len"])
-        return cls(client, options, limit=limit, identity=[options.model, served[0].get("root")])
+
+        def check(answer: Any) -> tuple[int, Any]:
+            models = {str(model["id"]): model for model in answer["data"]}
+            if options.model not in models:
+                names = ", ".join(map(repr, models)) or "no model"
+                raise OptionError(f"the server has {names}, not {options.model!r}: correct model=")
+            served = models[options.model]
+            return read_limit(served["max_model_len"]), served.get("root")
+
+        with HttpClient(settings).closed_on_error() as client:
+            limit, root = client.run(json_call("/v1/models", None, check))
+            return cls(client, options, limit=limit, identity=[options.model, root])
 
     def server_ids(self, text: str) -> list[int]:
         """The token ids that the server reads in a text, special tokens included."""

@@ -1,0 +1,100 @@
+"""`Chaos` on a Ray that runs already: driver and workers are killed in turn."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+from latechunk_integrations import LateChunkOptions
+from tests.bulk.chaos import Chaos
+
+_ACTOR = "ray::_Worker"
+
+
+class RayChaos(Chaos):
+    """A run embeds in two actors.
+
+    Args:
+        folder: See `Chaos`.
+        target: See `Chaos`.
+        options: See `Chaos`.
+        seed: See `Chaos`.
+        cluster: The process that `running_ray` gives.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        target: Callable[[Path], str],
+        options: LateChunkOptions,
+        seed: int,
+        cluster: psutil.Process,
+    ) -> None:
+        super().__init__(folder, target, options, seed, ray=True, concurrency=2)
+        self._cluster = cluster
+
+    def _kill_one(self) -> None:
+        if self.counts["worker killed"] > self.counts["driver killed"]:
+            before = self.counts["killed"]
+            super()._kill_one()
+            self.counts["driver killed"] += self.counts["killed"] - before
+            return
+        child = self._start()
+        # An actor is there once it has loaded the model.
+        while not (actors := self._find_actors()) and _is_running(child):
+            time.sleep(0.01)
+        time.sleep(self._random.random() * 0.2)
+        if actors:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._random.choice(actors).kill()
+                self.counts["killed"] += 1
+                self.counts["worker killed"] += 1
+        self._check(self._finish(child))
+
+    def _find_actors(self) -> list[psutil.Process]:
+        found = []
+        for process in self._cluster.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if " ".join(process.cmdline()).startswith(_ACTOR):
+                    found.append(process)
+        return found
+
+
+def _is_running(child: int) -> bool:
+    return bool(psutil.Process(child).status() != psutil.STATUS_ZOMBIE)
+
+
+@contextlib.contextmanager
+def running_ray(folder: Path) -> Iterator[psutil.Process]:
+    """A Ray of two cores; runs find it by ``RAY_ADDRESS``."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    command = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+        *("--num-cpus", "2", "--port", "0", "--object-store-memory", str(100 << 20)),
+        *("--include-dashboard", "false", "--temp-dir", str(folder), "--disable-usage-stats"),
+    ]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet)  # our own
+    address = folder / "ray_current_cluster"
+    try:
+        while not address.exists():
+            assert process.poll() is None, "ray does not start"
+            time.sleep(0.1)
+        os.environ["RAY_ADDRESS"] = address.read_text().strip()
+        yield psutil.Process(process.pid)
+    finally:
+        os.environ.pop("RAY_ADDRESS", None)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        for child in children:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
