@@ -338,13 +338,13 @@ def test_an_audit_reads_chroma_whose_rows_all_have_an_id_of_a_chunk(tmp_path: Pa
 
     client = chromadb.PersistentClient(str(tmp_path / "store"))
     marks = [{"late_mode": "late", "late_engine": "e1", "source": "a.md"}, {"source": "a.md"}]
-    client.create_collection("c").add(
+    client.create_collection("chunks").add(
         ids=["1", "2"],
         embeddings=[*np.eye(2, dtype=np.float32)],
         documents=["a", "b"],
         metadatas=[*marks],
     )
-    found = audit(f"chroma:{tmp_path / 'store'}#c")
+    found = audit(f"chroma:{tmp_path / 'store'}#chunks")
     assert found.counts == {"a.md": {"late": 1, "unknown": 1}}
 
 
