@@ -108,13 +108,13 @@ def migrate_command(  # noqa: PLR0913  # every flag is an argument
     Ends with 0, or with 1 when chunks have no late vector (the reasons are shown); docs/bulk.md
     explains the other exit codes.
     """
-    from latechunk_integrations.bulk.migration import migrating  # noqa: PLC0415  # costs seconds
-    from latechunk_integrations.bulk.migration.migration_settings import (  # noqa: PLC0415  # as above
-        MigrationSettings,
+    from latechunk_integrations.bulk.migration import (  # noqa: PLC0415  # costs seconds
+        migrating,
+        migration_settings,
     )
 
     given: Any = {"framework": from_framework, "unplaced": unplaced}
-    settings = MigrationSettings(
+    settings = migration_settings.MigrationSettings(
         fields=read_pairs(field or (), "--field", texts=_FIELDS),
         source_folder=source_folder,
         vector=vector,
@@ -126,8 +126,7 @@ def migrate_command(  # noqa: PLR0913  # every flag is an argument
     )
     if plan:
         planned = migrating.plan_migration(collection, settings)
-        typer.echo(json.dumps(planned.to_dict()) if as_json else _describe_plan(planned))
-        raise typer.Exit(ExitCode.FOUND if planned.n_unplaced else ExitCode.DONE)
+        raise typer.Exit(_show_plan(planned, as_json=as_json))
     if checkpoint is None:
         raise OptionError("name a folder that keeps what is finished: --checkpoint FOLDER")
     if switch:
@@ -157,6 +156,11 @@ def _ask(
 
     old = read_options(None, old_model, ()) if old_model else None
     return score_questions(ask_both(collection, questions, options, settings, old_options=old))
+
+
+def _show_plan(plan: MigrationPlan, *, as_json: bool) -> ExitCode:
+    typer.echo(json.dumps(plan.to_dict()) if as_json else _describe_plan(plan))
+    return ExitCode.FOUND if plan.n_unplaced else ExitCode.DONE
 
 
 def _describe_plan(plan: MigrationPlan) -> str:
