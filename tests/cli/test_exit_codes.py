@@ -272,19 +272,27 @@ def test_3_a_local_store_is_damaged(tmp_path: Path, tiny_model_path: Path, kind:
     assert len([line for line in finished.stderr.splitlines() if "error" in line.lower()]) == 1
 
 
-def test_3_a_device_is_sick(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_3_a_device_is_sick_after_a_document(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = shared_engine(support.options(run.model)).encoder
+    healthy, n_passes = encoder.forward, 0
 
-    def sick(*_: object) -> Any:
-        raise RuntimeError("the device is lost")
+    def sick(batch: Any) -> Any:
+        nonlocal n_passes
+        n_passes += 1
+        if n_passes > 1:
+            raise RuntimeError("the device is lost")
+        return healthy(batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(encoder, "forward", sick)
         patch.setattr(type(encoder), "sums_there", False, raising=False)
-        finished = run("--quiet", "--most-failures-in-a-row", "3")
+        finished = run("--quiet", "--most-failures-in-a-row", "3", "--batch-documents", "1")
         assert finished.exit_code == ExitCode.STOPPED
         assert "the device is lost" in _said(finished)
-    assert run("--quiet").exit_code == ExitCode.DONE
+    again = run("--quiet")
+    assert again.exit_code == ExitCode.DONE
+    assert "3 documents, 3 chunks written" in again.stdout
+    assert "1 documents unchanged" in again.stdout
 
 
 def test_4_a_removal_is_refused(run: Run) -> None:
