@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import uuid
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 3
 _HEAD, _LOG, _LOCK = "run.json", "finished.jsonl", "lock"
+_SUM = "sum"
 _HOW_TO_MEND = "latechunk repair makes it anew from what the target holds, restart does all again"
 
 
@@ -30,8 +32,8 @@ class Checkpoint:
     """Finished documents by id, with their version; held by one run at a time.
 
     ``run.json`` says what the checkpoint belongs to and is put in place whole. Each line of
-    ``finished.jsonl`` is one batch that the target holds; a last line that was cut off when the
-    process died is dropped, and its batch done again.
+    ``finished.jsonl`` is one batch that the target holds, with a checksum; a last line that was
+    cut off when the process died is dropped, and its batch done again.
 
     Args:
         folder: Where it is kept; made if need be.
@@ -135,12 +137,16 @@ class Checkpoint:
         """Note that this part holds no former versions any more."""
         self._append({"purged": {part: seal}})
 
+    def mark_stale(self, parts: Iterable[str]) -> None:
+        """Note that these parts hold rows that are to be cleared away."""
+        self._append({"stale": sorted(parts)})
+
     def drop(self, parts: Iterable[str]) -> None:
         """Note that these parts count no longer; their documents are to be done again."""
         self._append({"dropped": sorted(parts)})
 
     def _append(self, entry: dict[str, Any]) -> None:
-        self._log.write(json.dumps(entry).encode() + b"\n")
+        self._log.write(json.dumps({_SUM: _sum(entry), **entry}).encode() + b"\n")
         self._log.flush()
         os.fsync(self._log.fileno())
         self.state.apply(entry)
@@ -265,11 +271,18 @@ def _read_log(folder: Path, state: CheckpointState) -> int:
     return n_good
 
 
+def _sum(entry: Mapping[str, Any]) -> str:
+    """What tells an entry from one of which a bit is another."""
+    return f"{zlib.crc32(json.dumps(entry).encode()):08x}"
+
+
 def _apply(line: bytes, state: CheckpointState) -> bool:
     """Take in a line of the log; False if it is not one, or was not written to its end."""
     try:
         entry = json.loads(line)
         if not (line.endswith(b"\n") and isinstance(entry, dict)):
+            return False
+        if entry.pop(_SUM, None) != _sum(entry):
             return False
         state.apply(entry)
     except (ValueError, TypeError, RecursionError):

@@ -114,6 +114,8 @@ def _mark_damages(
             kept.drop(kept.state.parts)
         kept.begin(sorted(documents - parts - strange))
         kept.drop(parts)
+        # Rows that are too many may be in a part of which no document is known to be replaced.
+        kept.mark_stale(found.parts - parts - strange)
         with closing(where.open(embedder.dimensions, kept.run_id)) as writer:
             for part in sorted(parts | strange):
                 _move_part(writer, part, folder)

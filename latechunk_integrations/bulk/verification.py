@@ -74,6 +74,7 @@ class Verification:
         source: Documents of the source by what the next run would do with them.
         untold: Places of the source that could not be read.
         present: Documents of the source that can be read.
+        parts: Files that hold rows of damaged documents.
     """
 
     damages: list[Damage] = field(default_factory=list)
@@ -82,6 +83,7 @@ class Verification:
     source: Counter[Verdict] = field(default_factory=Counter)
     untold: list[Failure] = field(default_factory=list)
     present: set[str] = field(default_factory=set)
+    parts: set[str] = field(default_factory=set)
 
     def to_dict(self) -> dict[str, Any]:
         """Only what JSON holds."""
@@ -163,7 +165,15 @@ def _check_target(
     if is_new and held.n_rows and not found.damages:
         detail = f"the target holds {held.n_rows} rows that no checkpoint knows"
         found.damages.append(Damage("checkpoint lost", where.identity, detail))
-    found.damages += _compare(state, held.documents, embedder.engine, bad)
+    damages = list(_compare(state, held.documents, embedder.engine, bad))
+    found.damages += damages
+    found.parts = {
+        part
+        for each in damages
+        if each.name in held.documents
+        for part in held.documents[each.name].parts
+        if part
+    }
 
 
 def _check_parts(found: Verification, writer: Any, state: CheckpointState) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latechunk_integrations.bulk.checkpoint import Checkpoint
+from latechunk_integrations.bulk.checkpoint import Checkpoint, read_state
 from latechunk_integrations.bulk.rows import DocumentRows, Failure
 from latechunk_integrations.errors import CheckpointError
 
@@ -66,6 +66,22 @@ def test_a_log_damaged_in_the_middle_is_refused(tmp_path: Path) -> None:
         Checkpoint(tmp_path, IDENTITY)
     with Checkpoint(tmp_path, IDENTITY, restart=True) as checkpoint:
         assert not checkpoint.state.knows("a", "2")
+
+
+def test_another_bit_anywhere_in_the_log_is_refused_or_loses_the_last_line(tmp_path: Path) -> None:
+    log = _filled(tmp_path)
+    whole = log.read_bytes()
+    for at in range(len(whole)):
+        for bit in range(8):
+            changed = bytearray(whole)
+            changed[at] ^= 1 << bit
+            log.write_bytes(changed)
+            try:
+                state = read_state(tmp_path, IDENTITY)
+            except CheckpointError:
+                continue
+            assert at == len(whole) - 1, whole[at - 9 : at + 9]  # the end of the last line
+            assert state.knows("a", "1")
 
 
 @pytest.mark.parametrize("left", [None, "{", "{}", "[]"])

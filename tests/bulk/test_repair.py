@@ -23,7 +23,13 @@ from latechunk_integrations.bulk import (
     repair,
     verify,
 )
+from latechunk_integrations.bulk.atomic_file import seal_file
+from latechunk_integrations.bulk.checkpoint import Checkpoint
+from latechunk_integrations.bulk.embedder import DocumentEmbedder
+from latechunk_integrations.bulk.indexing import make_identity
 from latechunk_integrations.bulk.rows import CorpusDocument
+from latechunk_integrations.bulk.targets import Target
+from latechunk_integrations.engine import shared_engine
 from tests.bulk import support
 from tests.bulk.support import document, documents, read, target
 
@@ -47,6 +53,11 @@ class Index:
             self.folder / "checkpoint",
             support.settings(**more),
         )
+
+    def identity(self) -> dict[str, str]:
+        _, place, options, _, settings = self._arguments()
+        embedder = DocumentEmbedder(shared_engine(options), settings.chunking)
+        return make_identity(embedder.key, Target.parse(place))
 
     def index(self, **more: Any) -> IndexSummary:
         return index(*self._arguments(**more))
@@ -207,6 +218,18 @@ def test_a_damaged_part_is_found_and_mended(files: Index, damage: str) -> None:
     summary = files.repair()
     assert (summary.left, summary.run.n_documents) == ([], 3)
     assert files.rows() == files.fresh
+
+
+def test_rows_that_stand_in_a_second_part_are_found_and_mended(files: Index) -> None:
+    """As after a run that was killed before it cleared away, and whose checkpoint forgot it."""
+    here = files
+    with Checkpoint(here.folder / "checkpoint", here.identity()) as kept:
+        twin = here.parts[0].with_name(here.parts[0].name.replace(".", "9.", 1))
+        shutil.copy(here.parts[0], twin)
+        kept.adopt(twin.name, seal_file(twin), {}, stale=False)
+    assert {kind for kind, _ in here.found()} == {"rows doubled"}
+    assert here.repair().left == []
+    assert here.rows() == here.fresh
 
 
 def test_a_part_of_nobody_is_moved_out_of_the_folder(files: Index) -> None:
