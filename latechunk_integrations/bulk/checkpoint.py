@@ -284,7 +284,7 @@ def _apply(line: bytes, state: CheckpointState) -> bool:
             return False
         if entry.pop(_SUM, None) != _sum(entry):
             return False
-        state.apply(entry)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, RecursionError):
         return False
+    state.apply(entry)
     return True
