@@ -15,7 +15,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-floor test-servers lint format bench bench-bulk bench-models bench-quality reproduce
+.PHONY: help demo test test-fast test-floor test-servers lint format bench bench-bulk bench-check
+.PHONY: bench-models bench-quality reproduce
 .PHONY: build clean docs
 
 help: ## Show this list
@@ -68,7 +69,11 @@ bench: $(INSTALLED) ## Measure throughput and memory against named peers
 	$(BIN)/python -m benchmarks.llama_index_loop
 	$(BIN)/python -m benchmarks.servers
 	$(BIN)/python -m benchmarks.api_requests
+	$(BIN)/python -m benchmarks.incremental
 	$(BIN)/python -m benchmarks.gpu
+
+bench-check: $(INSTALLED) ## Compare ratios with those stored for this kind of machine (ARGS=--store stores)
+	$(BIN)/python -m benchmarks.check $(ARGS)
 
 bench-bulk: $(INSTALLED) ## Measure Ray workers; kill indexing runs by the hundred; hostile servers (long)
 	$(BIN)/python -m benchmarks.ray_workers

@@ -9,7 +9,6 @@ everything but the encoder: texts to batches. Peak memory is the GPU's, above th
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,14 @@ from transformers import (
 )
 
 from benchmarks.corpus import parent
-from benchmarks.harness import MIB, minilm, print_table, seconds_in_turns
+from benchmarks.harness import (
+    MIB,
+    Ratios,
+    minilm,
+    parser,
+    print_table,
+    seconds_in_turns,
+)
 from benchmarks.throughput import Recorder
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.encoders.base import TokenBatch
@@ -132,7 +138,7 @@ def _attention(model: Any) -> str:
 
 def main() -> None:
     """Print the table."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = parser(__doc__)
     arguments.add_argument("--rounds", type=int, default=2)
     arguments.add_argument("--dtype", default="auto")
     arguments.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
@@ -150,7 +156,8 @@ def main() -> None:
                 print(*rows[-1], sep=" | ", flush=True)
     columns = ["model", "parents", "attention", "late tokens/s", "bare / late", "early / late"]
     columns += [f"early, {_LARGE_BATCH} / late", "padded / late", "alone / late", "peak MiB"]
-    print_table("On a GPU", columns, rows)
+    ratios = Ratios(labels=2, higher=columns[4:9])
+    print_table("On a GPU", columns, rows, ratios, options.json)
     print("Times of the others over that of late chunking: above 1 late chunking is the faster.")
 
 

@@ -1,16 +1,20 @@
-"""What the benchmarks share: turns, peak memory, child processes, tables."""
+"""What the benchmarks share: turns, peak memory, child processes, tables, records."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -115,17 +119,61 @@ def in_child(module: str, *arguments: object) -> dict[str, Any]:
 
 def machine() -> str:
     """The device that the figures were measured on."""
+    return f"{_processor()}, torch {torch.__version__}"
+
+
+def machine_kind() -> str:
+    """A name for machines whose ratios can be compared: device, instructions, threads."""
+    return re.sub(r"[^a-z0-9]+", "-", _processor().lower()).strip("-")
+
+
+def _processor() -> str:
     if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+        return torch.cuda.get_device_name()
     has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     names = [name for name in ("amx_bf16", "avx512_bf16", "avx512_f") if has.get(name)]
     name = has.get("cpu_name") or platform.processor() or platform.machine()
-    threads = torch.get_num_threads()
-    return f"{name} ({', '.join(names)}), {threads} threads, torch {torch.__version__}"
+    return f"{name} ({', '.join(names)}), {torch.get_num_threads()} threads"
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table whose cells that begin like a number stand to the right."""
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The arguments that every benchmark has."""
+    arguments = argparse.ArgumentParser(description=description)
+    arguments.add_argument("--json", type=Path, help="write machine, versions and ratios there")
+    return arguments
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Which columns of a table are ratios.
+
+    Args:
+        labels: So many columns in front name a row.
+        higher: Columns in which more is better.
+        lower: Columns in which less is better.
+    """
+
+    labels: int
+    higher: Sequence[str] = ()
+    lower: Sequence[str] = ()
+
+
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    ratios: Ratios | None = None,
+    json_file: Path | None = None,
+) -> None:
+    """A table whose cells that begin like a number stand to the right.
+
+    Args:
+        title: What is measured.
+        columns: Headings.
+        rows: Cells.
+        ratios: The columns that are kept.
+        json_file: Where they are kept; None: nowhere.
+    """
     table = Table(title=f"{title}\n{machine()}", title_justify="left")
     for place, column in enumerate(columns):
         numbers = all(str(row[place])[:1] in "0123456789-~" for row in rows)
@@ -133,3 +181,34 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     for row in rows:
         table.add_row(*map(str, row))
     Console(width=140).print(table)
+    if json_file is not None and ratios is not None:
+        write_record(json_file, read_ratios(columns, rows, ratios))
+
+
+def read_ratios(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], ratios: Ratios
+) -> dict[str, float]:
+    """Ratios by row and column, each so that more is better: of the others the inverse."""
+    found = {}
+    for row in rows:
+        for column, cell in list(zip(columns, row, strict=True))[ratios.labels :]:
+            number = re.match(r"~?([\d.]+)", str(cell))
+            if (
+                number is None
+                or not float(number[1])
+                or column not in (*ratios.higher, *ratios.lower)
+            ):
+                continue
+            name = " | ".join([*map(str, row[: ratios.labels]), column])
+            value = float(number[1])
+            found[name] = value if column in ratios.higher else 1 / value
+    return found
+
+
+def write_record(file: Path, ratios: dict[str, float]) -> None:
+    """Keep ratios, each so that more is better, with what they were measured on."""
+    packages = ("torch", "transformers", "sentence-transformers", "numpy")
+    versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    record = {"machine": machine_kind(), "versions": versions, "ratios": ratios}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -9,13 +9,18 @@ on a CPU, to 0.6 times the time.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from benchmarks.corpus import sentences
-from benchmarks.harness import cpu_seconds_in_turns, minilm, print_table
+from benchmarks.harness import (
+    Ratios,
+    cpu_seconds_in_turns,
+    minilm,
+    parser,
+    print_table,
+)
 from latechunk_integrations import CharSpans, LateChunkEngine, Parent
 
 MOST_TOKENS = 1.02
@@ -74,7 +79,7 @@ def _dtype(engine: LateChunkEngine) -> str:
 
 def main() -> None:
     """Print the table."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = parser(__doc__)
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--model", default=minilm())
     arguments.add_argument("--chunk-chars", type=int, nargs="+", default=[265, 530])
@@ -87,7 +92,8 @@ def main() -> None:
     ]
     columns = ["parents", "chunk chars", "configuration", "dtype", "tokens / early"]
     columns += ["time / early float32", "CPU time / early", "held"]
-    print_table("Ingestion over early chunking with the title in front", columns, rows)
+    title = "Ingestion over early chunking with the title in front"
+    print_table(title, columns, rows, Ratios(labels=4, lower=columns[4:7]), options.json)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ the ratio holds whatever else the machine is doing: a second thread burns time w
 
 from __future__ import annotations
 
-import argparse
 import os
 import pickle
 import statistics
@@ -25,6 +24,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 
 from benchmarks.corpus import sentences
+from benchmarks.harness import parser, write_record
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.langchain import ChunkText, LateChunkVectorStore, late_chunking
 
@@ -50,9 +50,10 @@ def _parents(chunks: list[Document]) -> list[Parent]:
 
 def main() -> None:
     """Measure and print the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--chunks", type=int, default=10_000)
-    n_chunks = parser.parse_args().chunks
+    arguments = parser(__doc__)
+    arguments.add_argument("--chunks", type=int, default=10_000)
+    options = arguments.parse_args()
+    n_chunks = options.chunks
     torch.set_num_threads(1)
     engine = LateChunkEngine.from_pretrained(str(get_model_path()))
     pair = late_chunking(engine, _fixed_length, header=None)
@@ -98,6 +99,8 @@ def main() -> None:
         f"index() takes {statistics.median(ratios):.3f} times what the engine takes "
         f"(median of {len(ratios)} slices)"
     )
+    if options.json is not None:
+        write_record(options.json, {"engine / index()": 1 / statistics.median(ratios)})
     print(f"texts: {pair.embeddings.stats}")
     _measure_splitting(engine)
     _measure_pickles(engine)

@@ -24,7 +24,15 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.corpus import parent
-from benchmarks.harness import MIB, PeakMemory, in_child, minilm, print_table
+from benchmarks.harness import (
+    MIB,
+    PeakMemory,
+    Ratios,
+    in_child,
+    minilm,
+    parser,
+    print_table,
+)
 from latechunk_integrations import LateChunkEngine, Parent
 
 _CHUNK_CHARS = 512
@@ -95,7 +103,7 @@ def table(name: str, cases: list[tuple[int, int]], options: argparse.Namespace) 
 
 def main() -> None:
     """Print the tables."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = parser(__doc__)
     arguments.add_argument("--child", type=int, nargs=2)
     arguments.add_argument("--documents", type=int, nargs="*", default=[100, 1_000, 10_000])
     arguments.add_argument("--windows", type=int, nargs="*", default=[1, 10, 100])
@@ -120,7 +128,8 @@ def main() -> None:
         "one huge parent": [(1, size * 1_000_000) for size in options.megabytes],
     }
     rows = [row for name, cases in groups.items() for row in table(name, cases, options)]
-    print_table("Peak memory of MiniLM", _COLUMNS, rows)
+    ratios = Ratios(labels=4, lower=("to the first", "own to the first"))
+    print_table("Peak memory of MiniLM", _COLUMNS, rows, ratios, options.json)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ chunks that were silently embedded without their context.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import random
@@ -19,7 +18,16 @@ from functools import partial
 from benchmarks import contenders
 from benchmarks.contenders import Contender, Outcome
 from benchmarks.corpus import sentences
-from benchmarks.harness import MIB, PeakMemory, in_child, minilm, print_table, seconds_in_turns
+from benchmarks.harness import (
+    MIB,
+    PeakMemory,
+    Ratios,
+    in_child,
+    minilm,
+    parser,
+    print_table,
+    seconds_in_turns,
+)
 
 CONTENDERS: dict[str, Callable[[str, str, int], Contender]] = {
     "this package": contenders.ours,
@@ -98,7 +106,7 @@ def measure(length: str, dtype: str, chunk_tokens: int, rounds: int) -> list[lis
 
 def main() -> None:
     """Print the table."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = parser(__doc__)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--dtype", default="float32")
     arguments.add_argument("--chunk-tokens", type=int, nargs="+", default=[128])
@@ -117,7 +125,8 @@ def main() -> None:
     ]
     columns = ["documents, characters", "chunk tokens", "contender", "characters/s"]
     columns += ["time / ours", "text kept", "alone", "peak MiB"]
-    print_table(f"Peers with MiniLM in {options.dtype}", columns, rows)
+    ratios = Ratios(labels=3, higher=("time / ours",))
+    print_table(f"Peers with MiniLM in {options.dtype}", columns, rows, ratios, options.json)
 
 
 if __name__ == "__main__":

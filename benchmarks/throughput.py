@@ -8,7 +8,6 @@ layout, without focus, is held to 0.93 of the bare forward's speed, the default 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from dataclasses import dataclass
 from itertools import product
@@ -21,7 +20,12 @@ from numpy.typing import NDArray
 
 from benchmarks.corpus import parent
 from benchmarks.families import FAMILIES
-from benchmarks.harness import cpu_seconds_in_turns, print_table
+from benchmarks.harness import (
+    Ratios,
+    cpu_seconds_in_turns,
+    parser,
+    print_table,
+)
 from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.encoders.base import TokenBatch
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
@@ -120,7 +124,7 @@ def measure(path: str, case: Case, way: str, dtype: str, rounds: int) -> tuple[A
 
 def main() -> None:
     """Print the table."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = parser(__doc__)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--dtype", nargs="+", default=["float32", "auto"])
     arguments.add_argument("--family", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
@@ -137,7 +141,8 @@ def main() -> None:
                     rows.append(row)
     columns = ["model", "parents", "way", "dtype", "late tokens/s", "late / bare", "the same, CPU"]
     columns += ["late / early, CPU", "tokens late / early", "padding"]
-    print_table("Throughput", columns, rows)
+    ratios = Ratios(labels=4, higher=("late / bare", "the same, CPU", "late / early, CPU"))
+    print_table("Throughput", columns, rows, ratios, options.json)
     print("Above 1 late chunking is the faster.")
 
 

@@ -22,6 +22,7 @@ from latechunk_integrations.encoders.model.identity import published_identity
 from latechunk_integrations.engine import ALGORITHM_VERSION, LateChunkEngine
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import (
+    CACHE_OPTIONS,
     TRANSPORT_OPTIONS,
     DType,
     EncoderChoice,
@@ -37,7 +38,7 @@ __all__ = ["EngineFields", "engine_options", "field_options", "vector_key"]
 # those that name the model, in whose place its files stand.
 _NEUTRAL = (
     *("model", "revision", "device", "batch_tokens", "strict", "trust_remote_code"),
-    *TRANSPORT_OPTIONS,
+    *(*TRANSPORT_OPTIONS, *CACHE_OPTIONS),
 )
 
 
@@ -74,6 +75,9 @@ class EngineFields(BaseModel):
     document_lora: str | None = None
     query_lora: str | None = None
     batch_tokens: int | None = None
+    window_cache: str | None = None
+    window_cache_bytes: int = 1 << 30
+    stable_windows: bool = False
     strict: bool = False
     enabled: bool = True
     encoder: EncoderChoice = "local"

@@ -39,7 +39,9 @@ from latechunk_integrations.flow.failures import Failed
 from latechunk_integrations.flow.service_flow import ServiceFlow
 from latechunk_integrations.flow.token_flow import TokenFlow
 from latechunk_integrations.flow.token_plan import TokenBlock
-from latechunk_integrations.options import TRANSPORT_OPTIONS, LateChunkOptions
+from latechunk_integrations.flow.window_cache import WindowCache, open_window_cache
+from latechunk_integrations.flow.window_sums import WindowSums
+from latechunk_integrations.options import CACHE_OPTIONS, TRANSPORT_OPTIONS, LateChunkOptions
 from latechunk_integrations.schema import ChunkVectors, Parent, check_texts
 from latechunk_integrations.stats import EngineStats
 from latechunk_integrations.telemetry import count_event, trace_span
@@ -52,7 +54,7 @@ ALGORITHM_VERSION = 2
 # Options that change how the work is done but not its result, or that the encoder answers for.
 _NEUTRAL_OPTIONS = (
     *("model", "device", "dtype", "revision", "trust_remote_code", "batch_tokens", "strict"),
-    *("encoder", *TRANSPORT_OPTIONS),
+    *("encoder", *TRANSPORT_OPTIONS, *CACHE_OPTIONS),
 )
 
 
@@ -73,11 +75,16 @@ class LateChunkEngine:
         self._stats = EngineStats()
         self._partner: QueryPartner | None = None
         self._is_named_by_options = False
+        self._cache: WindowCache | None = None
         self._flow: ServiceFlow | TokenFlow
         if isinstance(encoder, ChunkEncoder):
             self._flow = ServiceFlow(encoder, options, self._stats)
         else:
-            self._flow = TokenFlow(encoder, options, self._stats)
+            known = None
+            if options.window_cache is not None:
+                self._cache = open_window_cache(options.window_cache, options.window_cache_bytes)
+                known = WindowSums(self._cache, self.fingerprint, self._stats)
+            self._flow = TokenFlow(encoder, options, self._stats, known)
 
     @classmethod
     def from_pretrained(cls, model: str | os.PathLike[str], **options: Any) -> LateChunkEngine:
@@ -196,8 +203,13 @@ class LateChunkEngine:
         return {**self._flow.usage, **self._stats.to_dict()}
 
     def close(self) -> None:
-        """Close what encoder and partner hold open, such as connections; a later call opens it."""
+        """Close what encoder and partner hold open, such as connections; a later call opens it.
+
+        A window cache in memory is emptied.
+        """
         self._encoder.close()
+        if self._cache is not None:
+            self._cache.close()
         if self._partner is not None:
             self._partner.close()
 

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from latechunk_integrations.errors import OptionError
 
 __all__ = [
+    "CACHE_OPTIONS",
     "CHUNKING_SECTION",
     "TRANSPORT_OPTIONS",
     "DType",
@@ -41,6 +42,9 @@ EncoderChoice: TypeAlias = (
 # How a server is reached: no vector depends on it.
 TRANSPORT_OPTIONS = ("base_url", "timeout_seconds", "max_retries", "max_concurrency")
 
+# What is kept of the work: a hit gives the sums that the encoder gave before.
+CACHE_OPTIONS = ("window_cache", "window_cache_bytes")
+
 # What users of an older plugin have in their files; it held no other keys.
 _NESTED_KEYS = ("retrieval", "late_chunking")
 
@@ -52,8 +56,10 @@ _MIN_WINDOW = 8
 _STRINGS = (
     *("model", "device", "revision", "document_prompt", "query_prompt"),
     *("query_prompt_name", "document_lora", "query_lora", "base_url", "tokenizer"),
-    "encoder",
+    *("encoder", "window_cache"),
 )
+_FLAGS = ("trust_remote_code", "pool_edges", "normalize", "stable_windows", "strict", "enabled")
+_LEAST_CACHE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +115,11 @@ class LateChunkOptions:
         document_lora: LoRA that documents go through (extra ``peft``).
         query_lora: LoRA that queries go through.
         batch_tokens: Padded tokens of one forward pass; ``None``: what suits the device.
+        window_cache: File in which the sums of windows are kept, so that a window that did not
+            change is not encoded again; ``":memory:"``: in this process; ``None``: nowhere.
+        window_cache_bytes: Bytes that it takes at most; the windows longest unused go first.
+        stable_windows: Let the units near a border decide where windows begin in a long parent,
+            so that an edit changes only the windows around it. Such windows hold a little less.
         strict: Turn everything that could not be done late into a typed error.
         enabled: ``False`` is ``context_weight=0``: early chunking, for ablation.
         encoder: Where the model runs: ``"local"``, in this process; else the server or API,
@@ -158,6 +169,9 @@ class LateChunkOptions:
     document_lora: str | None = None
     query_lora: str | None = None
     batch_tokens: int | None = None
+    window_cache: str | None = None
+    window_cache_bytes: int = 1 << 30
+    stable_windows: bool = False
     strict: bool = False
     enabled: bool = True
     encoder: EncoderChoice = "local"
@@ -170,7 +184,7 @@ class LateChunkOptions:
 
     def __post_init__(self) -> None:
         """Check types and ranges; `enabled` becomes a context weight, so one path exists."""
-        for name in ("model", "tokenizer"):
+        for name in ("model", "tokenizer", "window_cache"):
             if isinstance(getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
         for name in _STRINGS:
@@ -178,7 +192,7 @@ class LateChunkOptions:
                 raise OptionError(f"{name} must be a string, not {getattr(self, name)!r}")
         if not self.model:
             raise OptionError("model must be a hub name or a local path")
-        for name in ("trust_remote_code", "pool_edges", "normalize", "strict", "enabled"):
+        for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be true or false, not {getattr(self, name)!r}")
         if self.query_prompt is not None and self.query_prompt_name is not None:
@@ -194,6 +208,7 @@ class LateChunkOptions:
         _check_count("preamble_tokens", self.preamble_tokens, least=0, optional=False)
         self._check_sub_spans()
         self._check_layout()
+        self._check_cache()
         _check_weight("context_weight", self.context_weight, most=1.0)
         _check_weight("header_weight", self.header_weight, most=math.inf)
         self._check_server()
@@ -206,6 +221,8 @@ class LateChunkOptions:
         _check_focus("header_focus", self.header_focus)
         if self.header_pooling is not None:
             _check_weight("header_pooling", self.header_pooling, most=1.0)
+        if self.stable_windows and self.layout == "text":
+            raise OptionError("stable_windows is for windows of units: leave layout='text' out")
         if self.header_focus != "auto" and math.inf in (self.focus, self.header_focus):
             raise OptionError("an infinite focus takes the header along: leave header_focus='auto'")
 
@@ -218,6 +235,12 @@ class LateChunkOptions:
             raise OptionError("sub_spans_per_chunk must be at least 1: each chunk keeps one")
         if self.sub_span_tokens is None:
             raise OptionError("sub_spans_per_chunk needs sub_span_tokens, such as 32")
+
+    def _check_cache(self) -> None:
+        if self.window_cache == "":
+            raise OptionError("window_cache must be the path of a file, or ':memory:'")
+        least = _LEAST_CACHE_BYTES
+        _check_count("window_cache_bytes", self.window_cache_bytes, least=least, optional=False)
 
     def _check_server(self) -> None:
         if not self.encoder:

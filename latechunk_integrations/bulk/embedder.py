@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -31,7 +32,8 @@ class DocumentEmbedder:
         reproducible: Embed each document by itself. Which texts share a forward pass moves the
             last bits of a vector; alone, a document's rows depend on nothing but the document,
             the model, the options and the number of threads, until memory runs out: then the
-            batches of this process stay smaller.
+            batches of this process stay smaller. A window cache gives the bits of the run that
+            filled it.
         most_failures_in_a_row: Documents in a row that the model or its server may fail over.
 
     Raises:
@@ -49,7 +51,7 @@ class DocumentEmbedder:
     ) -> None:
         self._engine = engine
         self._health = DeviceHealth(most_failures_in_a_row)
-        self._first_tokens = engine.stats.get("tokens", 0)
+        self._before = engine.stats
         self._split = chunking.build(engine)
         self.reproducible = reproducible
         self.dimensions = engine.dimensions
@@ -57,9 +59,9 @@ class DocumentEmbedder:
         self.key = digest(self.engine, chunking.fingerprint)
 
     @property
-    def n_tokens(self) -> int:
-        """Tokens that went through the model since this was built."""
-        return self._engine.stats.get("tokens", 0) - self._first_tokens
+    def counts(self) -> Counter[str]:
+        """What the engine's `stats` count since this was built."""
+        return Counter(self._engine.stats) - Counter(self._before)
 
     def embed(self, documents: Sequence[CorpusDocument | Failure]) -> list[Outcome]:
         """The rows of each document, or why there are none; in order.

@@ -31,6 +31,7 @@ class IndexSummary:
         n_documents: Embedded and written in this run.
         n_chunks: Their chunks.
         n_tokens: Tokens that went through the model.
+        n_cached_windows: Windows that the window cache knew.
         n_unchanged: Finished before, and left as they were.
         n_skipped: Embedded in this run to nothing, under ``fallback="skip"``.
         n_failed: Listed among the dead letters, those of former runs included.
@@ -50,6 +51,7 @@ class IndexSummary:
     n_documents: int = 0
     n_chunks: int = 0
     n_tokens: int = 0
+    n_cached_windows: int = 0
     n_unchanged: int = 0
     n_skipped: int = 0
     n_failed: int = 0
@@ -96,6 +98,7 @@ class IndexSummary:
             "left_out": [str(path) for path in self.left_out],
             "chunks": self.n_chunks,
             "tokens": self.n_tokens,
+            "cached_windows": self.n_cached_windows,
             "seconds": round(self.seconds, 3),
             "seconds_left": None if left is None else round(left, 1),
             "documents_per_second": round(self.n_documents / seconds, 3),

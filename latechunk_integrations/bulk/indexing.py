@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -42,7 +43,7 @@ class _Embedder(Protocol):
     dimensions: int
 
     @property
-    def n_tokens(self) -> int: ...
+    def counts(self) -> Counter[str]: ...
 
     def run(
         self, batches: Iterable[Sequence[CorpusDocument | Failure]]
@@ -169,7 +170,9 @@ class _Run:
                 self._finish(outcomes)
                 self._write_report()
                 bar.update(len(outcomes))
-        self.summary.n_tokens = self._embedder.n_tokens
+        counts = self._embedder.counts
+        self.summary.n_tokens = counts["tokens"]
+        self.summary.n_cached_windows = counts["cached_windows"]
         self._letters.write(self._all_failures())
 
     def _check_target(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -98,9 +99,10 @@ class RayPool:
             yield self._get(finished)
 
     @property
-    def n_tokens(self) -> int:
-        """Tokens that went through the models of the workers that are there now."""
-        return sum(self._get([worker.count_tokens.remote() for worker in self._workers]))
+    def counts(self) -> Counter[str]:
+        """What the engines of the workers that are there now have counted."""
+        counted = self._get([worker.counts.remote() for worker in self._workers])
+        return sum(counted, Counter[str]())
 
     def close(self) -> None:
         """Stop the workers, and Ray if it was started here."""
@@ -152,9 +154,9 @@ class _Worker:
         _check_key(embedder.key, key)
         return embedder.embed(documents)
 
-    def count_tokens(self) -> int:
-        """Tokens that went through the model."""
-        return self._load_embedder().n_tokens
+    def counts(self) -> Counter[str]:
+        """What its engine has counted."""
+        return self._load_embedder().counts
 
     def _load_embedder(self) -> DocumentEmbedder:
         if self._embedder is None:

@@ -60,6 +60,8 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
 ) -> None:
     """Embed a corpus into a vector store or files; started again, it goes on where it stopped.
 
+    With -o window_cache=FILE -o stable_windows=true a changed document costs what changed.
+
     Ends with 0: all done, 1: documents failed (see the dead letters), 2: the command is wrong,
     3: stopped on the way (start it again), 4: all done but a removal that was refused.
     """
@@ -103,6 +105,11 @@ def _describe(summary: IndexSummary) -> str:
     """A run in a few lines."""
     written = f"{summary.n_documents} documents, {summary.n_chunks} chunks written"
     lines = [f"{written} in {summary.seconds:.1f} s; {summary.n_unchanged} documents unchanged"]
+    if summary.n_cached_windows:
+        lines.append(
+            f"{summary.n_cached_windows} windows known from the cache, {summary.n_tokens} tokens "
+            "encoded"
+        )
     if summary.n_skipped:
         lines.append(f"{summary.n_skipped} of them skipped, too long for a window")
     if summary.n_removed:

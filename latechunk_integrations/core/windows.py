@@ -15,6 +15,7 @@ __all__ = [
     "WindowBudgets",
     "choose_unit_window",
     "divide_budgets",
+    "divide_groups",
     "limit_overlap",
     "pack_units",
     "plan_runs",
@@ -25,6 +26,8 @@ UNIT_WINDOW = 384
 
 _LEAST_LENGTHENED = 256
 _DEFAULT_MAX_OVERLAP = 512
+_STABLE_TOKENS = 1_024
+"""Least tokens between two borders that units decide, unless a window is longer."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,61 @@ def choose_unit_window(max_tokens: int) -> int:
         max_tokens: The model's window, which bounds a unit.
     """
     return max(max_tokens, UNIT_WINDOW) if max_tokens >= _LEAST_LENGTHENED else max_tokens
+
+
+def divide_groups(
+    lengths: NDArray[np.int64], groups: NDArray[np.int64], keys: Sequence[bytes], max_tokens: int
+) -> NDArray[np.int64]:
+    """Divide long groups where the units near a border decide it.
+
+    `pack_units` spreads a whole group, so that one unit more moves every window of it. A unit
+    begins a group of its own where its key is the least among those that begin within 1,024
+    tokens, or a window if that is longer, on either side. That depends on no other unit: an edit
+    changes the windows around it. On the average two such distances lie between borders.
+
+    Args:
+        lengths: Tokens of each unit, special tokens included, int64, shape ``(n_units,)``.
+        groups: As for `pack_units`.
+        keys: A hash of each unit's content.
+        max_tokens: Length of a window.
+
+    Returns:
+        Groups, ascending, int64, same shape. One that is shorter than two distances stays whole.
+    """
+    reach = max(max_tokens, _STABLE_TOKENS)
+    bounds = np.flatnonzero(np.diff(groups, prepend=groups[:1] - 1, append=groups[-1:] + 1))
+    before = to_bounds(lengths)
+    begins = np.zeros(len(lengths), dtype=bool)
+    begins[bounds[:-1]] = True
+    for first, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        if before[end] - before[first] >= 2 * reach:
+            places = before[first : end + 1].tolist()
+            begins[first:end] |= _find_least(keys[first:end], places, reach)
+    return np.cumsum(begins)
+
+
+def _find_least(keys: Sequence[bytes], places: list[int], reach: int) -> NDArray[np.bool_]:
+    """Units whose key is the least within a distance; the first of equal ones.
+
+    Args:
+        keys: Of the units of one group.
+        places: Where each begins, and where the last one ends.
+        reach: The distance. Both ends of the group are farther away.
+    """
+    least = np.zeros(len(keys), dtype=bool)
+    rising: list[int] = []  # units with rising keys: those that may still be the least of theirs
+
+    def close(unit: int, place: int) -> None:
+        lower = places[rising[-1]] if rising else places[0]
+        least[unit] = min(places[unit] - lower, place - places[unit]) >= reach
+
+    for unit, key in enumerate(keys):
+        while rising and keys[rising[-1]] > key:
+            close(rising.pop(), places[unit])
+        rising.append(unit)
+    while rising:
+        close(rising.pop(), places[-1])
+    return least
 
 
 def pack_units(

@@ -106,8 +106,8 @@ def check_running_text(options: LateChunkOptions) -> None:
         OptionError: One was asked for.
     """
     focused = any(value not in ("auto", 0) for value in (options.focus, options.header_focus))
-    if options.layout == "units" or focused:
+    if options.layout == "units" or focused or options.stable_windows:
         raise OptionError(
             f"encoder={options.encoder!r} reads running text and takes no units and no focus: "
-            "leave layout, focus and header_focus out, or use encoder='local'"
+            "leave layout, focus, header_focus and stable_windows out, or use encoder='local'"
         )

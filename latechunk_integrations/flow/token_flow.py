@@ -8,6 +8,7 @@ The steps, none of which looks back:
     character spans -> token spans            core/alignment.py
     tokens -> windows                         token_plan.py, core/windows.py, core/frames.py
     windows -> batches -> chunk sums          token_run.py, which calls
+    windows -> sums of an earlier run         window_sums.py, where they are kept
     windows -> batches                        core/batching.py
     batch -> token embeddings                 encoders
     token embeddings -> chunk sums            core/pooling.py, core/sums.py
@@ -39,6 +40,7 @@ from latechunk_integrations.flow.vector_rows import (
     chunk_rows,
     sub_span_rows,
 )
+from latechunk_integrations.flow.window_sums import WindowSums
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent, SubSpanVectors
 from latechunk_integrations.stats import EngineStats
@@ -60,20 +62,26 @@ class TokenFlow:
         encoder: Gives token embeddings.
         options: What was asked for.
         stats: Counts what was done, and what could not be done as asked.
+        known: The sums of windows that were encoded before; None: none are kept.
 
     Raises:
         OptionError: The encoder cannot do what was asked for.
     """
 
     def __init__(
-        self, encoder: TokenEncoder, options: LateChunkOptions, stats: EngineStats
+        self,
+        encoder: TokenEncoder,
+        options: LateChunkOptions,
+        stats: EngineStats,
+        known: WindowSums | None = None,
     ) -> None:
         self._encoder = encoder
         self._options = options
         self._stats = stats
         self.resolved: Resolved = resolve(options, encoder)
         self.planner = TokenPlanner(encoder, options, self.resolved, stats)
-        self._runner = WindowRunner(encoder, options.batch_tokens or encoder.batch_tokens, stats)
+        batch_tokens = options.batch_tokens or encoder.batch_tokens
+        self._runner = WindowRunner(encoder, batch_tokens, stats, known)
 
     @property
     def layout(self) -> str:

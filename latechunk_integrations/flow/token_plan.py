@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import get_args
 
 import numpy as np
@@ -17,6 +18,7 @@ from latechunk_integrations.core.windows import (
     WindowBudgets,
     choose_unit_window,
     divide_budgets,
+    divide_groups,
     pack_units,
     plan_runs,
 )
@@ -207,6 +209,9 @@ class TokenPlanner:
         if not len(frames):
             return np.zeros(1, np.int64), frames, bags
         room = choose_unit_window(self._encoder.max_tokens)
+        if self._options.stable_windows:
+            keys = _hash_units(passages, frames)
+            runs_of_groups = divide_groups(frames.sizes, runs_of_groups, keys, room)
         windows = pack_units(frames.sizes, runs_of_groups, room)
         starts = np.flatnonzero(np.diff(windows, prepend=-1))
         return np.append(starts, len(frames)).astype(np.int64), frames, bags
@@ -263,6 +268,15 @@ class BlockFailure:
 
     parents: Sequence[Parent]
     error: Exception
+
+
+def _hash_units(passages: BlockPassages, frames: Frames) -> list[bytes]:
+    """A hash of the run of each frame, the same in every block and on every machine."""
+    starts = passages.texts.text[frames.texts, 0] + frames.runs[:, 0]
+    ends = starts + frames.runs[:, 1] - frames.runs[:, 0]
+    runs = zip(starts.tolist(), ends.tolist(), strict=True)
+    parts = (passages.texts.pool[start:end] for start, end in runs)
+    return [blake2b(part.astype("<i4").tobytes(), digest_size=8).digest() for part in parts]
 
 
 def _join_bags(parts: Sequence[Bags]) -> Bags:

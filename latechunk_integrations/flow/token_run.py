@@ -21,6 +21,7 @@ from latechunk_integrations.encoders.base import (
 )
 from latechunk_integrations.errors import naming
 from latechunk_integrations.flow.chunk_sums import ChunkSums
+from latechunk_integrations.flow.window_sums import WindowSums
 from latechunk_integrations.stats import EngineStats
 
 if TYPE_CHECKING:
@@ -37,12 +38,20 @@ class WindowRunner:
         encoder: Gives token embeddings.
         batch_tokens: Most padded tokens of a forward pass; fewer once memory ran out.
         stats: Where windows, tokens and what went wrong are counted.
+        known: The sums of windows that were encoded before; None: none are kept.
     """
 
-    def __init__(self, encoder: TokenEncoder, batch_tokens: int, stats: EngineStats) -> None:
+    def __init__(
+        self,
+        encoder: TokenEncoder,
+        batch_tokens: int,
+        stats: EngineStats,
+        known: WindowSums | None = None,
+    ) -> None:
         self._encoder = encoder
         self.batch_tokens = batch_tokens
         self._stats = stats
+        self._known = known
 
     def run(self, block: TokenBlock) -> ChunkSums:
         """Encode the windows of a block in batches; when memory runs out, halve the batches."""
@@ -51,6 +60,12 @@ class WindowRunner:
         lengths = block.lengths
         batches = deque(pack(lengths, self.batch_tokens))
         marks = _mark_chunks(block)
+        keys: dict[int, bytes] = {}
+        if self._known is not None and batches:
+            keys = self._known.add_known(block, marks, np.concatenate(batches), table)
+            unknown = np.array(sorted(keys), np.int64)
+            batches = deque(unknown[b] for b in pack(lengths[unknown], self.batch_tokens))
+        n_windows, n_tokens = sum(map(len, batches)), sum(int(lengths[b].sum()) for b in batches)
         under_way: _Sums | None = None
         while batches:
             batch = batches[0]
@@ -71,16 +86,22 @@ class WindowRunner:
             # A GPU computes the batch just launched while the sums of the one before come in.
             # What is there already is taken at once: kept, it would lie between large buffers.
             if under_way is not None:
-                under_way.collect(table)
+                self._collect(under_way, table, keys)
             under_way = launched
             if not launched.under_way:
-                launched.collect(table)
+                self._collect(launched, table, keys)
                 under_way = None
         if under_way is not None:
-            under_way.collect(table)
-        self._stats.count("windows", len(lengths))
-        self._stats.count("tokens", int(lengths.sum()))
+            self._collect(under_way, table, keys)
+        self._stats.count("windows", n_windows)
+        self._stats.count("tokens", n_tokens)
         return table
+
+    def _collect(self, launched: _Sums, table: ChunkSums, keys: dict[int, bytes]) -> None:
+        sums = launched.collect(table)
+        if self._known is not None:
+            of_windows = [keys.pop(window) for window in launched.windows.tolist()]
+            self._known.keep(of_windows, launched.n_bags, sums)
 
     def _launch(
         self, block: TokenBlock, windows: NDArray[np.int64], marks: NDArray[np.int32] | None
@@ -88,16 +109,18 @@ class WindowRunner:
         batch, frame_starts = make_batch(block, windows, self._encoder.pad_id, marks)
         owners = block.passages.owners[block.frames.texts[block.windows[windows]]]
         first = block.bag_bounds[windows]
-        bags = block.bags.take(count_ranges(first, block.bag_bounds[windows + 1] - first))
+        n_bags = block.bag_bounds[windows + 1] - first
+        bags = block.bags.take(count_ranges(first, n_bags))
         # Frames of a batch are counted through it; bags know them by their number in the block.
         found = np.searchsorted(frame_starts[0], bags.frames)
         begins, rows = frame_starts[1][found], frame_starts[2][found]
         with naming([block.parents[owner].id for owner in owners.tolist()]):
             if isinstance(self._encoder, SummingEncoder) and self._encoder.sums_there:
-                return _Sums(bags, self._encoder.sum_tokens(batch, bags, rows, begins))
+                sums = self._encoder.sum_tokens(batch, bags, rows, begins)
+                return _Sums(windows, n_bags, bags, sums)
             embeddings = self._encoder.forward(batch)
         starts = begins + _find_rows(batch.lengths, embeddings.shape)[rows]
-        return _Sums(bags, _sum_bags(embeddings, bags, starts))
+        return _Sums(windows, n_bags, bags, _sum_bags(embeddings, bags, starts))
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -110,7 +133,15 @@ def _is_out_of_memory(error: Exception) -> bool:
 class _Sums:
     """The sums of a batch, which may still be on their way to the host."""
 
-    def __init__(self, bags: Bags, sums: NDArray[np.float32] | HostCopy) -> None:
+    def __init__(
+        self,
+        windows: NDArray[np.int64],
+        n_bags: NDArray[np.int64],
+        bags: Bags,
+        sums: NDArray[np.float32] | HostCopy,
+    ) -> None:
+        self.windows = windows
+        self.n_bags = n_bags
         self._bags = bags
         self._sums = sums
 
@@ -119,10 +150,11 @@ class _Sums:
         """Whether the copy may still be going on."""
         return not isinstance(self._sums, np.ndarray) and self._sums.under_way
 
-    def collect(self, table: ChunkSums) -> None:
+    def collect(self, table: ChunkSums) -> NDArray[np.float32]:
         """Wait for the sums, and add them up."""
         sums = self._sums if isinstance(self._sums, np.ndarray) else self._sums.numpy()
         table.add(self._bags.rows, sums, self._bags.totals())
+        return sums
 
 
 def make_batch(

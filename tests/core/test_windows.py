@@ -14,6 +14,7 @@ from latechunk_integrations.core.windows import (
     Runs,
     WindowBudgets,
     divide_budgets,
+    divide_groups,
     pack_units,
     plan_runs,
 )
@@ -186,3 +187,65 @@ def test_units_are_spread_evenly(lengths: list[int]) -> None:
     largest = int(sums.max())
     if len(sums) > 1 and largest > max(lengths):
         assert fewest_windows(lengths, largest - 1) > len(sums)
+
+
+REACH = 1_024
+units = st.lists(st.tuples(st.integers(20, 400), st.binary(max_size=1)), min_size=1, max_size=40)
+
+
+def begins_a_group(group: list[tuple[int, bytes]], unit: int, reach: int) -> bool:
+    """By the rule itself: the least key of all units that begin within reach, the first of them."""
+    places = np.cumsum([0, *(length for length, _ in group)]).tolist()
+    place, key = places[unit], group[unit][1]
+    if min(place, places[-1] - place) < reach:
+        return False
+    others = [at for at in range(len(group)) if at != unit and abs(places[at] - place) < reach]
+    return all(group[at][1] > key if at < unit else group[at][1] >= key for at in others)
+
+
+def divide(groups: list[list[tuple[int, bytes]]], max_tokens: int) -> list[list[int]]:
+    """The units of each group that begin one."""
+    numbers = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    flat = [unit for group in groups for unit in group]
+    lengths = np.array([length for length, _ in flat], np.int64)
+    divided = divide_groups(lengths, numbers, [key for _, key in flat], max_tokens)
+    firsts = np.flatnonzero(np.diff(divided, prepend=-1) > 0).tolist()
+    bounds = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
+    assert set(bounds) <= set(firsts), "no group is joined with another"
+    ends = [*bounds[1:], len(flat)]
+    return [
+        [first - start for first in firsts if start < first < end]
+        for start, end in zip(bounds, ends, strict=True)
+    ]
+
+
+@given(groups=st.lists(units, min_size=1, max_size=3), max_tokens=st.sampled_from([384, 2_000]))
+def test_stable_borders_are_where_the_rule_says(
+    groups: list[list[tuple[int, bytes]]], max_tokens: int
+) -> None:
+    for group, found in zip(groups, divide(groups, max_tokens), strict=True):
+        reach = max(REACH, max_tokens)
+        assert found == [at for at in range(len(group)) if begins_a_group(group, at, reach)]
+
+
+@given(
+    group=st.lists(st.tuples(st.integers(20, 400), st.binary(min_size=4, max_size=4)), min_size=60),
+    edit=st.lists(st.tuples(st.integers(20, 400), st.binary(min_size=4, max_size=4)), max_size=2),
+    data=st.data(),
+)
+def test_an_edit_moves_no_stable_border_out_of_its_reach(
+    group: list[tuple[int, bytes]], edit: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
+    at = data.draw(st.integers(0, len(group) - 1))
+    edited = [*group[:at], *edit, *group[at + 1 :]]
+    (before,), (after,) = divide([group], 384), divide([edited], 384)
+    places = np.cumsum([0, *(length for length, _ in group)])
+    far_in_front = {unit for unit in range(at) if places[at] - places[unit] >= REACH}
+    far_behind = {
+        unit for unit in range(at + 1, len(group)) if places[unit] - places[at + 1] >= REACH
+    }
+    assert far_in_front & set(before) == far_in_front & set(after)
+    shift = len(edit) - 1
+    assert {unit + shift for unit in far_behind & set(before)} == {
+        unit + shift for unit in far_behind
+    } & set(after)
