@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.harness import machine_kind
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "machines"
 _LEAST = 0.9
 # Those whose ratios hold on a machine that does other things too, in a few minutes.
 _STORED: dict[str, list[str]] = {
@@ -71,7 +71,7 @@ def store(file: Path, folder: Path) -> None:
         record = run(name, arguments, folder / f"{name}.json")
         kept = {key: record[key] for key in ("versions", "ratios")}
         records[name] = {"arguments": arguments, **kept}
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 
