@@ -70,6 +70,11 @@ class ServiceFlow:
                 "from: leave sub_span_tokens out, or use an encoder that gives tokens (local, tei, "
                 "vllm, llama.cpp)"
             )
+        if options.window_cache is not None:
+            raise OptionError(
+                f"encoder={options.encoder!r} gives vectors of chunks: there are no windows to "
+                "keep, leave window_cache out"
+            )
         self._planner = ServicePlanner(encoder, options, stats)
 
     layout = "text"

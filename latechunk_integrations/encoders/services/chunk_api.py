@@ -34,7 +34,7 @@ __all__ = ["ApiModel", "ApiService", "ChunkApiEncoder", "in_order", "unpacked"]
 _MEANINGLESS = (
     *("device", "dtype", "revision", "trust_remote_code", "pooling"),
     *("document_prompt", "query_prompt", "query_prompt_name", "pool_edges", "batch_tokens"),
-    *("document_lora", "query_lora", "window_cache"),
+    *("document_lora", "query_lora"),
 )
 _TOO_LONG = re.compile(
     r"tokens?\b.*\b(exceed|too many|lower|limit|max)|"
