@@ -370,8 +370,10 @@ def test_nothing_more_is_sent_of_layers_behind_one_that_was_refused() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"layout": "units"}, {"focus": 2.0}, {"header_focus": 1.0}, {"header_pooling": 1.0}]
-    + [{"window_cache": ":memory:"}, {"stable_windows": True}],
+    [
+        *({"layout": "units"}, {"focus": 2.0}, {"header_focus": 1.0}, {"header_pooling": 1.0}),
+        *({"window_cache": ":memory:"}, {"stable_windows": True}),
+    ],
 )
 def test_what_a_service_cannot_do_is_refused_instead_of_ignored(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="leave"):
