@@ -84,8 +84,9 @@ def parent_of(split: Callable[[str], Iterable[Any]], text: str) -> Parent:
 def measure(
     engine: LateChunkEngine, split: Callable[[str], Iterable[Any]], text: str, n_edits: int
 ) -> list[list[str]]:
-    """A row for each kind of edit: mean and worst share of the tokens."""
+    """A row for each kind of edit: tokens of a window, mean and worst share of the tokens."""
     known = windows_of(engine, parent_of(split, text))
+    size = f"{np.mean(list(known.values())):.0f}"
     rows = []
     for kind in ("rewritten", "added", "deleted"):
         shares = []
@@ -94,7 +95,7 @@ def measure(
             windows = windows_of(engine, parent_of(split, edited))
             new = sum(n for key, n in windows.items() if key not in known)
             shares.append(new / sum(windows.values()))
-        rows.append([kind, f"{np.mean(shares):.4f}", f"{max(shares):.4f}"])
+        rows.append([kind, size, f"{np.mean(shares):.4f}", f"{max(shares):.4f}"])
     return rows
 
 
@@ -140,7 +141,8 @@ def main() -> None:
                     case = [name, splitter, "stable" if stable else "even"]
                     measured = measure(engine, split, text, options.edits)
                     rows += [[*case, *row] for row in measured]
-    columns = ["model, window", "splitter", "windows", "a paragraph", "mean", "worst"]
+    columns = ["model, window", "splitter", "windows", "a paragraph"]
+    columns += ["tokens a window", "mean", "worst"]
     print_table(
         f"Tokens of an edit over those of {options.pages} pages",
         columns,
@@ -148,7 +150,7 @@ def main() -> None:
         Ratios(labels=4, lower=("mean",)),
         options.json,
     )
-    held = [float(row[4]) for row in rows if row[1:4] == _HELD]
+    held = [float(row[5]) for row in rows if row[1:4] == _HELD]
     print(f"At most {_MOST:.0%} of the tokens: {'yes' if held[0] <= _MOST else 'no'}.")
     print(embed_one(text))
 
