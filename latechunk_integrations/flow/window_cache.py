@@ -51,7 +51,7 @@ class WindowCache:
     def __init__(self, place: str, max_bytes: int) -> None:
         self._place = place
         self._max_bytes = max_bytes
-        self._session = _Session()
+        self._session = _OpenDatabase()
         try:
             with self._transaction():
                 pass
@@ -84,7 +84,7 @@ class WindowCache:
 
     def close(self) -> None:
         """Let go of the database; a later call opens it again. One in memory is gone."""
-        session, self._session = self._session, _Session()
+        session, self._session = self._session, _OpenDatabase()
         session.close()
 
     def _make_room(self, connection: sqlite3.Connection, values: Mapping[bytes, bytes]) -> bool:
@@ -105,7 +105,7 @@ class WindowCache:
         if self._session.pid != os.getpid():
             # A fork copies a connection that must not be used, and perhaps a lock that is held.
             _of_parents.append(self._session)
-            self._session = _Session()
+            self._session = _OpenDatabase()
         session = self._session
         with session.lock:
             if session.connection is None:
@@ -122,7 +122,7 @@ class WindowCache:
             connection.execute("COMMIT")
 
 
-class _Session:
+class _OpenDatabase:
     """A connection of this process, and the lock of its threads."""
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class _Session:
                 self.connection = None
 
 
-_of_parents: list[_Session] = []
+_of_parents: list[_OpenDatabase] = []
 _opened: weakref.WeakValueDictionary[tuple[str, int], WindowCache] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
 
