@@ -27,7 +27,11 @@ def sentences(n_chars: int, seed: int = 0) -> str:
 
 def parent(n_chars: int, chunk_chars: int, seed: int = 0) -> Parent:
     """A parent of about ``n_chars`` characters in chunks of equal length."""
-    text = sentences(n_chars, seed)
+    return cut(sentences(n_chars, seed), chunk_chars, f"generated-{seed}")
+
+
+def cut(text: str, chunk_chars: int, name: str, header: str = "") -> Parent:
+    """A text in chunks of equal length."""
     starts = range(0, len(text), chunk_chars)
     spans = CharSpans([(start, min(start + chunk_chars, len(text))) for start in starts])
-    return Parent(text, spans, id=f"generated-{seed}")
+    return Parent(text, spans, id=name, header=header)

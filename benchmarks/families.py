@@ -81,3 +81,8 @@ FAMILIES: dict[str, Callable[[Path], str]] = {
     "jina_v2": _jina,
 }
 """From a name to a function that makes the model in a folder and gives its path."""
+
+
+def model_path(name: str, folder: Path) -> str:
+    """The model of a family, made in a folder; what is no family is a model's own folder."""
+    return FAMILIES[name](folder) if name in FAMILIES else name

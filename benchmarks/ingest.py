@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks.corpus import sentences
+from benchmarks.corpus import cut, sentences
 from benchmarks.harness import (
     Ratios,
     cpu_seconds_in_turns,
@@ -21,7 +21,7 @@ from benchmarks.harness import (
     parser,
     print_table,
 )
-from latechunk_integrations import CharSpans, LateChunkEngine, Parent
+from latechunk_integrations import LateChunkEngine, Parent
 
 MOST_TOKENS = 1.02
 MOST_TIME = {"float32": 1.1, "bfloat16": 0.6}
@@ -35,13 +35,10 @@ LENGTHS = {"fit the window": (24, 930), "long": (2, 11_000)}
 
 def corpus(n_parents: int, n_chars: int, chunk_chars: int) -> list[Parent]:
     """Parents with titles."""
-    parents = []
-    for seed in range(n_parents):
-        text = sentences(n_chars - 20 * (seed % 7), seed)
-        starts = range(0, len(text), chunk_chars)
-        spans = CharSpans([(start, min(start + chunk_chars, len(text))) for start in starts])
-        parents.append(Parent(text, spans, header=_TITLE.format(seed)))
-    return parents
+    return [
+        cut(sentences(n_chars - 20 * (seed % 7), seed), chunk_chars, str(seed), _TITLE.format(seed))
+        for seed in range(n_parents)
+    ]
 
 
 def measure(shape: tuple[int, int], chunk_chars: int, rounds: int, path: str) -> list[list[str]]:
