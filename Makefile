@@ -63,6 +63,7 @@ bench: $(INSTALLED) ## Measure throughput and memory against named peers
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.processes
 	$(BIN)/python -m benchmarks.cost_model
 	$(BIN)/python -m benchmarks.corpus_cost
 	$(BIN)/python -m benchmarks.langchain_index

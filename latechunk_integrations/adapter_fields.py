@@ -22,8 +22,7 @@ from latechunk_integrations.encoders.model.identity import published_identity
 from latechunk_integrations.engine import ALGORITHM_VERSION, LateChunkEngine
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import (
-    CACHE_OPTIONS,
-    TRANSPORT_OPTIONS,
+    WORK_OPTIONS,
     DType,
     EncoderChoice,
     Fallback,
@@ -37,8 +36,8 @@ __all__ = ["EngineFields", "engine_options", "field_options", "vector_key"]
 # Options that choose how the work is done, or what is said about it, but not the vectors; and
 # those that name the model, in whose place its files stand.
 _NEUTRAL = (
-    *("model", "revision", "device", "batch_tokens", "strict", "trust_remote_code"),
-    *(*TRANSPORT_OPTIONS, *CACHE_OPTIONS),
+    *("model", "revision", "batch_tokens", "strict", "trust_remote_code"),
+    *WORK_OPTIONS,
 )
 
 
@@ -49,6 +48,8 @@ class EngineFields(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     device: str | None = None
+    devices: tuple[str, ...] | None = None
+    processes: int | None = None
     dtype: DType = "auto"
     revision: str | None = None
     trust_remote_code: bool = False

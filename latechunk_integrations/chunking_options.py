@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from latechunk_integrations.errors import OptionError
-from latechunk_integrations.options import CHUNKING_SECTION, read_file
+from latechunk_integrations.options_file import CHUNKING_SECTION, read_file
 
 __all__ = ["ChunkingOptions", "is_config"]
 

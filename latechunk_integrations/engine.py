@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pickle
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -41,7 +42,8 @@ from latechunk_integrations.flow.token_flow import TokenFlow
 from latechunk_integrations.flow.token_plan import TokenBlock
 from latechunk_integrations.flow.window_cache import WindowCache, open_window_cache
 from latechunk_integrations.flow.window_sums import WindowSums
-from latechunk_integrations.options import CACHE_OPTIONS, TRANSPORT_OPTIONS, LateChunkOptions
+from latechunk_integrations.flow.worker_pool import WorkerPool
+from latechunk_integrations.options import WORK_OPTIONS, LateChunkOptions
 from latechunk_integrations.schema import ChunkVectors, Parent, check_texts
 from latechunk_integrations.stats import EngineStats
 from latechunk_integrations.telemetry import count_event, trace_span
@@ -53,38 +55,68 @@ ALGORITHM_VERSION = 2
 
 # Options that change how the work is done but not its result, or that the encoder answers for.
 _NEUTRAL_OPTIONS = (
-    *("model", "device", "dtype", "revision", "trust_remote_code", "batch_tokens", "strict"),
-    *("encoder", *TRANSPORT_OPTIONS, *CACHE_OPTIONS),
+    *("model", "dtype", "revision", "trust_remote_code", "batch_tokens", "strict"),
+    *("encoder", *WORK_OPTIONS),
 )
 
 
 _Encoder: TypeAlias = TokenEncoder | ChunkEncoder
+# The encoder of this process beside workers, for every copy of their engine.
+_load_once = lru_cache(maxsize=4)(load_encoder)
+_LOADING = threading.Lock()
 
 
 class LateChunkEngine:
     """Embeds chunks with the context of their parent.
 
+    With ``processes`` or ``devices`` worker processes embed the parents. They start with the
+    first parents, and end with `close`, with a ``with`` block or with the engine.
+
     Args:
-        encoder: What turns text into token embeddings, or chunks into vectors.
+        encoder: What turns text into token embeddings, or chunks into vectors; None: what the
+            options name. It is loaded now; beside workers when this process needs it.
         options: See `LateChunkOptions`.
     """
 
-    def __init__(self, encoder: _Encoder, options: LateChunkOptions) -> None:
-        self._encoder = check_encoder_members(encoder, "the encoder of this engine")
+    def __init__(self, encoder: _Encoder | None, options: LateChunkOptions) -> None:
         self.options = options
         self._stats = EngineStats()
         self._partner: QueryPartner | None = None
-        self._is_named_by_options = False
         self._cache: WindowCache | None = None
-        self._flow: ServiceFlow | TokenFlow
+        self._is_named_by_options = encoder is None
+        if encoder is not None:
+            self._encoder = check_encoder_members(encoder, "the encoder of this engine")
+        if encoder is not None or not options.worker_devices:
+            _ = self._flow
+
+    @cached_property
+    def _encoder(self) -> _Encoder:
+        if not self.options.worker_devices:
+            return load_encoder(self.options.for_one_process())
+        with _LOADING:  # threads that come at once must not load it several times
+            return _load_once(self.options.for_one_process())
+
+    @cached_property
+    def _flow(self) -> ServiceFlow | TokenFlow:
+        encoder, options, known = self._encoder, self.options, None
         if isinstance(encoder, ChunkEncoder):
-            self._flow = ServiceFlow(encoder, options, self._stats)
-        else:
-            known = None
-            if options.window_cache is not None:
-                self._cache = open_window_cache(options.window_cache, options.window_cache_bytes)
-                known = WindowSums(self._cache, self.fingerprint, self._stats)
-            self._flow = TokenFlow(encoder, options, self._stats, known)
+            return ServiceFlow(encoder, options, self._stats)
+        if options.window_cache is not None:
+            self._cache = open_window_cache(options.window_cache, options.window_cache_bytes)
+            known = WindowSums(self._cache, self.fingerprint, self._stats)
+        return TokenFlow(encoder, options, self._stats, known)
+
+    @cached_property
+    def _workers(self) -> WorkerPool | None:
+        """What embeds parents in the place of the flow."""
+        if not self.options.worker_devices:
+            return None
+        _, fingerprint, encoder, _ = self.rebuild_arguments()
+        setups = [
+            (self.options.for_one_process(device), fingerprint, encoder)
+            for device in self.options.worker_devices
+        ]
+        return WorkerPool(rebuild_engine, setups, self._stats)
 
     @classmethod
     def from_pretrained(cls, model: str | os.PathLike[str], **options: Any) -> LateChunkEngine:
@@ -107,14 +139,12 @@ class LateChunkEngine:
 
     @classmethod
     def from_options(cls, options: LateChunkOptions) -> LateChunkEngine:
-        """Load the model that the options name."""
-        engine = cls(load_encoder(options), options)
-        engine._is_named_by_options = True
-        return engine
+        """Load the model that the options name; see `LateChunkEngine` for when."""
+        return cls(None, options)
 
     def __copy__(self) -> LateChunkEngine:
         """Another engine over the same loaded model, with counts of its own."""
-        twin = type(self)(self._encoder, self.options)
+        twin = type(self)(self._loaded_encoder, self.options)
         vars(twin).update(_partner=self._partner, _is_named_by_options=self._is_named_by_options)
         return twin
 
@@ -127,6 +157,8 @@ class LateChunkEngine:
     def rebuild_arguments(self) -> tuple[Any, ...]:
         """What `rebuild_engine` makes the same engine of in another process.
 
+        Where nothing was loaded here yet, there is no fingerprint to compare.
+
         Raises:
             UnpicklableEncoderError: The encoder is one that options do not name, and cannot be
                 pickled.
@@ -134,7 +166,8 @@ class LateChunkEngine:
         encoder = None if self._is_named_by_options else self._encoder
         if encoder is not None:
             _check_pickle(encoder)
-        return self.options, self.fingerprint, encoder, self._partner
+        fingerprint = None if self._loaded_encoder is None else self.fingerprint
+        return self.options, fingerprint, encoder, self._partner
 
     def with_queries(self, partner: QueryPartner) -> LateChunkEngine:
         """This engine, with queries and standalone texts through another encoder.
@@ -149,9 +182,14 @@ class LateChunkEngine:
             MismatchedQueriesError: Its vectors are in another space than the chunks.
         """
         partner.check_index(self.encoder, self.options)
+        _ = self._workers  # shared too
         engine = object.__new__(type(self))
         vars(engine).update(vars(self), _partner=partner)
         return engine
+
+    @property
+    def _loaded_encoder(self) -> Any:
+        return vars(self).get("_encoder")
 
     @property
     def encoder(self) -> TokenEncoder:
@@ -200,18 +238,24 @@ class LateChunkEngine:
 
         Of an API: ``requests`` and billed ``tokens`` since its encoder was built.
         """
-        return {**self._flow.usage, **self._stats.to_dict()}
+        usage = {} if self._loaded_encoder is None else self._flow.usage
+        return {**usage, **self._stats.to_dict()}
 
     def close(self) -> None:
-        """Close what encoder and partner hold open, such as connections; a later call opens it.
+        """End the workers, and close what encoder and partner hold open, such as connections.
 
-        A window cache in memory is emptied.
+        A later call opens it again. A window cache in memory is emptied.
         """
-        self._encoder.close()
-        if self._cache is not None:
-            self._cache.close()
-        if self._partner is not None:
-            self._partner.close()
+        workers, encoder = vars(self).get("_workers"), self._loaded_encoder
+        for held in (workers, encoder, self._cache, self._partner):
+            if held is not None:
+                held.close()
+
+    def __enter__(self) -> LateChunkEngine:  # noqa: PYI034  # Self needs Python 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def embed(
         self, parents: Sequence[Parent], *, show_progress: bool = False
@@ -234,14 +278,22 @@ class LateChunkEngine:
 
     @overload
     def embed_iter(
-        self, parents: Iterable[Parent], *, on_error: Literal["raise"] = ...
+        self,
+        parents: Iterable[Parent],
+        *,
+        on_error: Literal["raise"] = ...,
+        together: bool = ...,
     ) -> Iterator[ChunkVectors]: ...
     @overload
     def embed_iter(
-        self, parents: Iterable[Parent], *, on_error: Literal["yield"]
+        self, parents: Iterable[Parent], *, on_error: Literal["yield"], together: bool = ...
     ) -> Iterator[ChunkVectors | Failed]: ...
     def embed_iter(
-        self, parents: Iterable[Parent], *, on_error: Literal["raise", "yield"] = "raise"
+        self,
+        parents: Iterable[Parent],
+        *,
+        on_error: Literal["raise", "yield"] = "raise",
+        together: bool = True,
     ) -> Iterator[ChunkVectors | Failed]:
         """Stream chunk vectors in the order of the parents, in bounded memory.
 
@@ -249,15 +301,20 @@ class LateChunkEngine:
             parents: Any number of parents.
             on_error: ``"raise"``: the first failure ends the stream. ``"yield"``: a parent that
                 fails gives a `LateChunkError` in its place, and the stream goes on.
+            together: Parents share forward passes, which moves the last bits of a vector;
+                ``False``: each is embedded by itself.
 
         Raises:
             OptionError: ``on_error`` is neither.
+            WorkerStartError: Worker processes are wanted, and cannot be started here.
 
         See `embed` for other errors.
         """
         if on_error not in ("raise", "yield"):
             raise OptionError(f"on_error={on_error!r} is not 'raise' or 'yield'")
-        results = self._flow.embed(_check_parents(parents), isolate=on_error == "yield")
+        results = (self._workers or self._flow).embed(
+            _check_parents(parents), isolate=on_error == "yield", together=together
+        )
         return _count_results(results, self.options.encoder)
 
     def plan(self, parents: Sequence[Parent]) -> TokenBlock:
@@ -339,7 +396,7 @@ def rebuild_engine(
         engine = copy.copy(shared_engine(options))
     else:
         engine = LateChunkEngine(encoder, options)
-    if fingerprint not in (None, engine.fingerprint):
+    if fingerprint is not None and fingerprint != engine.fingerprint:
         raise FingerprintMismatchError(
             f"the copy of an engine of {options.model!r} would give other vectors than its "
             f"original (fingerprint {engine.fingerprint} instead of {fingerprint}). Name what may "

@@ -51,7 +51,7 @@ class EngineHandle:
         with self._lock:  # threads that come at once must not load it several times
             if self._engine is None:
                 self._engine = rebuild_engine(self.options, self._fingerprint, *self._own)
-                self._fingerprint = self._engine.fingerprint
+                self._fingerprint = self._engine.rebuild_arguments()[1]
             return self._engine
 
     @property

@@ -23,9 +23,11 @@ The tree::
     │   ├── ContractError                the model's modules cannot be late-chunked
     │   ├── NotFiniteError               a vector with NaN, infinity or no length
     │   ├── EncodingFailedError          the forward pass of a parent failed
+    │   │   └── WorkerDiedError          a worker process died over a parent, twice
     │   ├── MismatchedQueriesError       an encoder of queries in another space than the index
     │   ├── FingerprintMismatchError     a copy would give other vectors than its original
-    │   └── UnpicklableEncoderError      an engine that neither options nor a pickle rebuild
+    │   ├── UnpicklableEncoderError      an engine that neither options nor a pickle rebuild
+    │   └── WorkerStartError             worker processes cannot be started here
     ├── BulkError
     │   ├── CheckpointError              a checkpoint of another run, or one in use
     │   │   └── DamagedCheckpointError   a checkpoint that cannot be read
@@ -103,7 +105,9 @@ __all__ = [
     "UnpicklableEncoderError",
     "WindowBudgetError",
     "WindowError",
+    "WorkerDiedError",
     "WorkerError",
+    "WorkerStartError",
     "WriterError",
     "naming",
 ]
@@ -235,6 +239,10 @@ class EncodingFailedError(ModelError):
     """The forward pass of a parent failed; the cause is the encoder's own error."""
 
 
+class WorkerDiedError(EncodingFailedError):
+    """A worker process died over a parent, and so did the fresh one that was given it again."""
+
+
 class MismatchedQueriesError(ModelError):
     """An encoder of queries that gives vectors in another space than the index has."""
 
@@ -258,6 +266,10 @@ class FingerprintMismatchError(ModelError):
 
 class UnpicklableEncoderError(ModelError):
     """An engine has an encoder of its own that cannot be pickled, and options do not name it."""
+
+
+class WorkerStartError(ModelError):
+    """Worker processes cannot be started here, or end before their engine is ready."""
 
 
 class BulkError(LateChunkError):

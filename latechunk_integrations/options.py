@@ -14,11 +14,10 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from latechunk_integrations.errors import OptionError
+from latechunk_integrations.options_file import read_engine_section
 
 __all__ = [
-    "CACHE_OPTIONS",
-    "CHUNKING_SECTION",
-    "TRANSPORT_OPTIONS",
+    "WORK_OPTIONS",
     "DType",
     "EncoderChoice",
     "Fallback",
@@ -26,7 +25,6 @@ __all__ = [
     "Layout",
     "PoolingChoice",
     "check_transport",
-    "read_file",
     "wrap_key",
 ]
 
@@ -39,18 +37,14 @@ EncoderChoice: TypeAlias = (
     Literal["local", "tei", "vllm", "llama.cpp", "jina", "voyage", "perplexity"] | str  # noqa: PYI051
 )
 
-# How a server is reached: no vector depends on it.
-TRANSPORT_OPTIONS = ("base_url", "timeout_seconds", "max_retries", "max_concurrency")
+# What changes how the work is done and no vector, but for what dtype="auto" becomes.
+WORK_OPTIONS = (
+    *("device", "devices", "processes"),
+    *("base_url", "timeout_seconds", "max_retries", "max_concurrency"),
+    *("window_cache", "window_cache_bytes"),
+)
 
-# What is kept of the work: a hit gives the sums that the encoder gave before.
-CACHE_OPTIONS = ("window_cache", "window_cache_bytes")
-
-# What users of an older plugin have in their files; it held no other keys.
-_NESTED_KEYS = ("retrieval", "late_chunking")
-
-# The two sections of a file that says everything: see `ChunkingOptions` for the second.
-_ENGINE_SECTION = "engine"
-CHUNKING_SECTION = "chunking"
+_SERVED = get_args(get_args(EncoderChoice)[0])[1:]
 
 _MIN_WINDOW = 8
 _STRINGS = (
@@ -69,6 +63,11 @@ class LateChunkOptions:
     Args:
         model: A sentence-transformers or transformers model: a hub name or a local path.
         device: ``"cuda"``, ``"mps"``, ``"cpu"``, ...; ``None``: the best one present.
+        devices: Several of them, such as ``["cuda:0", "cuda:1"]``: a worker process for each embeds
+            parents. Queries and texts without a parent stay in this process, on the first one.
+        processes: Number of worker processes that embed parents, each with a model of its own and
+            its share of the cores; with ``devices`` they take turns. ``None``: one for each of
+            ``devices``, else no worker.
         dtype: Of the weights and the forward pass; ``"auto"``: bfloat16 where the device
             computes it fast, else float32. Sums are always float32.
         revision: Branch, tag or commit of a hub model.
@@ -143,6 +142,8 @@ class LateChunkOptions:
 
     model: str
     device: str | None = None
+    devices: tuple[str, ...] | None = None
+    processes: int | None = None
     dtype: DType = "auto"
     revision: str | None = None
     trust_remote_code: bool = False
@@ -212,6 +213,7 @@ class LateChunkOptions:
         _check_weight("context_weight", self.context_weight, most=1.0)
         _check_weight("header_weight", self.header_weight, most=math.inf)
         self._check_server()
+        self._check_workers()
         if not self.enabled:
             object.__setattr__(self, "context_weight", 0.0)
 
@@ -250,6 +252,38 @@ class LateChunkOptions:
         if self.encoder == "local" and (self.base_url is not None or self.api_key is not None):
             raise OptionError("base_url and api_key are for a server: say which with encoder=")
         object.__setattr__(self, "api_key", wrap_key(self.api_key))
+
+    def _check_workers(self) -> None:
+        _check_count("processes", self.processes, least=1)
+        given: Any = self.devices
+        if given is not None:
+            if not isinstance(given, (list, tuple)) or not given or {*map(type, given)} != {str}:
+                raise OptionError(f"devices must be a list such as ['cuda:0'], not {given!r}")
+            object.__setattr__(self, "devices", tuple(given))
+            if self.device is not None:
+                raise OptionError("device and devices are the same question: give one")
+            if (self.processes or len(given)) < len(given):
+                raise OptionError(f"processes={self.processes} leaves some of devices={given} idle")
+        if self.worker_devices and self.window_cache == ":memory:":
+            raise OptionError("window_cache=':memory:' is of one process: name a file for workers")
+        served = self.base_url is not None or self.api_key is not None or self.encoder in _SERVED
+        if served and (given or self.worker_devices):
+            raise OptionError(
+                "devices and processes are for a model of this machine; a server is kept busy by "
+                "max_concurrency"
+            )
+
+    @property
+    def worker_devices(self) -> tuple[str | None, ...]:
+        """The device of each worker process; empty where all runs in this process."""
+        devices = self.devices or (self.device,)
+        n_workers = self.processes or len(devices)
+        return tuple(devices[n % len(devices)] for n in range(n_workers)) if n_workers > 1 else ()
+
+    def for_one_process(self, device: str | None = None) -> LateChunkOptions:
+        """These options without workers, for one device; ``None``: their own, or the first."""
+        chosen = device or self.device or (self.devices[0] if self.devices else None)
+        return replace(self, device=chosen, devices=None, processes=None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the key behind: a pickle is read in other places than it was written."""
@@ -290,29 +324,7 @@ class LateChunkOptions:
         Raises:
             OptionError: The file cannot be read, a key is unknown or a value impossible.
         """
-        return cls.from_mapping(cls.read_mapping(source))
-
-    @staticmethod
-    def read_mapping(source: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
-        """What a YAML file or a mapping says, flat and as it stands there: nothing is checked.
-
-        Args:
-            source: As for `from_config`.
-
-        Raises:
-            OptionError: The file cannot be read, or holds no mapping.
-        """
-        content = dict(read_file(source))
-        content.pop(CHUNKING_SECTION, None)
-        if _ENGINE_SECTION in content:
-            if len(content) > 1:
-                raise OptionError(
-                    f"options both in {_ENGINE_SECTION!r} and beside it: {[*content]}"
-                )
-            content = content[_ENGINE_SECTION]
-            if not isinstance(content, Mapping):
-                raise OptionError(f"{_ENGINE_SECTION!r} must hold a mapping, not {content!r}")
-        return _unnest(content)
+        return cls.from_mapping(read_engine_section(source))
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> LateChunkOptions:
@@ -363,41 +375,6 @@ def _unknown_keys(unknown: list[str], valid: list[str]) -> str:
         near = difflib.get_close_matches(key, valid, n=1)
         hints.append(f"{key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
     return f"unknown option {', '.join(hints)}; the options are: {', '.join(valid)}"
-
-
-def read_file(source: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
-    """The mapping that a YAML file holds, as it is; a mapping is given back.
-
-    Raises:
-        OptionError: The file cannot be read, or holds no mapping.
-    """
-    if isinstance(source, Mapping):
-        return source
-    path = Path(source)
-    import yaml  # noqa: PLC0415  # only configuration files need it
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise OptionError(f"cannot read the options in {path}: {error}") from error
-    except RecursionError as error:
-        raise OptionError(f"cannot read the options in {path}: it is nested too deeply") from error
-    if not isinstance(content, Mapping):
-        raise OptionError(f"{path} holds no mapping of options")
-    return content
-
-
-def _unnest(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
-    for key in _NESTED_KEYS:
-        if key not in mapping:
-            continue
-        inner = mapping[key]
-        if not isinstance(inner, Mapping):
-            raise OptionError(f"{key!r} must hold a mapping of options, not {inner!r}")
-        if key == _NESTED_KEYS[-1] and len(mapping) > 1:
-            raise OptionError(f"options are both in {key!r} and beside it: {list(mapping)}")
-        mapping = inner
-    return mapping
 
 
 def _check_choice(name: str, value: object, valid: tuple[str, ...]) -> None:

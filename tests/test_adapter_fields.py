@@ -73,10 +73,12 @@ def test_the_key_covers_what_changes_vectors_and_nothing_else(tiny_model_path: P
 
     assert key() is not None
     neutral: dict[str, Any] = {"device": "cpu", "batch_tokens": 64, "strict": True}
+    neutral |= {"processes": 2}
     neutral |= {"timeout_seconds": 1.0, "max_retries": 1, "max_concurrency": 1}
     neutral |= {"window_cache": ":memory:", "window_cache_bytes": 1 << 21}
     for name, value in neutral.items():
         assert key(**{name: value}) == key(), name
+    assert key(devices=["cpu", "cuda:0"]) == key()
     assert len({key(), key(pooling="weighted"), key(dtype="float32"), key(max_tokens=32)}) == 4
 
 

@@ -81,3 +81,16 @@ def test_when_memory_runs_out_batches_are_halved_and_nothing_is_lost(
     assert engine.stats["out_of_memory"]
     for one, other in zip(right, found, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_workers_on_every_gpu_give_the_vectors_of_one_process(
+    tiny_model_paths: dict[str, Path],
+) -> None:
+    """Two on each, which share it."""
+    given, path = parents(60, 120), tiny_model_paths["wordpiece"]
+    devices = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
+    options: dict[str, Any] = {"devices": devices, "processes": 2 * len(devices)}
+    with LateChunkEngine.from_pretrained(str(path), dtype="float32", **options) as engine:
+        found = [result.vectors for result in engine.embed(given)]
+    for one, other in zip(vectors(path, given, device="cuda", dtype="float32"), found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)

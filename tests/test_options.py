@@ -46,11 +46,49 @@ from latechunk_integrations.errors import OptionError
         {"max_retries": -1},
         {"max_concurrency": 0},
         {"tokenizer": 3},
+        {"processes": 0},
+        {"processes": True},
+        {"processes": 2, "encoder": "tei", "base_url": "http://host"},
+        {"processes": 2, "encoder": "own:Encoder", "base_url": "http://host"},
+        {"devices": "cuda:0"},
+        {"devices": []},
+        {"devices": [0, 1]},
+        {"devices": ["cuda:0", "cuda:1"], "device": "cuda:0"},
+        {"devices": ["cuda:0"], "encoder": "voyage"},
     ],
 )
 def test_an_impossible_value_is_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=next(iter(wrong))):
         LateChunkOptions(**{"model": "m", **wrong})
+
+
+def test_fewer_processes_than_devices_are_refused() -> None:
+    with pytest.raises(OptionError, match="processes=1 leaves some of devices="):
+        LateChunkOptions(model="m", devices=("cuda:0", "cuda:1"), processes=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "workers", "here"),
+    [
+        ({}, (), None),
+        ({"processes": 1}, (), None),
+        ({"processes": 2}, (None, None), None),
+        ({"processes": 2, "device": "cpu"}, ("cpu", "cpu"), "cpu"),
+        ({"devices": ["cuda:1"]}, (), "cuda:1"),
+        ({"devices": ["cuda:0", "cuda:1"]}, ("cuda:0", "cuda:1"), "cuda:0"),
+        ({"devices": ["a", "b"], "processes": 3}, ("a", "b", "a"), "a"),
+    ],
+)
+def test_workers_take_turns_on_the_devices(
+    given: dict[str, Any], workers: tuple[str | None, ...], here: str | None
+) -> None:
+    options = LateChunkOptions(model="m", **given)
+    assert options.worker_devices == workers
+    assert options.for_one_process().device == here
+    assert options.for_one_process().worker_devices == ()
+    assert options.for_one_process("other").device == "other"
+    assert LateChunkOptions.from_config(options.to_dict()) == options
+    hash(options)  # engines are kept by it
 
 
 def test_disabled_is_a_context_weight_of_zero() -> None:

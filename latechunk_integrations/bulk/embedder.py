@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import tee
 from typing import NamedTuple, TypeAlias
 
 from latechunk_integrations.bulk.chunking import Chunking, spans_of
@@ -74,31 +75,49 @@ class DocumentEmbedder:
             AuthenticationError: A model server refuses the key.
             SickDeviceError: The model, or its server, failed over many documents in a row.
         """
-        outcomes: dict[int, Outcome] = {}
-        tasks: list[_Task] = []
-        for at, document in enumerate(documents):
-            prepared = document if isinstance(document, Failure) else self._prepare(at, document)
-            if isinstance(prepared, Failure):
-                outcomes[at] = prepared
-            else:
-                tasks.append(prepared)
-        for group in [[task] for task in tasks] if self.reproducible else [tasks]:
-            self._embed_group(group, outcomes)
-        return [outcomes[at] for at in range(len(documents))]
+        (outcomes,) = self.run([documents])
+        return outcomes
 
     def run(self, batches: Iterable[Sequence[CorpusDocument | Failure]]) -> Iterator[list[Outcome]]:
-        """`embed` for each batch, in order."""
-        return map(self.embed, batches)
+        """`embed` for each batch, in order.
+
+        Documents of the next batches are drawn while those before are embedded. When they cannot
+        be drawn, that is raised once all that were are done.
+        """
+        stopped: list[Exception] = []
+        ours, theirs = tee(self._prepare_batches(batches, stopped))
+        results = self._engine.embed_iter(
+            (each.parent for batch in theirs for each in batch if isinstance(each, _Task)),
+            on_error="yield",
+            together=not self.reproducible,
+        )
+        for batch in ours:
+            yield [
+                each if isinstance(each, Failure) else self._make_outcome(each, next(results))
+                for each in batch
+            ]
+        if stopped:
+            raise stopped[0]
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Close the engine; see `LateChunkEngine.close`."""
+        self._engine.close()
 
     def split(self, document: CorpusDocument) -> CharSpans | Failure:
         """The spans of a document's chunks, or why it has none; nothing is embedded."""
-        prepared = self._prepare(0, document)
+        prepared = self._prepare(document)
         return prepared if isinstance(prepared, Failure) else prepared.parent.spans
 
-    def _prepare(self, at: int, document: CorpusDocument) -> _Task | Failure:
+    def _prepare_batches(
+        self, batches: Iterable[Sequence[CorpusDocument | Failure]], stopped: list[Exception]
+    ) -> Iterator[list[_Task | Failure]]:
+        try:
+            for batch in batches:
+                yield [each if isinstance(each, Failure) else self._prepare(each) for each in batch]
+        except Exception as error:  # noqa: BLE001  # raised again at the end
+            stopped.append(error)
+
+    def _prepare(self, document: CorpusDocument) -> _Task | Failure:
         try:
             # First without chunks: what is no text is nothing for a splitter.
             Parent(document.text, header=document.header, id=document.id)
@@ -109,17 +128,13 @@ class DocumentEmbedder:
                 raise
             version = document.version(self.key)
             return Failure.of(document.id, error, version, file=document.file)
-        return _Task(at, document, parent)
+        return _Task(document, parent)
 
-    def _embed_group(self, group: list[_Task], outcomes: dict[int, Outcome]) -> None:
-        """Embed documents together; when one fails, the others go on without it."""
-        results = self._engine.embed_iter([task.parent for task in group], on_error="yield")
-        for task, result in zip(group, results, strict=True):
-            if isinstance(result, LateChunkError):
-                outcomes[task.at] = self._make_failure(task.document, result)
-            else:
-                self._health.note_success()
-                outcomes[task.at] = self._make_rows(task, result)
+    def _make_outcome(self, task: _Task, result: ChunkVectors | LateChunkError) -> Outcome:
+        if isinstance(result, LateChunkError):
+            return self._make_failure(task.document, result)
+        self._health.note_success()
+        return self._make_rows(task, result)
 
     def _make_failure(self, document: CorpusDocument, error: LateChunkError) -> Failure:
         retry = self._health.note_failure(document.id, error)
@@ -148,8 +163,7 @@ class DocumentEmbedder:
 
 
 class _Task(NamedTuple):
-    """A document that can be embedded, and its place in the batch."""
+    """A document that can be embedded."""
 
-    at: int
     document: CorpusDocument
     parent: Parent

@@ -10,6 +10,7 @@ from latechunk_integrations.bulk.atomic_file import replace_file
 from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.dead_letters import format_letter
 from latechunk_integrations.bulk.embedder import DocumentEmbedder
+from latechunk_integrations.bulk.ray_pool import refuse_processes
 from latechunk_integrations.bulk.rows import (
     Columns,
     DocumentRows,
@@ -87,6 +88,7 @@ def embed_dataset(  # noqa: PLR0913  # each is a choice of its own, all with def
             f"embed_dataset wants a ray.data.Dataset, not {type(dataset).__name__}; "
             "ray.data.from_items(rows) makes one"
         )
+    refuse_processes(options)
     bounds = (concurrency, concurrency) if isinstance(concurrency, int) else concurrency
     embedded: Dataset = dataset.map_batches(
         _Embed,

@@ -58,6 +58,7 @@ class RayPool:
         reproducible: bool = True,
         most_failures_in_a_row: int = MOST_FAILURES_IN_A_ROW,
     ) -> None:
+        refuse_processes(options)
         self._ray = import_extra("ray", extra="ray")
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
@@ -168,6 +169,19 @@ class _Worker:
                 most_failures_in_a_row=most_failures,
             )
         return self._embedder
+
+
+def refuse_processes(options: LateChunkOptions) -> None:
+    """Ray's workers load a model each, and need none of ours.
+
+    Raises:
+        OptionError: The options want some.
+    """
+    if options.worker_devices:
+        raise OptionError(
+            "processes and devices are worker processes of one machine, Ray has workers of its "
+            "own: leave them out, and give Ray a concurrency and num_gpus"
+        )
 
 
 def workers_that_fit(n_gpus: float, num_gpus: float) -> int:

@@ -258,6 +258,7 @@ def read_options(config: Path | None, model: str | None, pairs: Sequence[str]) -
         OptionError: A pair or an option is wrong, or no model is named.
     """
     from latechunk_integrations.options import LateChunkOptions  # noqa: PLC0415  # as above
+    from latechunk_integrations.options_file import read_engine_section  # noqa: PLC0415  # as above
 
     # Their values are texts as they are: "" is no prompt, and a space at the end belongs to one.
     texts = {
@@ -268,7 +269,7 @@ def read_options(config: Path | None, model: str | None, pairs: Sequence[str]) -
     given: dict[str, Any] = {}
     if config is not None:
         # As it stands there: of checked options with `enabled: false` the weight is gone.
-        given |= LateChunkOptions.read_mapping(config)
+        given |= read_engine_section(config)
     if model is not None:
         given["model"] = model
     given |= read_pairs(pairs, "--option", texts=texts)

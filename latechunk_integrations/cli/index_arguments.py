@@ -87,6 +87,10 @@ class IndexArguments:
     text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text"
     id_column: Annotated[str, typer.Option(help="Column of the id.")] = "id"
     header_column: Annotated[str | None, typer.Option(help="Column of the header.")] = None
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of this machine that embed, each with its own model."),
+    ] = None
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Also links that lead out of the source folder.")
     ] = False
@@ -109,7 +113,10 @@ class IndexArguments:
             follow_links=self.follow_links,
             **more,
         )
-        options = read_options(self.config, self.model, self.options or ())
+        pairs = [*(self.options or ())]
+        if self.processes is not None:
+            pairs.append(f"processes={self.processes}")
+        options = read_options(self.config, self.model, pairs)
         return self.source, self.to, options, self.checkpoint, settings
 
     def _read_chunking(self) -> Chunking:

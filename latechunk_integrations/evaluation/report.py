@@ -203,7 +203,9 @@ def similarities_of(
     ((spans,), _) = split_documents(alone, splitter, size, engine.encoder)
     late = [each for each in comparison.results if each.configuration.context_weight]
     best = max(late or [comparison.opponent], key=lambda each: next(iter(each.corpus.values())))
-    options = replace(engine.options, enabled=True, **best.configuration.options())
+    options = replace(
+        engine.options.for_one_process(), enabled=True, **best.configuration.options()
+    )
     header = best.configuration.header
     found = compare_sentences(
         LateChunkEngine(engine.encoder, options),

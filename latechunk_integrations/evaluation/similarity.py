@@ -139,7 +139,8 @@ def late_engine(engine: LateChunkEngine) -> LateChunkEngine:
 
 def early_engine(engine: LateChunkEngine) -> LateChunkEngine:
     """The same engine with every chunk embedded alone, as unit vectors."""
-    options = replace(engine.options, normalize=True, context_weight=0.0, header_weight=0.0)
+    one = engine.options.for_one_process()
+    options = replace(one, normalize=True, context_weight=0.0, header_weight=0.0)
     return LateChunkEngine(engine.encoder, options)
 
 
@@ -147,4 +148,5 @@ def comparable(options: LateChunkOptions) -> LateChunkOptions:
     """The same options, with unit vectors and nothing left out."""
     left_out = options.fallback in ("skip", "error")
     fallback = "window" if left_out else options.fallback
-    return replace(options, normalize=True, fallback=fallback, enabled=True)
+    one = options.for_one_process()  # a pool for each variant would load as many models
+    return replace(one, normalize=True, fallback=fallback, enabled=True)

@@ -85,26 +85,32 @@ class ServiceFlow:
         """Requests and tokens of the encoder."""
         return self._encoder.usage.to_dict()
 
-    def embed(self, parents: Iterable[Parent], *, isolate: bool) -> Iterator[ChunkVectors | Failed]:
+    def embed(
+        self, parents: Iterable[Parent], *, isolate: bool, together: bool
+    ) -> Iterator[ChunkVectors | Failed]:
         """Stream chunk vectors in the order of the parents, in bounded memory.
 
         Args:
             parents: Any number of parents.
             isolate: Give a failure in the place of a parent that fails, and go on.
+            together: Parents share requests.
 
         Raises:
             ServerError: A request failed; the error names parent and request.
             ParentTooLongError: A parent or a chunk is too long for the options.
             ChunkWithoutTokenError: ``strict`` and a chunk holds nothing but white space.
         """
-        if not isolate:
+        if together and not isolate:
             yield from self._embed(parents)
             return
         iterator = iter(parents)
-        while block := list(islice(iterator, _ISOLATED_PARENTS)):
-            yield from isolate_failures(
-                block, self._embed(block), lambda parent: self._embed([parent])
-            )
+        while block := list(islice(iterator, _ISOLATED_PARENTS if together else 1)):
+            if isolate:
+                yield from isolate_failures(
+                    block, self._embed(block), lambda parent: self._embed([parent])
+                )
+            else:
+                yield from self._embed(block)
 
     def _embed(self, parents: Iterable[Parent]) -> Iterator[ChunkVectors]:
         for job in self._run(map(ServiceJob.of, parents), self._planner.documents):

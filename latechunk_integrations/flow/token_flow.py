@@ -98,15 +98,18 @@ class TokenFlow:
         """Nothing is billed here."""
         return {}
 
-    def embed(self, parents: Iterable[Parent], *, isolate: bool) -> Iterator[ChunkVectors | Failed]:
+    def embed(
+        self, parents: Iterable[Parent], *, isolate: bool, together: bool
+    ) -> Iterator[ChunkVectors | Failed]:
         """Stream chunk vectors in the order of the parents, in bounded memory.
 
         Args:
             parents: Any number of parents.
             isolate: Give a failure in the place of a parent that fails, and go on.
+            together: Parents share forward passes.
         """
         batch = self._runner.batch_tokens
-        n_tokens = min(_BLOCK_BATCHES * batch, max(2 * batch, _BLOCK_TOKENS))
+        n_tokens = min(_BLOCK_BATCHES * batch, max(2 * batch, _BLOCK_TOKENS)) if together else 0
         for block in self.planner.blocks(parents, n_tokens):
             if isolate:
                 results = self._embed_block(block)

@@ -39,7 +39,7 @@ from latechunk_integrations.llama_index.parents import Grouping, ParentLevel, pa
 from latechunk_integrations.llama_index.plain import EngineEmbedding, PlainEmbedding
 from latechunk_integrations.llama_index.sources import ParentBy, check_parent_by
 from latechunk_integrations.llama_index.sub_span_marks import SubSpanNodes
-from latechunk_integrations.options import CACHE_OPTIONS, TRANSPORT_OPTIONS, LateChunkOptions
+from latechunk_integrations.options import WORK_OPTIONS, LateChunkOptions
 from latechunk_integrations.stats import EngineStats
 
 __all__ = ["LateChunkEmbedding"]
@@ -49,8 +49,8 @@ _MOST_FAILURES = 1_000
 # What changes how the work is done and no vector.
 _HOW = (
     *("embed_batch_size", "num_workers", "embeddings_cache"),
-    *("device", "batch_tokens", "strict", *CACHE_OPTIONS),
-    *(name for name in TRANSPORT_OPTIONS if name != "base_url"),
+    *("batch_tokens", "strict"),
+    *(name for name in WORK_OPTIONS if name != "base_url"),
 )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 from langchain_text_splitters import CharacterTextSplitter
@@ -10,7 +13,7 @@ from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.embedder import DocumentEmbedder
 from latechunk_integrations.bulk.rows import CorpusDocument, DocumentRows, Failure
-from latechunk_integrations.errors import OptionError
+from latechunk_integrations.errors import OptionError, SourceError
 from tests.bulk import support
 
 
@@ -102,3 +105,17 @@ def test_an_impossible_splitter_ends_the_run_before_it_begins(
 ) -> None:
     with pytest.raises(OptionError, match="no splitter"):
         DocumentEmbedder(tiny_engine, Chunking("no_such_module:splitter"))
+
+
+def test_a_source_that_breaks_off_costs_nothing_that_it_gave(tiny_engine: LateChunkEngine) -> None:
+    def batches() -> Iterator[list[CorpusDocument]]:
+        yield support.documents(3)
+        yield [CorpusDocument("blank", " ")]
+        yield support.documents(2)
+        raise SourceError("the share is gone")
+
+    found: list[Any] = []
+    with pytest.raises(SourceError, match="the share is gone"):
+        found.extend(_embedder(tiny_engine).run(batches()))
+    names = [[outcome.document_id for outcome in outcomes] for outcomes in found]
+    assert names == [["doc-0", "doc-1", "doc-2"], ["blank"], ["doc-0", "doc-1"]]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from latechunk_integrations import LateChunkEngine
+from latechunk_integrations import LateChunkEngine, LateChunkOptions
 from latechunk_integrations.bulk import embed_dataset, index, write_chunks
 from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.embedder import DocumentEmbedder
@@ -193,3 +193,9 @@ def test_without_ray_the_extra_is_named(
         index([], "x.parquet", options, tmp_path, support.settings(ray=True))
     with pytest.raises(MissingExtraError, match=r"\[ray\]"):
         embed_dataset(None, options)  # type: ignore[arg-type]  # Ray is missed first
+
+
+def test_workers_within_rays_workers_are_refused() -> None:
+    options = LateChunkOptions(model="m", processes=2)
+    with pytest.raises(OptionError, match="Ray has workers of its own"):
+        RayPool(options, Chunking())

@@ -10,10 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latechunk_integrations import LateChunkEngine, Parent
+from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
 from latechunk_integrations.errors import InputTypeError
-from latechunk_integrations.evaluation.similarity import compare_sentences, sentence_spans
+from latechunk_integrations.evaluation.similarity import (
+    comparable,
+    compare_sentences,
+    early_engine,
+    sentence_spans,
+)
 from tests.evaluation.support import BERLIN
+from tests.evaluation.word_encoder import word_engine
 
 
 def _sentences(text: str) -> list[str]:
@@ -93,3 +99,11 @@ def test_late_chunking_finds_the_sentence_that_does_not_name_its_subject(
     gained = found.late[0] - found.early[0]
     assert gained[1] > 0.2
     assert gained[2] > 0.2
+
+
+def test_what_is_compared_is_embedded_in_this_process() -> None:
+    """A pool for each way that is tried would load as many models."""
+    options = LateChunkOptions(model="words", processes=2)
+    engine = LateChunkEngine(word_engine().encoder, options)
+    assert early_engine(engine).options.processes is None
+    assert comparable(options).processes is None

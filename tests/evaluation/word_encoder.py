@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
 from latechunk_integrations.encoders.base import TokenBatch, TokenizedText, TokenizedTexts
 from latechunk_integrations.encoders.model.prompts import TitleSlot
 from latechunk_integrations.schema import PoolingMode
+
+if TYPE_CHECKING:
+    import torch
 
 _DIM = 256
 _IDS = 30_000
@@ -58,12 +61,17 @@ class WordEncoder:
     def tokenize_header(self, header: str) -> NDArray[np.int32]:
         return self._tokens(header).ids
 
-    def forward(self, batch: TokenBatch) -> torch.Tensor:
+    def forward(self, batch: TokenBatch) -> torch.Tensor | NDArray[np.float32]:
+        import torch
+
+        return torch.from_numpy(self.embed_tokens(batch))
+
+    def embed_tokens(self, batch: TokenBatch) -> NDArray[np.float32]:
         self.n_forward += 1
-        words = self._table[batch.ids]
+        words: NDArray[np.float32] = self._table[batch.ids]
         for row, length in zip(words, batch.lengths.tolist(), strict=True):
             row[:length] += self.context * row[:length].mean(axis=0)
-        return torch.from_numpy(words)
+        return words
 
     def finish(self, means: NDArray[np.float32]) -> NDArray[np.float32]:
         return means

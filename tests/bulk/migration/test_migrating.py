@@ -253,9 +253,9 @@ def test_a_parent_that_fails_is_reported_and_the_others_go_on(
     planner = type(tiny_engine._flow)  # noqa: SLF001  # where a forward pass is
     embed = planner.embed
 
-    def failing(self: Any, parents: Any, *, isolate: bool) -> Any:
+    def failing(self: Any, parents: Any, **how: bool) -> Any:
         held = list(parents)
-        results = embed(self, iter(held), isolate=isolate)
+        results = embed(self, iter(held), **how)
         for parent, result in zip(held, results, strict=True):
             if parent.id.endswith("part-1.txt"):
                 yield EncodingFailedError("the device failed", parent_id=parent.id)
