@@ -12,7 +12,10 @@ _BLOCK = re.compile(r"<!-- runs: tests/test_docs_code.py -->\n```python\n(.*?)``
 
 
 @pytest.mark.slow
-def test_the_tutorials_code_runs_from_top_to_bottom(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tutorials_code_runs_from_top_to_bottom(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     code = "\n".join(_BLOCK.findall((DOCS / "tutorial.md").read_text(encoding="utf-8")))
     exec(compile(code, "tutorial.md", "exec"), {})  # noqa: S102  # our own page
     scores = dict(re.findall(r"^(early|late) ([0-9.]+) ", capsys.readouterr().out, re.MULTILINE))
