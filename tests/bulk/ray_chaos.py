@@ -94,7 +94,9 @@ def running_ray(folder: Path) -> Iterator[psutil.Process]:
         os.environ.pop("RAY_ADDRESS", None)
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        process.kill()
         for child in children:
             with contextlib.suppress(psutil.Error):
                 child.kill()
