@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import io
 import json
 import os
@@ -31,6 +32,13 @@ N_FILES = 14
 N_LINES = 6
 _LONGEST_SECONDS = 300.0
 _SMALL_DISK = 1 << 30
+# Imported once for all forks; lancedb, whose import starts a thread, is left to each.
+_CLIENTS = {
+    "chroma": "chromadb",
+    "milvus": "pymilvus",
+    "pgvector": "psycopg",
+    "qdrant": "qdrant_client",
+}
 
 
 class Chaos:
@@ -59,6 +67,8 @@ class Chaos:
         self._seconds = 1.0
         self.counts: Counter[str] = Counter()
         shared_engine(options).embed_texts(["Loaded once, before the first fork."])
+        for name in ("filelock", _CLIENTS.get(target(folder).partition(":")[0], "pyarrow.parquet")):
+            importlib.import_module(name)
         for number in range(N_FILES):
             self._write(self._source / f"{number % 3}" / f"{number}.txt")
         self._write_lines()

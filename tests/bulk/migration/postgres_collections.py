@@ -13,6 +13,9 @@ from sqlalchemy import NullPool, create_engine
 from tests.bulk.migration import collections
 from tests.bulk.migration.collections import Held, Rows, Written
 
+# Its one statement has five parameters for each chunk, 65,535 at most.
+_MOST_AT_ONCE = 10_000
+
 
 def plain(url: str) -> str:
     """The address as psycopg reads it."""
@@ -23,13 +26,12 @@ def write_langchain(url: str, name: str, corpus: dict[str, str]) -> str:
     from langchain_postgres import PGVector
 
     engine = create_engine(url, poolclass=NullPool)
-    PGVector.from_documents(
-        collections.langchain_chunks(corpus),
-        collections.early_embeddings(),
-        connection=engine,
-        collection_name=name,
-        use_jsonb=True,
+    store = PGVector(
+        collections.early_embeddings(), connection=engine, collection_name=name, use_jsonb=True
     )
+    chunks = collections.langchain_chunks(corpus)
+    for start in range(0, len(chunks), _MOST_AT_ONCE):
+        store.add_documents(chunks[start : start + _MOST_AT_ONCE])
     engine.dispose()
     return f"pgvector:{url}#{name}"
 
