@@ -170,9 +170,11 @@ class TeiTokenizer(OffsetTokenizer):
                 raise ServerAnswerError(f"not one list of tokens for each of {len(group)} texts")
             for tokens in answer:
                 for token in tokens:
-                    bounds = token["start"], token["stop"]
-                    if not token["special"] and not all(isinstance(one, int) for one in bounds):
-                        raise ServerAnswerError("a token came without offsets")
+                    # Those of the model itself are at no place in the text.
+                    is_of_model = token["special"] and options["add_special_tokens"]
+                    names = ("id",) if is_of_model else ("id", "start", "stop")
+                    if not all(_is_count(token[name]) for name in names):
+                        raise ServerAnswerError("a token came without id or offsets")
             return answer
 
         body = {"inputs": [texts[row] for row in group], **options}
@@ -224,6 +226,10 @@ class TeiTokenizer(OffsetTokenizer):
         inside = np.minimum(offsets[:, 0] + 1, len(content))
         starts = np.where(offsets[:, 0] < len(content), begun[inside] - 1, begun[-1])
         return np.stack([starts, begun[offsets[:, 1]]], axis=1).astype(np.int32)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < 1 << 31
 
 
 def _read_ids(tokens: list[dict[str, Any]]) -> NDArray[np.int32]:

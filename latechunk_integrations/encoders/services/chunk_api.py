@@ -187,7 +187,8 @@ class ChunkApiEncoder:
 
     def _decoded(self, embedding: Any) -> NDArray[np.float32]:
         """A vector as the service writes it."""
-        return np.array(embedding, np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 it is infinite, and refused as such
+            return np.array(embedding, np.float32)
 
     def _find_model(self, options: LateChunkOptions) -> ApiModel:
         known = self.service.models.get(options.model)
