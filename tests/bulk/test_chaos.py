@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.store, pytest.mark.slow]
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forked")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("kind", support.TARGETS)
+@pytest.mark.parametrize("kind", [*support.TARGETS, "chroma", "lancedb"])
 def test_after_kills_and_an_operators_worst_the_target_is_what_a_fresh_one_is(
     tmp_path: Path, tiny_model_path: Path, kind: str
 ) -> None:
