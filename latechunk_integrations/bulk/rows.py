@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -122,7 +123,7 @@ class CorpusDocument:
         """
         if not self.has_pages:
             return np.zeros_like(spans)
-        breaks = [at for at, character in enumerate(self.text) if character == PAGE_BREAK]
+        breaks = [found.start() for found in re.finditer(PAGE_BREAK, self.text)]
         seen = []
         for start, end in spans.tolist():
             chunk = self.text[start:end]
