@@ -81,7 +81,7 @@ def main() -> None:
     for size in given.sizes:
         results: dict[str, list[Scores]] = {way.name: [] for way in WAYS}
         for name in given.sets:
-            golden = _first_documents(GoldenSet.load(given.data / name, "small"), given.characters)
+            golden = first_documents(GoldenSet.load(given.data / name, "small"), given.characters)
             for way in WAYS:
                 results[way.name].append(_measure(golden, way, size))
         _print_table(given.sets, size, results)
@@ -108,12 +108,13 @@ def _measure(golden: GoldenSet, way: Way, size: int) -> Scores:
     every = np.concatenate(vectors)
     first = np.searchsorted(np.concatenate(chunks), np.arange(n_chunks))
     scores = np.maximum.reduceat(queries @ every.T, first, axis=1)
-    return Scores(*_judge(golden, spans, scores), tokens=tokens, vectors=len(every))
+    return Scores(*judge(golden, spans, scores), tokens=tokens, vectors=len(every))
 
 
-def _judge(
+def judge(
     golden: GoldenSet, spans: Sequence[CharSpans], scores: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """NDCG@10 of each query in points, over the corpus and inside its document."""
     table = ChunkTable.build(golden, spans)
     relevant = [table.relevant(golden.by_query[query.query_id]) for query in golden.queries]
     over: list[NDArray[np.int64]] = []
@@ -163,7 +164,7 @@ def _ratio(own: Iterable[Scores], other: Iterable[Scores], what: str) -> str:
     )
 
 
-def _first_documents(golden: GoldenSet, n_chars: int) -> GoldenSet:
+def first_documents(golden: GoldenSet, n_chars: int) -> GoldenSet:
     """The first documents of a set, at least one, and the queries that they answer alone."""
     ends = np.cumsum([len(document.text) for document in golden.documents])
     kept = golden.documents[: max(1, int(np.searchsorted(ends, n_chars, side="right")))]
