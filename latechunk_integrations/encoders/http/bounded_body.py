@@ -19,6 +19,9 @@ _BYTES_PER_BYTE = 24_000
 _MOST_BYTES = 1 << 30
 _BASE_LISTS = 10_000
 _LISTS_PER_BYTE = 64
+# As objects of Python, short numbers take many times the bytes that they came as.
+_BASE_NUMBERS = 1 << 17
+_NUMBERS_PER_BYTE = 1_500
 
 _PIECE_BYTES = 1 << 18
 _ANY_HEADER = 32 + zlib.MAX_WBITS
@@ -38,7 +41,8 @@ class BoundedBody:
     def __init__(self, encoding: str, request_bytes: int) -> None:
         self._most_bytes = min(_BASE_BYTES + _BYTES_PER_BYTE * request_bytes, _MOST_BYTES)
         self._most_lists = _BASE_LISTS + _LISTS_PER_BYTE * request_bytes
-        self._n_bytes = self._n_lists = 0
+        self._most_numbers = _BASE_NUMBERS + _NUMBERS_PER_BYTE * request_bytes
+        self._n_bytes = self._n_lists = self._n_numbers = 0
         self._unpack = None
         name = encoding.strip().lower()
         if name in ("gzip", "x-gzip", "deflate"):
@@ -78,9 +82,14 @@ class BoundedBody:
     def _count(self, piece: bytes) -> bytes:
         self._n_bytes += len(piece)
         self._n_lists += piece.count(b"[") + piece.count(b"{")
-        if self._n_bytes > self._most_bytes or self._n_lists > self._most_lists:
+        self._n_numbers += piece.count(b",")
+        if (
+            self._n_bytes > self._most_bytes
+            or self._n_lists > self._most_lists
+            or self._n_numbers > self._most_numbers
+        ):
             raise ServerAnswerError(
-                f"the answer has more than {self._n_bytes - 1:,} bytes or "
-                f"{self._most_lists:,} lists, which no answer to this request has"
+                f"the answer has more than {self._n_bytes - 1:,} bytes, {self._most_lists:,} lists "
+                f"or {self._most_numbers:,} numbers, which no answer to this request has"
             )
         return piece

@@ -89,6 +89,15 @@ def test_pieces_are_small_and_a_larger_request_may_have_a_larger_answer() -> Non
     assert max(pieces) <= 1 << 18
 
 
+def test_short_numbers_are_counted_since_they_grow_when_they_are_read() -> None:
+    numbers = b"1," * (1 << 19)  # a mebibyte, which a request of two bytes may have as an answer
+    with pytest.raises(ServerAnswerError, match="numbers, which no answer"):
+        list(BoundedBody("", 2).feed(numbers))
+    assert list(BoundedBody("", 1_000).feed(numbers)) == [numbers]
+    texts = b"0.1234567890123456," * (1 << 16)
+    assert list(BoundedBody("", 2).feed(texts)) == [texts]
+
+
 @pytest.mark.slow
 def test_every_fault_of_a_hostile_socket_is_a_typed_error(server: LoopbackServer) -> None:
     """The client alone; ``benchmarks.hostile_servers`` attacks the engines of all services."""
