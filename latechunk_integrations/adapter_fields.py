@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import inspect
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -165,8 +164,7 @@ def vector_key(options: LateChunkOptions, engine: LateChunkEngine | None = None)
     identity = _identity(options, engine)
     if identity is None:
         return None
-    changing = {name: value for name, value in options.to_dict().items() if name not in _NEUTRAL}
-    parts = [str(ALGORITHM_VERSION), identity, json.dumps(changing, sort_keys=True)]
+    parts = [str(ALGORITHM_VERSION), identity, options.to_key(_NEUTRAL)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import os
 import pickle
 import threading
@@ -214,12 +213,8 @@ class LateChunkEngine:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of model and options: equal fingerprints, equal vectors for equal input."""
-        options = {
-            name: value
-            for name, value in self.options.to_dict().items()
-            if name not in _NEUTRAL_OPTIONS
-        }
-        parts = [str(ALGORITHM_VERSION), self._encoder.fingerprint, json.dumps(options)]
+        options = self.options.to_key(_NEUTRAL_OPTIONS)
+        parts = [str(ALGORITHM_VERSION), self._encoder.fingerprint, options]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
     def describe(self) -> ModelDescription:

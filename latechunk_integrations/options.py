@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -308,6 +309,22 @@ class LateChunkOptions:
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values, which `from_config` reads back; without the key."""
         return {name: value for name, value in asdict(self).items() if name != "api_key"}
+
+    def to_key(self, neutral: Collection[str]) -> str:
+        """What differs from the defaults, as text for a fingerprint.
+
+        An option that a later version brings leaves the fingerprints of older indexes as they are.
+
+        Args:
+            neutral: Options that do not count.
+        """
+        defaults = {option.name: option.default for option in fields(self)}
+        changed = {
+            name: value
+            for name, value in self.to_dict().items()
+            if name not in neutral and value != defaults[name]
+        }
+        return json.dumps(changed, sort_keys=True)
 
     @classmethod
     def from_config(cls, source: str | Path | Mapping[str, Any]) -> LateChunkOptions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import os
@@ -20,6 +21,7 @@ from sentence_transformers import SentenceTransformer
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent, Span
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
+from latechunk_integrations.engine import ALGORITHM_VERSION
 from latechunk_integrations.errors import (
     ChunkWithoutTokenError,
     InputTypeError,
@@ -406,6 +408,27 @@ def test_impossible_sizes_are_refused(tiny_model_path: Path) -> None:
             str(tiny_model_path), max_tokens=16, document_prompt="search document Berlin " * 9
         )
     assert caught.value.max_tokens == 16
+
+
+def test_an_option_at_its_default_is_no_part_of_a_fingerprint(
+    tiny_model_paths: dict[str, Path],
+) -> None:
+    """So that an option of a later version leaves the indexes of this one as they are.
+
+    A default that changes vectors changes with ``ALGORITHM_VERSION``: hence the list.
+    """
+    path = str(tiny_model_paths["wordpiece"])
+    engine = LateChunkEngine.from_pretrained(path, dtype="float32")
+    parts = [str(ALGORITHM_VERSION), engine.encoder.fingerprint, "{}"]
+    assert engine.fingerprint == hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    changed = LateChunkEngine.from_pretrained(path, dtype="float32", stable_windows=True)
+    assert changed.fingerprint != engine.fingerprint
+    defaults = {"layout": "auto", "focus": "auto", "header_focus": "auto", "context_weight": 1.0}
+    defaults |= {"preamble_tokens": 48, "overlap_tokens": None, "pool_edges": True}
+    defaults |= {"fallback": "window", "min_parent_tokens": 0, "header_weight": 0.0}
+    defaults |= {"header_pooling": None, "normalize": True, "stable_windows": False}
+    known = LateChunkOptions(model=path).to_dict()
+    assert (ALGORITHM_VERSION, {name: known[name] for name in defaults}) == (2, defaults)
 
 
 def test_equal_engines_have_equal_fingerprints(tiny_model_paths: dict[str, Path]) -> None:
