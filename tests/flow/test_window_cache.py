@@ -164,12 +164,25 @@ def test_one_paragraph_costs_the_windows_around_it(
     engine.close()
 
 
+def test_stable_windows_are_others_in_long_parents_alone(
+    engine_of: Callable[..., LateChunkEngine],
+) -> None:
+    rng = np.random.default_rng(5)
+    paragraphs = [rng.integers(0, 99, rng.integers(3, 25)).tolist() for _ in range(900)]
+    stable = engine_of(stable_windows=True, max_tokens=128)
+    even = engine_of(stable_windows=False, max_tokens=128)
+    short, long = parent_of(paragraphs[:60]), parent_of(paragraphs)
+    np.testing.assert_allclose(vectors(stable, short)[0], vectors(even, short)[0], atol=1e-6)
+    assert np.abs(vectors(stable, long)[0] - vectors(even, long)[0]).max() > 1e-4
+
+
 def test_what_reaches_encoder_or_pooling_is_in_the_key(
     engine_of: Callable[..., LateChunkEngine],
 ) -> None:
     """Each change of one thing alone: the same as without a cache, and something is encoded."""
     paragraphs = [[1, 2, 3], [4, 5, 6, 7], [8, 9]]
     text = "\n".join(map(text_of, paragraphs))
+    assert "capital Germany" in text
     spans = parent_of(paragraphs).spans.array.tolist()
     variants = [
         Parent(text, spans),
