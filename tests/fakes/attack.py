@@ -51,6 +51,7 @@ class Attack:
         self._name, self._folder = name, folder
         self._stack = ExitStack()
         self._log = _Log()
+        self._n_threads = _count_threads()  # clients of other tests may be open still
         self.most_grown = 0
 
     def __enter__(self) -> Self:
@@ -101,7 +102,7 @@ class Attack:
                     raise AssertionError((*where, error)) from error
                 is_shown = self._log.shown or shows(error, KEY)
                 assert not is_shown, (*where, "the key")
-                n_threads = [thread.name for thread in threading.enumerate()].count(_THREAD)
+                n_threads = _count_threads() - self._n_threads
                 assert n_threads <= 1, (*where, "a load that failed keeps its connections")
                 self.most_grown = self._peak.most - self._peak.start
                 assert self.most_grown < MOST_BYTES, (*where, f"{self.most_grown >> 20} MiB")
@@ -143,6 +144,10 @@ class Attack:
             **own,
         )
         return LateChunkEngine.from_options(options)
+
+
+def _count_threads() -> int:
+    return [thread.name for thread in threading.enumerate()].count(_THREAD)
 
 
 class _Peak:
