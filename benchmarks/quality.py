@@ -58,8 +58,10 @@ class Gain(NamedTuple):
 
     def __str__(self) -> str:
         """Both means, and the interval of the first."""
-        low, high = 100 * self.corpus.low, 100 * self.corpus.high
-        return f"{' / '.join(f'{mean:+.1f}' for mean in self.means)} [{low:+.1f}, {high:+.1f}]"
+        means = " / ".join(f"{mean:+.1f}" for mean in self.means)
+        if self.corpus.low is None or self.corpus.high is None:
+            return means  # too few queries
+        return f"{means} [{100 * self.corpus.low:+.1f}, {100 * self.corpus.high:+.1f}]"
 
     @property
     def means(self) -> tuple[float, float]:
@@ -75,7 +77,7 @@ class Gain(NamedTuple):
     def is_chance(self) -> bool:
         """Whether the interval of the worse one holds 0."""
         worse = self.corpus if self.corpus.mean <= self.inside.mean else self.inside
-        return worse.low <= 0 <= worse.high
+        return worse.low is None or worse.high is None or worse.low <= 0 <= worse.high
 
 
 @dataclass(frozen=True)
