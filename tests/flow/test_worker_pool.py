@@ -222,6 +222,8 @@ def test_a_daemon_worker_is_told_that_it_may_start_none(monkeypatch: pytest.Monk
 
 _SCRIPT = """
 import multiprocessing
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from tests.flow.test_worker_pool import make_engine, make_parents, spoilt
 engine = make_engine(processes=2)
 GUARD
