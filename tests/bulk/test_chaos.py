@@ -34,6 +34,15 @@ def run(folder: str, model: str, kind: str) -> None:
 def test_after_kills_and_an_operators_worst_the_target_is_what_a_fresh_one_is(
     tmp_path: Path, tiny_model_path: Path, kind: str
 ) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", _RUN, tmp_path, tiny_model_path, kind]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        _RUN,
+        str(tmp_path),
+        str(tiny_model_path),
+        kind,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, cwd=_ROOT, env=environment, timeout=900)
