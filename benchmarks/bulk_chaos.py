@@ -70,7 +70,7 @@ class _Suite:
         with tempfile.TemporaryDirectory() as disk, _small_disk(Path(disk)) as folder:
             (work := folder / "work").mkdir()
             given = (work, self._place(kind, seed), self._options, seed)
-            chaos = RayChaos(*given, self._cluster) if kind == _RAY else Chaos(*given)
+            chaos = RayChaos(self._cluster, *given) if kind == _RAY else Chaos(*given)
             chaos.go(_PIECE)
             n_rows = chaos.compare()
         seconds = time.perf_counter() - start
@@ -100,7 +100,7 @@ def _list(counts: Counter[str]) -> str:
 
 
 def main() -> None:
-    """Run what is not done yet."""
+    """Run the pieces that are left."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=30, help="of each target")
     parser.add_argument("--seed", type=int, default=0)

@@ -62,7 +62,7 @@ class KeywordRanks(NamedTuple):
     """How chunks are found by their own keywords, as mean reciprocal ranks.
 
     Args:
-        early: HuggingFaceEmbedding behind the extractor.
+        early: HuggingFaceEmbedding after the extractor.
         late: `LateChunkEmbedding` there.
         inside: The extractor inside of `LateChunkNodeParser`.
         tokens: Encoder tokens with keywords, by those without.

@@ -23,7 +23,7 @@ _EXPECTED = {
     "contracts.py": "mean reciprocal rank: 0.35 early, 0.88 late",
     "parent_document_retrieval.py": "the contract went through the model 1 time",
     "deep_search_snippets.py": "4.2 In the case of Section 1.4",
-    "demo.py": "equals a brute-force cosine scan",
+    "demo.py": "right chunk moves up for 14, down for 1\nequals a brute-force cosine scan",
     "sub_spans.py": "9 chunks, 27 vectors",
     "berlin_similarity.py": "sentences that do not name Berlin: +0.34",
 }
@@ -31,6 +31,11 @@ _EXPECTED = {
 
 def test_every_example_is_run_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(_EXPECTED)
+
+
+def test_the_readme_says_what_the_demo_prints() -> None:
+    readme = " ".join((EXAMPLES.parent / "README.md").read_text(encoding="utf-8").split())
+    assert _EXPECTED["demo.py"].splitlines()[0] in readme
 
 
 @pytest.mark.store
@@ -41,7 +46,8 @@ def test_example_runs_and_prints_what_it_shows(name: str) -> None:
         [sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, check=False
     )
     assert finished.returncode == 0, finished.stderr[-2_000:]
-    assert _EXPECTED[name] in finished.stdout
+    for said in _EXPECTED[name].splitlines():
+        assert said in finished.stdout
 
 
 def test_the_notebook_runs_and_shows_what_it_is_there_for(monkeypatch: pytest.MonkeyPatch) -> None:

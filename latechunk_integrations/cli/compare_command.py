@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from latechunk_integrations.cli import flags as given
+from latechunk_integrations.cli import flags
+from latechunk_integrations.cli.evaluation_arguments import EvaluationArguments
 from latechunk_integrations.cli.exit_codes import ExitCode
+from latechunk_integrations.cli.shared_arguments import takes_shared_arguments
 
 if TYPE_CHECKING:
     from latechunk_integrations.engine import LateChunkEngine
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["compare_command"]
 
+_Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="Hub name or local path of a model; can be repeated."),
+]
 _All = Annotated[
     bool, typer.Option("--all", help="Also single options changed: focus, title, running text.")
 ]
@@ -48,28 +54,13 @@ _FailUnder = Annotated[
 ]
 
 
-def compare_command(  # noqa: PLR0913  # a command's parameters are its options
-    data: given.Data,
+@takes_shared_arguments
+def compare_command(  # noqa: PLR0913  # every flag is an argument
+    given: EvaluationArguments,
     *,
-    models: given.Models = None,
-    config: given.Config = None,
-    options: given.Options = None,
-    documents: given.Documents = None,
-    columns: given.Columns = None,
-    variant: given.Variant = "",
-    splitter: given.SplitterName = None,
-    chunk_sizes: given.ChunkSizes = None,
-    now: given.Now = "early",
+    models: _Models = None,
     store: _Store = None,
-    measure: given.Measure = None,
     all_configurations: _All = False,
-    focuses: given.Focuses = None,
-    layouts: given.Layouts = None,
-    headers: given.Headers = None,
-    context_weights: given.ContextWeights = None,
-    sub_spans: given.SubSpans = None,
-    cache: given.Cache = None,
-    report: given.Report = None,
     plots: _Plots = None,
     json_file: _Json = None,
     csv_file: _Csv = None,
@@ -86,12 +77,12 @@ def compare_command(  # noqa: PLR0913  # a command's parameters are its options
     from latechunk_integrations.evaluation import compare as comparing  # noqa: PLC0415
     from latechunk_integrations.evaluation import metrics, record, terminal  # noqa: PLC0415
 
-    given.make_folders(json_file, csv_file, report, folder=plots)
-    given.make_folders(folder=trec)
+    flags.make_folders(json_file, csv_file, given.report, folder=plots)
+    flags.make_folders(folder=trec)
     old = None if baseline is None else record.read_record(baseline)
-    floors = given.read_pairs(fail_under or (), "--fail-under")
-    golden = given.read_golden_set(data, documents, variant, columns)
-    cut, sizes, header = given.read_chunking(config, splitter, chunk_sizes)
+    floors = flags.read_pairs(fail_under or (), "--fail-under")
+    golden = given.read_golden_set()
+    cut, sizes, header = given.read_chunking()
     stored = None
     if store is not None:
         from latechunk_integrations.evaluation import store_rows  # noqa: PLC0415  # as above
@@ -99,35 +90,27 @@ def compare_command(  # noqa: PLR0913  # a command's parameters are its options
         golden, stored = store_rows.place_rows(golden, store_rows.read_store(store))
         cut, sizes = "native", None
     named: list[str | None] = [*(models or [])] or [None]
-    engines = [given.load_engine(model, config, options) for model in named]
-    chosen = _choose(
-        engines[0] if config or options else None,
-        header,
-        all_configurations=all_configurations,
-        focuses=focuses,
-        layouts=layouts,
-        headers=headers,
-        context_weights=context_weights,
-        sub_spans=sub_spans,
-    )
+    engines = [flags.load_engine(model, given.config, given.options) for model in named]
+    of_file = engines[0] if given.config or given.options else None
+    chosen = _choose(given, of_file, header, all_configurations=all_configurations)
     compared = comparing.compare(
         engines,
         golden,
         chosen,
-        opponent=now,
+        opponent=given.now,
         splitter=cut,
         chunk_sizes=sizes,
-        measures=list(dict.fromkeys(filter(None, [*metrics.MEASURES, measure, *floors]))),
+        measures=list(dict.fromkeys(filter(None, [*metrics.MEASURES, given.measure, *floors]))),
         stored=stored,
-        cache=cache,
+        cache=given.cache,
         show_progress=True,
     )
-    terminal.show_comparison(compared, measure=measure)
+    terminal.show_comparison(compared, measure=given.measure)
     _write_files(
         _CompareResult(compared, golden, engines, cut),
-        _Files(json_file, csv_file, trec, report, plots),
+        _Files(json_file, csv_file, trec, given.report, plots),
     )
-    _check(compared, old, max_drop, floors, measure)
+    _check(compared, old, max_drop, floors, given.measure)
 
 
 class _Files(NamedTuple):
@@ -150,22 +133,27 @@ class _CompareResult(NamedTuple):
 
 
 def _choose(
-    engine: LateChunkEngine | None, header: HeaderUse, *, all_configurations: bool, **asked: Any
+    given: EvaluationArguments,
+    of_file: LateChunkEngine | None,
+    header: HeaderUse,
+    *,
+    all_configurations: bool,
 ) -> list[Configuration]:
     """The default set, what the flags add, and the options of a file."""
     from latechunk_integrations.evaluation import configurations as known  # noqa: PLC0415
 
     chosen = list(known.ALL if all_configurations else known.DEFAULT)
-    if any(asked.values()):
-        chosen += known.make_configurations(
-            given.read_focuses(asked["focuses"] or ["auto"]),
-            asked["layouts"] or ("auto",),
-            asked["headers"] or ("auto",),
-            asked["context_weights"] or (1.0,),
-            asked["sub_spans"] or (None,),
-        )
-    if engine is not None:
-        chosen.append(known.configuration_of(engine.options, header))
+    asked: tuple[Any, ...] = (
+        given.read_focuses() or ["auto"],
+        given.layouts or ("auto",),
+        given.headers or ("auto",),
+        given.context_weights or (1.0,),
+        given.sub_spans or (None,),
+    )
+    if any((given.focuses, given.layouts, given.headers, given.context_weights, given.sub_spans)):
+        chosen += known.make_configurations(*asked)
+    if of_file is not None:
+        chosen.append(known.configuration_of(of_file.options, header))
     return known.drop_repeated(chosen)
 
 

@@ -14,72 +14,28 @@ from latechunk_integrations.errors import OptionError
 
 if TYPE_CHECKING:  # loaded by the command that needs it: `latechunk --help` needs none
     from latechunk_integrations.engine import LateChunkEngine
-    from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet
+    from latechunk_integrations.evaluation.dataset import GoldenDocument
     from latechunk_integrations.evaluation.results import HeaderUse
     from latechunk_integrations.evaluation.splitters import Splitter as AnySplitter
     from latechunk_integrations.options import LateChunkOptions
     from latechunk_integrations.schema import Parent
 
 __all__ = [
-    "Cache",
     "ChunkSize",
-    "ChunkSizes",
-    "Columns",
     "Config",
-    "ContextWeights",
-    "Data",
-    "Documents",
-    "Focuses",
-    "Headers",
-    "Layouts",
-    "Measure",
     "Model",
-    "Models",
-    "Now",
     "Options",
     "Report",
     "SplitterName",
-    "SubSpans",
-    "Variant",
     "load_engine",
     "make_folders",
     "read_chunking",
-    "read_focuses",
-    "read_golden_set",
     "read_options",
     "read_pairs",
     "split_documents",
 ]
 
-Data = Annotated[
-    Path,
-    typer.Argument(
-        help="A golden set: a folder (JSON lines or BEIR), or a file of rows with query, document "
-        "and quote (.csv, .tsv, .xlsx, .jsonl, .json; test sets of ragas and LlamaIndex too)."
-    ),
-]
-Documents = Annotated[
-    list[Path] | None,
-    typer.Option(
-        help="With a file of rows: a text file, a folder of them or a .jsonl file of documents; "
-        "can be repeated. Without it: the files that the rows name, beside the rows."
-    ),
-]
-Columns = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--column",
-        metavar="MEANING=NAME",
-        help="What a column of the rows is called: id, query, document, quote, context, start or "
-        "title. Usual names are known.",
-    ),
-]
-Variant = Annotated[str, typer.Option(help="Read documents.VARIANT.jsonl and its siblings.")]
 Model = Annotated[str | None, typer.Option(help="Hub name or local path of the model.")]
-Models = Annotated[
-    list[str] | None,
-    typer.Option("--model", help="Hub name or local path of a model; can be repeated."),
-]
 Config = Annotated[
     Path | None,
     typer.Option(help="YAML file with the options of engine and chunking, such as latechunk.yaml."),
@@ -99,50 +55,6 @@ SplitterName = Annotated[
     ),
 ]
 ChunkSize = Annotated[int | None, typer.Option(min=1, help="Tokens of a chunk at most.")]
-ChunkSizes = Annotated[
-    list[int] | None,
-    typer.Option(
-        "--chunk-size",
-        min=1,
-        help="Tokens of a chunk at most; can be repeated, the first being what you have now.",
-    ),
-]
-Now = Annotated[
-    str, typer.Option(help="What you have now: the way that all others are compared with.")
-]
-Measure = Annotated[
-    str | None,
-    typer.Option(help="What decides. Without it: nDCG@10; between chunk sizes, answer@2000."),
-]
-Focuses = Annotated[
-    list[str] | None,
-    typer.Option("--focus", help="To try: auto, inf or a number of nats; can be repeated."),
-]
-Layouts = Annotated[
-    list[str] | None, typer.Option("--layout", help="To try: units or text; can be repeated.")
-]
-Headers = Annotated[
-    list[str] | None,
-    typer.Option("--header", help="To try: none, prepended, attended or auto; can be repeated."),
-]
-SubSpans = Annotated[
-    list[int] | None,
-    typer.Option(
-        "--sub-span-tokens",
-        min=1,
-        help="To try: a vector for each part of a chunk of about so many tokens, such as 32.",
-    ),
-]
-ContextWeights = Annotated[
-    list[float] | None,
-    typer.Option("--context-weight", min=0.0, max=1.0, help="To try; can be repeated."),
-]
-Cache = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder that keeps vectors: a stopped run goes on from the last pass that it finished."
-    ),
-]
 Report = Annotated[Path | None, typer.Option(help="Write an HTML page that needs nothing else.")]
 
 _CHUNK_TOKENS = 128
@@ -183,16 +95,6 @@ def load_engine(
     return LateChunkEngine.from_options(checked)
 
 
-def read_golden_set(
-    data: Path, documents: Sequence[Path] | None, variant: str, columns: Sequence[str] | None
-) -> GoldenSet:
-    """The golden set that the flags name."""
-    from latechunk_integrations.evaluation.dataset import GoldenSet  # noqa: PLC0415  # as above
-
-    names = {key: str(value) for key, value in read_pairs(columns or (), "--column").items()}
-    return GoldenSet.read(data, list(documents) if documents else None, variant, columns=names)
-
-
 def read_chunking(
     config: Path | None, splitter: str | None, sizes: Sequence[int] | None
 ) -> tuple[AnySplitter, list[int] | None, HeaderUse]:
@@ -211,18 +113,6 @@ def read_chunking(
         chosen = Overlapping(options.splitter, options.chunk_overlap)
     own = [options.chunk_size] if options.chunk_size else None
     return chosen, list(sizes) if sizes else own, header
-
-
-def read_focuses(focuses: Sequence[str]) -> list[Any]:
-    """Numbers, or ``"auto"``.
-
-    Raises:
-        OptionError: One is neither.
-    """
-    try:
-        return [each if each == "auto" else float(each) for each in focuses]
-    except ValueError as error:
-        raise OptionError(f"--focus wants auto, inf or a number: {error}") from None
 
 
 def split_documents(

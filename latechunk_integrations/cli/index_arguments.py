@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,7 +32,6 @@ __all__ = [
     "Prune",
     "Quiet",
     "check_json",
-    "takes_index_arguments",
     "write_json",
 ]
 
@@ -48,8 +45,6 @@ Prune = Annotated[
     bool, typer.Option("--prune", help="Remove documents that the source no longer has.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
-
-P = ParamSpec("P")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,28 +124,6 @@ class IndexArguments:
             return Chunking(self.splitter, self.chunk_size, given)
         size = known.chunk_size if self.chunk_size is None else self.chunk_size
         return Chunking(known.splitter, size, {**known.arguments, **given})
-
-
-def takes_index_arguments(
-    command: Callable[Concatenate[IndexArguments, P], None],
-) -> Callable[..., None]:
-    """Give a command the flags of `IndexArguments` in the place of its first parameter."""
-    hints = get_type_hints(IndexArguments, include_extras=True)
-    first, *own = inspect.signature(command, eval_str=True).parameters.values()
-    shared = [
-        first.replace(name=each.name, default=each.default, annotation=hints[each.name])
-        for each in inspect.signature(IndexArguments).parameters.values()
-    ]
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        common = {each.name: given.pop(each.name) for each in fields(IndexArguments)}
-        command(IndexArguments(**common), **given)  # type: ignore[call-arg]  # of P: typer has checked them
-
-    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*shared, *own)]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
-    return run
 
 
 def check_json(file: Path | None, source: Path | None = None) -> None:

@@ -10,6 +10,7 @@ import typer
 from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
 from latechunk_integrations.cli.plan_view import show_plan
+from latechunk_integrations.cli.shared_arguments import takes_shared_arguments
 from latechunk_integrations.core.printable import escape_controls
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _DeadLettersFile = Annotated[Path | None, typer.Option(help="File of failed docu
 _MostBytes = Annotated[int, typer.Option(help="Bytes of a text file or of a line, at most.")]
 
 
-@given.takes_index_arguments
+@takes_shared_arguments
 def index_command(  # noqa: PLR0913  # every flag is an argument
     arguments: given.IndexArguments,
     *,

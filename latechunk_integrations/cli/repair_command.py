@@ -8,6 +8,7 @@ import typer
 
 from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
+from latechunk_integrations.cli.shared_arguments import takes_shared_arguments
 from latechunk_integrations.cli.verify_command import describe_damages
 from latechunk_integrations.core.printable import escape_controls
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["repair_command"]
 
 
-@given.takes_index_arguments
+@takes_shared_arguments
 def repair_command(
     arguments: given.IndexArguments,
     *,

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latechunk_integrations.cli import flags as given
+from latechunk_integrations.cli import flags
+from latechunk_integrations.cli.evaluation_arguments import EvaluationArguments
+from latechunk_integrations.cli.shared_arguments import takes_shared_arguments
 
 if TYPE_CHECKING:
     from latechunk_integrations.engine import LateChunkEngine
@@ -18,27 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["tune_command"]
 
 
-def tune_command(  # noqa: PLR0913  # a command's parameters are its options
-    data: given.Data,
+@takes_shared_arguments
+def tune_command(
+    given: EvaluationArguments,
     *,
-    model: given.Model = None,
-    config: given.Config = None,
-    options: given.Options = None,
-    documents: given.Documents = None,
-    columns: given.Columns = None,
-    variant: given.Variant = "",
-    splitter: given.SplitterName = None,
-    chunk_sizes: given.ChunkSizes = None,
-    now: given.Now = "early",
-    measure: given.Measure = None,
-    focuses: given.Focuses = None,
-    layouts: given.Layouts = None,
-    headers: given.Headers = None,
-    context_weights: given.ContextWeights = None,
-    sub_spans: given.SubSpans = None,
+    model: flags.Model = None,
     seed: Annotated[int, typer.Option(help="Of the two halves of the queries.")] = 0,
-    cache: given.Cache = None,
-    report: given.Report = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the choice to this YAML file, which --config reads.")
     ] = None,
@@ -49,36 +36,36 @@ def tune_command(  # noqa: PLR0913  # a command's parameters are its options
     from latechunk_integrations.evaluation import tune as tuning  # noqa: PLC0415
     from latechunk_integrations.evaluation.paste import write_config  # noqa: PLC0415
 
-    given.make_folders(output, report)
-    golden = given.read_golden_set(data, documents, variant, columns)
-    cut, sizes, _ = given.read_chunking(config, splitter, chunk_sizes)
+    flags.make_folders(output, given.report)
+    golden = given.read_golden_set()
+    cut, sizes, _ = given.read_chunking()
     default = tuning.Choices()
     choices = tuning.Choices(
-        focuses=given.read_focuses(focuses) if focuses else default.focuses,
-        layouts=layouts or default.layouts,  # type: ignore[arg-type]  # checked as an option
-        headers=headers or default.headers,  # type: ignore[arg-type]  # as above
-        context_weights=context_weights or default.context_weights,
-        sub_spans=[None, *sub_spans] if sub_spans else default.sub_spans,
+        focuses=given.read_focuses() or default.focuses,
+        layouts=given.layouts or default.layouts,  # type: ignore[arg-type]  # checked as an option
+        headers=given.headers or default.headers,  # type: ignore[arg-type]  # as above
+        context_weights=given.context_weights or default.context_weights,
+        sub_spans=[None, *given.sub_spans] if given.sub_spans else default.sub_spans,
         chunk_sizes=sizes,
     )
-    engine = given.load_engine(model, config, options)
+    engine = flags.load_engine(model, given.config, given.options)
     tuned = tuning.tune(
         engine,
         golden,
         choices,
-        opponent=now,
+        opponent=given.now,
         splitter=cut,
-        measure=measure,
+        measure=given.measure,
         seed=seed,
-        cache=cache,
+        cache=given.cache,
         show_progress=True,
     )
     terminal.show_tuning(tuned)
     if output is not None:
         write_config(tuned.chosen, engine.options.to_dict(), output, tuned.verdict)
-    if report is not None:
-        _write_report(report, tuned, golden, engine, cut)
-    terminal.show_files(output, report)
+    if given.report is not None:
+        _write_report(given.report, tuned, golden, engine, cut)
+    terminal.show_files(output, given.report)
 
 
 def _write_report(

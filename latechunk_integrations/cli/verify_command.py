@@ -9,6 +9,7 @@ import typer
 
 from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
+from latechunk_integrations.cli.shared_arguments import takes_shared_arguments
 from latechunk_integrations.core.printable import escape_controls
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ __all__ = ["describe_damages", "verify_command"]
 _SHOWN = 50
 
 
-@given.takes_index_arguments
+@takes_shared_arguments
 def verify_command(arguments: given.IndexArguments, *, json_file: given.JsonFile = None) -> None:
     """Compare every row in the target with the checkpoint and the source; write nothing.
 

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from latechunk_integrations import LateChunkOptions
 from tests.bulk.chaos import Chaos
 
 _ACTOR = "ray::_Worker"
@@ -23,22 +23,12 @@ class RayChaos(Chaos):
     """A run embeds in two actors.
 
     Args:
-        folder: See `Chaos`.
-        target: See `Chaos`.
-        options: See `Chaos`.
-        seed: See `Chaos`.
         cluster: The process that `running_ray` gives.
+        given: See `Chaos`.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        target: Callable[[Path], str],
-        options: LateChunkOptions,
-        seed: int,
-        cluster: psutil.Process,
-    ) -> None:
-        super().__init__(folder, target, options, seed, ray=True, concurrency=2)
+    def __init__(self, cluster: psutil.Process, *given: Any) -> None:
+        super().__init__(*given, ray=True, concurrency=2)
         self._cluster = cluster
 
     def _kill_one(self) -> None:

@@ -1,4 +1,4 @@
-"""One of the six services behind a hostile socket, and what an engine makes of its faults."""
+"""A hostile socket in the place of a service, and what an engine makes of its faults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import psutil
@@ -71,12 +70,7 @@ class Attack:
         self._peak = self._stack.enter_context(_Peak())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def paths(self) -> list[str]:
