@@ -134,15 +134,13 @@ def _attached(
         own = text.parent or parent or text.fingerprint
         return with_text(copied, ChunkText(text, own, text.row, metadata, text.sub_span))
     if parent is None:
-        metadata[marks.MODE_KEY] = "standalone"
-        return with_text(copied, StandaloneText(text, "parent_not_held"))
+        return with_text(copied, StandaloneText(text, "parent_not_held", metadata))
     if place.fingerprint not in rows:
         bounds = map(tuple, parent.spans.array.tolist())
         rows[place.fingerprint] = {span: row for row, span in enumerate(bounds)}
     row = rows[place.fingerprint].get((place.start, place.end))
     if row is None or not _stands(text, parent, row, document.metadata):
-        metadata[marks.MODE_KEY] = "standalone"
-        return with_text(copied, StandaloneText(text, "altered"))
+        return with_text(copied, StandaloneText(text, "altered", metadata))
     return with_text(copied, ChunkText(text, parent, row, metadata, place.sub_span))
 
 

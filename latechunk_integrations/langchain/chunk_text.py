@@ -116,14 +116,17 @@ class ChunkText(str):
 class StandaloneText(str):
     """A chunk's text whose metadata name a parent that it cannot be given, and why."""
 
-    __slots__ = ("reason",)
+    __slots__ = ("marks", "reason")
 
+    marks: dict[Any, Any]
     reason: Reason
 
-    def __new__(cls, text: str, reason: Reason) -> StandaloneText:  # noqa: PYI034  # Self: 3.11
-        """Build the str, then attach the reason."""
+    def __new__(  # noqa: PYI034  # Self: 3.11
+        cls, text: str, reason: Reason, marks: dict[Any, Any]
+    ) -> StandaloneText:
+        """Build the str, then attach the reason, and the metadata that are told of it."""
         chunk = super().__new__(cls, text)
-        chunk.reason = reason
+        chunk.reason, chunk.marks = reason, marks
         return chunk
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -288,6 +288,9 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
         alone = list(found.alone)
         if alone:
             out[alone] = self.engine.embed_texts([str(texts[row]) for row in alone])
+            for text in (texts[row] for row in alone):
+                if isinstance(text, StandaloneText):
+                    _stamp(text.marks, self.engine.fingerprint, "standalone")
         self._deliver(found, out)
         rows: list[list[float]] = out.tolist()
         return rows

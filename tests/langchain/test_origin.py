@@ -240,6 +240,8 @@ def test_altered_text_is_standalone_counted_and_refused_when_strict(
         assert one.embeddings.stats["altered"] == 1
         assert first["metadata"]["late_mode"] == "standalone"
         assert second["metadata"]["late_mode"] == "late"
+        for row in (first, second):  # an audit knows both for vectors of this engine
+            assert row["metadata"]["late_engine"] == tiny_engine.fingerprint
 
 
 @pytest.mark.parametrize(
