@@ -8,7 +8,6 @@ from functools import cached_property
 
 from llama_index.core.schema import BaseNode, MetadataMode
 
-from latechunk_integrations.adapter_fields import vector_key
 from latechunk_integrations.engine_handle import EngineHandle
 from latechunk_integrations.marks import (
     CONTENT_KEY,
@@ -52,11 +51,6 @@ class MarkKey:
         """The engine's fingerprint."""
         return self.handle.engine.fingerprint
 
-    @cached_property
-    def accepted(self) -> tuple[str | None, ...]:
-        """Marks of this engine's vectors: its fingerprint, and what nodes carried before it."""
-        return self.engine, vector_key(self.handle.options, self.handle.loaded)
-
 
 class VectorState(Enum):
     """What is known of a node's vector."""
@@ -76,8 +70,7 @@ def vector_state(node: BaseNode, key: MarkKey) -> VectorState:
     """
     if node.embedding is None:
         return VectorState.NONE
-    mark = node.metadata.get(ENGINE_KEY)
-    if mark is None or mark not in key.accepted:
+    if node.metadata.get(ENGINE_KEY) != key.engine:
         return VectorState.FOREIGN
     same = node.metadata.get(CONTENT_KEY) == f"{_content_digest(node)}:{key.grouping}"
     return VectorState.OWN if same else VectorState.CHANGED

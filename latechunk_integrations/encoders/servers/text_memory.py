@@ -43,7 +43,9 @@ class TextMemory:
     def __init__(self, max_chars: int = _MEMORY_CHARS) -> None:
         self._max_chars = max_chars
         self._sources: OrderedDict[str, _Source] = OrderedDict()
-        self._by_key: defaultdict[bytes, dict[str, _Source]] = defaultdict(dict)
+        self._by_key: defaultdict[bytes, OrderedDict[str, _Source]] = defaultdict(OrderedDict)
+        # Of many texts with the same beginning, the one that a window is as a whole.
+        self._by_ids: dict[bytes, _Source] = {}
         self._n_chars = 0
         self._lock = threading.Lock()
 
@@ -65,6 +67,7 @@ class TextMemory:
             self._forget(text)
             source = _Source(text, ids, offsets)
             self._sources[text] = self._by_key[source.key][text] = source
+            self._by_ids[ids.tobytes()] = source
             self._n_chars += self._measure(text)
             while self._n_chars > self._max_chars and len(self._sources) > 1:
                 self._forget(next(iter(self._sources)))
@@ -74,7 +77,7 @@ class TextMemory:
         with self._lock:
             if text not in self._sources:
                 return False
-            self._sources.move_to_end(text)
+            self._use(self._sources[text])
             return True
 
     def parts_of(self, ids: NDArray[np.int32]) -> list[str]:
@@ -89,15 +92,17 @@ class TextMemory:
         with self._lock:
             while at < len(ids):
                 wanted = ids[at:]
+                whole = self._by_ids.get(wanted.tobytes())
                 # A window goes on in the text that its preamble is from.
-                best = _find_best([*used, *self._beginning_with(wanted)], wanted)
+                near = [whole] if whole else [*used, *self._beginning_with(wanted)]
+                best = _find_best(near, wanted)
                 if not _is_sure(best, wanted):
                     best = _find_best(reversed(self._sources.values()), wanted)
                 if best is None:
                     return []
                 source, start, n_found = best
                 used.insert(0, source)
-                self._sources.move_to_end(source.text)
+                self._use(source)
                 parts.append(_slice(source, start, start + n_found))
                 at += n_found
         return parts
@@ -109,6 +114,11 @@ class TextMemory:
             found += list(alike.values())[-_MOST_ALIKE:]
         return found
 
+    def _use(self, source: _Source) -> None:
+        """Texts used last are looked at first, and go last."""
+        self._sources.move_to_end(source.text)
+        self._by_key[source.key].move_to_end(source.text)
+
     def _measure(self, text: str) -> int:
         return min(len(text), self._max_chars // 2)
 
@@ -117,6 +127,8 @@ class TextMemory:
         if source is None:
             return
         self._n_chars -= self._measure(text)
+        if self._by_ids.get(source.ids.tobytes()) is source:
+            del self._by_ids[source.ids.tobytes()]
         alike = self._by_key[source.key]
         del alike[text]
         if not alike:

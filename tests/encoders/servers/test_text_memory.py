@@ -72,3 +72,17 @@ def test_a_text_larger_than_the_memory_leaves_what_was_read_just_before() -> Non
     memory = _memory("a b c", "d e f g h i j k l m n", max_chars=10)
     assert memory.parts_of(_read("a b c")[0]) == ["a b c"]
     assert memory.parts_of(_read("d e f g")[0]) == ["d e f g"]
+
+
+def test_among_many_texts_with_one_beginning_a_whole_text_is_found() -> None:
+    """Parts of several would read as these tokens here; a server may join them into others."""
+    alike = "a b c d e f g h i"
+    memory = _memory(f"{alike} x y", *(f"{alike} x {n}" for n in range(200)), max_chars=10_000)
+    assert memory.parts_of(_read(f"{alike} x y")[0]) == [f"{alike} x y"]
+
+
+def test_among_many_texts_with_one_beginning_the_one_in_use_is_looked_at() -> None:
+    alike = "a b c d e f g h i"
+    memory = _memory(f"{alike} x y z", *(f"{alike} x {n}" for n in range(200)), max_chars=10_000)
+    assert memory.touch(f"{alike} x y z")
+    assert memory.parts_of(_read(f"{alike} x y")[0]) == [f"{alike} x y"]
