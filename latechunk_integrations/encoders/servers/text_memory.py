@@ -110,7 +110,7 @@ class TextMemory:
     def _beginning_with(self, wanted: NDArray[np.int32]) -> list[_Source]:
         found: list[_Source] = []
         for n_tokens in range(min(_KEY_TOKENS, len(wanted)), 0, -1):
-            alike = self._by_key.get(wanted[:n_tokens].tobytes(), {})
+            alike: dict[str, _Source] = self._by_key.get(wanted[:n_tokens].tobytes(), {})
             found += list(alike.values())[-_MOST_ALIKE:]
         return found
 
