@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import inspect
 import logging
+from functools import partial
 from typing import Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from latechunk_integrations.encoders.local.focus_attention import attend, make_mask
+from latechunk_integrations.encoders.local.unit_focus import (
+    Bounds,
+    attend_in_units,
+    current_units,
+)
 
 __all__ = ["IMPLEMENTATION", "has_varlen", "use_varlen"]
 
@@ -30,12 +36,17 @@ _ARGUMENTS = frozenset({"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_l
 
 def _find_kernel() -> Any:
     try:
-        from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  # newer than our torch
+        from torch.nn.attention.varlen import (  # noqa: PLC0415  # newer than our oldest torch
+            AuxRequest,
+            varlen_attn,
+        )
     except ImportError:
         return None
     # The first release had no windows, which ModernBERT's layers need.
     known = inspect.signature(varlen_attn).parameters
-    return varlen_attn if {"scale", "window_size"} <= set(known) else None
+    if not {"scale", "window_size", "return_aux"} <= set(known):
+        return None
+    return partial(varlen_attn, return_aux=AuxRequest(lse=True))
 
 
 _kernel = _find_kernel()
@@ -108,18 +119,23 @@ def _attend(  # noqa: PLR0913  # the signature that transformers calls
     reach = -1 if sliding_window is None else sliding_window - 1
     # Heads of keys and values that several heads of queries share.
     shared = query.shape[1] // key.shape[1]
-    attended = _kernel(
-        _tokens_first(query),
-        _tokens_first(key, shared),
-        _tokens_first(value, shared),
-        cu_seq_lens_q,
-        cu_seq_lens_q,
-        max_length_q,
-        max_length_q,
-        scale=scaling,
-        window_size=(reach, 0 if causal else reach),
+    heads = _tokens_first(query), _tokens_first(key, shared), _tokens_first(value, shared)
+    run = partial(_run_kernel, scale=scaling, window_size=(reach, 0 if causal else reach))
+    focus = current_units()
+    if focus is not None:
+        return attend_in_units(*heads, focus, run)[None], None
+    return run(*heads, Bounds(cu_seq_lens_q, max_length_q))[0][None], None
+
+
+def _run_kernel(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bounds: Bounds, **rest: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention within bounds, and the logarithms of its denominators."""
+    edges, longest = bounds.edges, bounds.longest
+    attended: tuple[torch.Tensor, torch.Tensor] = _kernel(
+        query, key, value, edges, edges, longest, longest, **rest
     )
-    return attended[None], None
+    return attended
 
 
 def _tokens_first(states: torch.Tensor, repeats: int = 1) -> torch.Tensor:

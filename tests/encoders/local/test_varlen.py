@@ -25,7 +25,8 @@ PACKED = [name for name in LAYOUTS if "mpnet" not in name]
 
 
 class SlowKernel:
-    """Attention of each sequence alone: softmax(scale * q k^T) v within the window."""
+    """Attention of each sequence alone: softmax(scale * q k^T) v within the window, and the
+    logarithms of what the softmax divides by, ``(n_heads, n_tokens)``."""
 
     def __init__(self) -> None:
         self.n_calls = 0
@@ -42,21 +43,25 @@ class SlowKernel:
         *,
         scale: float | None,
         window_size: tuple[int, int],
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         self.n_calls += 1
         assert query.shape == key.shape == value.shape
         bounds = cu_seq_q.tolist()
         assert bounds == cu_seq_k.tolist()
         assert max_q == max_k == max(np.diff(bounds))
         assert scale is not None
-        return torch.cat(
-            [
+        attended, logarithms = zip(
+            *(
                 self._one(query[a:b], key[a:b], value[a:b], scale, window_size)
                 for a, b in itertools.pairwise(bounds)
-            ]
+            ),
+            strict=True,
         )
+        return torch.cat(attended), torch.cat(logarithms, dim=1)
 
-    def _one(self, q: Any, k: Any, v: Any, scale: float, window: tuple[int, int]) -> torch.Tensor:
+    def _one(
+        self, q: Any, k: Any, v: Any, scale: float, window: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         ahead = torch.arange(len(k))[None] - torch.arange(len(q))[:, None]
         left, right = window
         seen = torch.ones_like(ahead, dtype=torch.bool)
@@ -65,8 +70,9 @@ class SlowKernel:
         if right >= 0:
             seen &= ahead <= right
         scores = torch.einsum("qhd,khd->hqk", q, k) * scale
-        weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
-        return torch.einsum("hqk,khd->qhd", weights, v)
+        scores = scores.masked_fill(~seen, -torch.inf)
+        attended = torch.einsum("hqk,khd->qhd", scores.softmax(-1), v)
+        return attended, scores.logsumexp(-1)
 
 
 @pytest.fixture
@@ -108,6 +114,44 @@ def test_windows_end_to_end_give_the_vectors_of_padded_ones(
     again = engine.embed_queries(["How fast?", "How fast does the supplier deliver every part?"])
     np.testing.assert_allclose(query, again, atol=1e-5)
     assert not kernel.n_calls, "queries come padded"
+
+
+@pytest.mark.parametrize("focus", [0.0, 1.5, "auto", float("inf")])
+@pytest.mark.parametrize("name", PACKED)
+def test_units_end_to_end_give_the_vectors_of_padded_ones(
+    name: str, focus: float | str, published: dict[str, Path], kernel: SlowKernel
+) -> None:
+    """The focus from passes without one: causal models and sliding windows too."""
+    loras = (
+        {"document_lora": "retrieval_passage", "query_lora": "retrieval_query"}
+        if LAYOUTS[name].loras
+        else {}
+    )
+    engine = _engine(published[name], layout="units", focus=focus, max_tokens=120, **loras)
+    spans = [(0, 20), (20, 45), (46, 70), (71, 88)]
+    headers = ["Supply", "", "Berlin", "Berlin: people"]
+    parents = [Parent(TEXT * n, spans, headers=headers) for n in (1, 2)]
+    parents += [Parent(TEXT, [(0, 20)], header="Title"), Parent(TEXT, [(0, 30), (10, 60)])]
+    padded = engine.embed(parents)
+    assert isinstance(engine.encoder, LocalEncoder)
+    if not varlen.use_varlen(engine.encoder.model[0]):
+        return
+    for one, other in zip(padded, engine.embed(parents), strict=True):
+        np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
+    assert kernel.n_calls
+
+
+def test_a_focus_in_running_text_goes_padded(
+    published: dict[str, Path], kernel: SlowKernel
+) -> None:
+    """Chunks nest there, and the preamble belongs to all of them."""
+    engine = _engine(published["nomic-embed-text-v1.5"], focus=2.0)
+    parents = [Parent(TEXT, [(0, 20), (10, 60)], header="Title")]
+    padded = engine.embed(parents)
+    assert isinstance(engine.encoder, LocalEncoder)
+    assert varlen.use_varlen(engine.encoder.model[0])
+    np.testing.assert_allclose(padded[0].vectors, engine.embed(parents)[0].vectors, atol=1e-5)
+    assert not kernel.n_calls
 
 
 def _worst(right: list[ChunkVectors], found: list[ChunkVectors]) -> float:

@@ -1,0 +1,151 @@
+"""The focus of units in windows that lie end to end, without padding and without a bias.
+
+In a window ``W`` a token of the unit ``U`` attends to key ``j`` with the weight ``exp(s_j + f_j)``,
+where the focus ``f_j`` is 0 outside of ``U``. With ``e_j = exp(f_j) - 1``, which is 0 there too:
+
+    sum_W exp(s_j + f_j) v_j  =  sum_W exp(s_j) v_j  +  sum_U exp(s_j) e_j v_j
+
+and the same without ``v_j`` for what it is divided by. So one pass of flash attention over windows
+and two over units give the exact result: nothing is as large as a window times a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latechunk_integrations.core.transfer import to_device
+from latechunk_integrations.encoders.base import TokenBatch
+
+__all__ = ["Bounds", "UnitFocus", "attend_in_units", "current_units", "with_units"]
+
+Attend = Callable[[Tensor, Tensor, Tensor, "Bounds"], tuple[Tensor, Tensor]]
+"""Of queries, keys and values the attention, ``(n_tokens, n_heads, head_width)``, and the
+logarithms of its denominators, float32, ``(n_heads, n_tokens)``."""
+
+_current: ContextVar[UnitFocus | None] = ContextVar("latechunk_units", default=None)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Where sequences begin and end that lie end to end.
+
+    Args:
+        edges: Int32, shape ``(n_sequences + 1,)``, on the device.
+        longest: Tokens of the longest.
+    """
+
+    edges: Tensor
+    longest: int
+
+    @classmethod
+    def of(cls, starts: NDArray[np.int64], end: int, device: torch.device) -> Bounds:
+        """Bounds from where each sequence begins, and the end of the last."""
+        edges = np.append(starts, end)
+        return cls(to_device(edges.astype(np.int32), device), int(np.diff(edges).max()))
+
+
+class UnitFocus:
+    """The focus of a batch whose windows are whole units.
+
+    Args:
+        windows: Bounds of the windows; of the units where their focus is infinite.
+        units: Bounds of the units.
+        surplus: ``exp(focus) - 1`` of each token as a key, float32, shape ``(n_tokens,)``; None:
+            there is no finite focus.
+    """
+
+    def __init__(self, windows: Bounds, units: Bounds, surplus: Tensor | None) -> None:
+        self.windows = windows
+        self.units = units
+        self.surplus = surplus
+        self._as_values: Tensor | None = None
+
+    @classmethod
+    def of(cls, batch: TokenBatch, device: torch.device) -> UnitFocus | None:
+        """The focus of a batch; None where a token belongs to no unit, to several or to one apart.
+
+        Args:
+            batch: The batch, with units and focus.
+            device: Where the model is.
+        """
+        units, is_header = batch.units, batch.is_header
+        focus, header_focus = batch.focus, batch.header_focus
+        if units is None or is_header is None or focus is None or header_focus is None:
+            raise ValueError("a focus needs units, headers and both values")
+        inside = np.arange(units.shape[1]) < batch.lengths[:, None]
+        own = units[inside]
+        n_tokens = len(own)
+        rows = np.repeat(np.arange(len(units)), batch.lengths)
+        new_row = np.append(True, rows[1:] != rows[:-1])
+        step = np.append(0, np.diff(own))
+        if (own < 0).any() or (step[~new_row] < 0).any():
+            return None
+        new_unit = new_row | (step != 0)
+        alone = np.isinf(focus)
+        header = np.where(alone | np.isinf(header_focus), 0, header_focus)
+        added = np.where(is_header[inside], header[rows], np.where(alone, 0, focus)[rows])
+        windows = np.flatnonzero(new_row | (new_unit & alone[rows]))
+        surplus = np.expm1(added).astype(np.float32) if added.any() else None
+        return cls(
+            Bounds.of(windows, n_tokens, device),
+            Bounds.of(np.flatnonzero(new_unit), n_tokens, device),
+            None if surplus is None else to_device(surplus, device),
+        )
+
+    def surplus_as_values(self, like: Tensor) -> Tensor:
+        """The surplus in the shape of ``like``, as if it were values; kept for all layers."""
+        kept = self._as_values
+        if kept is None or kept.shape != like.shape or kept.dtype != like.dtype:
+            if self.surplus is None:
+                raise ValueError("no finite focus")
+            kept = self.surplus.to(like.dtype)[:, None, None].expand(like.shape).contiguous()
+            self._as_values = kept
+        return kept
+
+
+def current_units() -> UnitFocus | None:
+    """The focus of the batch that is going through a model without padding, if it has one."""
+    return _current.get()
+
+
+@contextmanager
+def with_units(focus: UnitFocus) -> Iterator[None]:
+    """Let the models of this thread attend with a focus."""
+    token = _current.set(focus)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def attend_in_units(
+    query: Tensor, key: Tensor, value: Tensor, focus: UnitFocus, attend: Attend
+) -> Tensor:
+    """Attention with a focus, from attention without one.
+
+    *Shape of query, key and value:* ``(n_tokens, n_heads, head_width)``.
+
+    Args:
+        query: The queries.
+        key: The keys.
+        value: The values.
+        focus: The focus.
+        attend: The model's own attention within bounds, causal or in a sliding window perhaps.
+    """
+    context, all_keys = attend(query, key, value, focus.windows)
+    if focus.surplus is None:
+        return context
+    surplus = focus.surplus_as_values(value)
+    own, own_keys = attend(query, key, value * surplus, focus.units)
+    total, _ = attend(query, key, surplus, focus.units)
+    # What the keys of the unit have of the window's denominator.
+    share = torch.exp(own_keys - all_keys).transpose(0, 1)[..., None]
+    return ((context + share * own) / (1 + share * total[..., :1])).to(value.dtype)
