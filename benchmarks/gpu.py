@@ -1,14 +1,16 @@
 """Late chunking on a GPU: against early chunking, the bare forward pass, and padded batches.
 
 Random weights of the real sizes: speed does not depend on them. ``bare`` is the encoder alone on
-the very batches that the engine makes, ``early`` is ``SentenceTransformer.encode_document`` on
-the same chunks in the same dtype, with its own default batch size and with a larger one, and
-``padded`` is the engine with PyTorch's scaled dot product attention. ``alone`` is the time of
-everything but the encoder: texts to batches. Peak memory is the GPU's, above the loaded model.
+the very windows that the engine makes, without units and focus; ``encoder`` is the same with them.
+``early`` is ``SentenceTransformer.encode_document`` on the same chunks in the same dtype, with its
+own default batch size and with a larger one. ``padded`` is the engine with PyTorch's scaled dot
+product attention. ``alone`` is the time of everything in front of the encoder: texts to windows.
+Peak memory is the GPU's, above the loaded model.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -34,9 +36,10 @@ from benchmarks.harness import (
     print_table,
     seconds_in_turns,
 )
-from benchmarks.throughput import Recorder
+from benchmarks.throughput import WAYS, Recorder
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.encoders.base import TokenBatch
+from latechunk_integrations.encoders.local import focus_attention
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.encoders.local.unpadded import takes_unpadded
 from tests.encoders.local.jina_v2.published import published_config, random_weights, save_checkpoint
@@ -86,19 +89,21 @@ def save_model(name: str, folder: Path) -> str:
 MODELS = ("MiniLM-L6", "nomic-embed-text-v1.5", "modernbert-embed-base", "jina-embeddings-v2-base")
 
 
-def measure(path: str, case: str, dtype: str, rounds: int) -> list[str]:
-    """One row of the table, without the names of model and case."""
+def measure(path: str, case: str, way: str, dtype: str, rounds: int) -> list[str]:
+    """One row of the table, without the names of model, case and way."""
     n_parents, n_chars, chunk_chars = CASES[case]
     parents = [parent(n_chars - 17 * (seed % 9), chunk_chars, seed) for seed in range(n_parents)]
     texts = [p.chunk_text(i) for p in parents for i in range(len(p.spans))]
-    engine, padded = (LateChunkEngine.from_pretrained(path, dtype=dtype) for _ in range(2))
+    engine, padded = (
+        LateChunkEngine.from_pretrained(path, dtype=dtype, **WAYS[way]) for _ in range(2)
+    )
     encoder = engine.encoder
     assert isinstance(encoder, LocalEncoder)
     early: Any = padded.encoder.model  # type: ignore[attr-defined]  # local
     attention = _attention(encoder.model)
     if takes_unpadded(early[0]):
         early[0].unpad_inputs = False
-        early[0].model.set_attn_implementation("sdpa")
+        early[0].model.set_attn_implementation(focus_attention.IMPLEMENTATION)
     recorder = Recorder(encoder)
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
@@ -107,7 +112,8 @@ def measure(path: str, case: str, dtype: str, rounds: int) -> list[str]:
     batches = recorder.stop()
     times = seconds_in_turns(
         {
-            "bare": lambda: [encoder.forward(TokenBatch(ids, lengths)) for ids, lengths in batches],
+            "bare": lambda: [encoder.forward(TokenBatch(b.ids, b.lengths)) for b in batches],
+            "encoder": lambda: [encoder.forward(batch) for batch in batches],
             "late": lambda: engine.embed(parents),
             "alone": lambda: _plan(engine, parents),
             "padded": lambda: padded.embed(parents),
@@ -118,16 +124,17 @@ def measure(path: str, case: str, dtype: str, rounds: int) -> list[str]:
         },
         rounds,
     )
-    n_tokens = sum(int(lengths.sum()) for _, lengths in batches)
+    n_tokens = sum(int(batch.lengths.sum()) for batch in batches)
     late = times["late"]
-    ratios = [times[name] / late for name in ("bare", "early", "early, large", "padded", "alone")]
-    cells = [f"{ratio:.2f}" for ratio in ratios]
+    names = ("bare", "encoder", "early", "early, large", "padded", "alone")
+    cells = [f"{times[name] / late:.2f}" for name in names]
     return [attention, f"{n_tokens / late:,.0f}", *cells, f"{peak / MIB:,.0f}"]
 
 
 def _plan(engine: LateChunkEngine, parents: list[Parent]) -> None:
     """Everything before the encoder: tokens, windows, blocks."""
-    for _ in engine._planner.blocks(iter(parents), 4 * engine._runner.batch_tokens):  # noqa: SLF001  # a part alone
+    flow: Any = engine._flow  # noqa: SLF001  # a part alone
+    for _ in flow.planner.blocks(iter(parents), 4 * engine.encoder.batch_tokens):
         pass
 
 
@@ -142,6 +149,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=2)
     arguments.add_argument("--dtype", default="auto")
     arguments.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    arguments.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     arguments.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     options = arguments.parse_args()
     if not torch.cuda.is_available():
@@ -151,12 +159,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:
             path = save_model(name, Path(folder) / name)
-            for case in options.cases:
-                rows.append([name, case, *measure(path, case, options.dtype, options.rounds)])
+            for case, way in itertools.product(options.cases, options.ways):
+                row = measure(path, case, way, options.dtype, options.rounds)
+                rows.append([name, case, way, *row])
                 print(*rows[-1], sep=" | ", flush=True)
-    columns = ["model", "parents", "attention", "late tokens/s", "bare / late", "early / late"]
-    columns += [f"early, {_LARGE_BATCH} / late", "padded / late", "alone / late", "peak MiB"]
-    ratios = Ratios(labels=2, higher=columns[4:9])
+    columns = ["model", "parents", "way", "attention", "late tokens/s"]
+    columns += ["bare / late", "encoder / late", "early / late", f"early, {_LARGE_BATCH} / late"]
+    columns += ["padded / late", "alone / late", "peak MiB"]
+    ratios = Ratios(labels=3, higher=columns[5:11])
     print_table("On a GPU", columns, rows, ratios, options.json)
     print("Times of the others over that of late chunking: above 1 late chunking is the faster.")
 
