@@ -375,7 +375,7 @@ def rebuild_engine(
     encoder: _Encoder | None = None,
     partner: QueryPartner | None = None,
 ) -> LateChunkEngine:
-    """The engine that a copy stands for, with counts of its own.
+    """The engine that a copy is of, with counts of its own.
 
     Args:
         options: Of the original.

@@ -9,7 +9,7 @@ The tree::
     │   ├── InvalidCharacterError        a text with a lone surrogate, which is no character
     │   ├── SpanError                    a span that is reversed, empty or outside its parent
     │   ├── GoldenSetError               a golden set that cannot be read, with file and line
-    │   └── ChunkNotFoundError           a chunk's text does not stand in its parent
+    │   └── ChunkNotFoundError           a chunk's text is not in its parent
     ├── AlignmentError
     │   ├── OffsetsError                 the tokenizer gives no usable offset mapping
     │   └── ChunkWithoutTokenError       no token overlaps a chunk (strict only)

@@ -429,7 +429,7 @@ def _check_url(name: str, url: object) -> None:
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise OptionError(f"{name} is no address: {error}") from None
-    # The address stands in messages and files; whatever it holds beside the host may be secret.
+    # The address is shown in messages and files; whatever it holds beside the host may be secret.
     if parts.username is not None or parts.password is not None:
         raise OptionError(f"{name} must not hold a user or password; use api_key")
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:

@@ -35,14 +35,14 @@ class PluginKind:
         return sorted({*self.special, *self.own, *self._list_installed()})
 
     def find(self, name: str) -> Any:
-        """The object that a name stands for. ``module:name`` imports code of the user's choice.
+        """The object that a name means. ``module:name`` imports code of the user's choice.
 
         Args:
             name: A name of this package, ``module:name``, or the name of an entry point, in
                 this order.
 
         Raises:
-            OptionError: There is no such name, or what it stands for cannot be imported.
+            OptionError: There is no such name, or what it means cannot be imported.
             MissingExtraError: It is part of this package, and an extra is not installed.
         """
         if name in self.own:

@@ -31,7 +31,7 @@ def text_splitter(
     encoder: TokenEncoder,
     arguments: Mapping[str, Any] | None = None,
 ) -> Callable[[str], Iterable[Any]]:
-    """The function from a text to its chunks that a splitter stands for.
+    """The function from a text to its chunks that a splitter means.
 
     Args:
         splitter: ``"recursive"``: LangChain's RecursiveCharacterTextSplitter, sized in the

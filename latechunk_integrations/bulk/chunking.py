@@ -79,7 +79,7 @@ def spans_of(split: Callable[[str], Iterable[Any]], text: str, document_id: str)
     """The chunks of a document; two over the same span are one.
 
     Raises:
-        ChunkNotFoundError: A chunk does not stand in the text.
+        ChunkNotFoundError: A chunk is not in the text.
         InputError: The splitter gave no chunk, or spans that are none.
     """
     spans, n_lost = chunk_spans(text, list(split(text)))

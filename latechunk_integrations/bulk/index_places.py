@@ -22,7 +22,7 @@ def open_source(
     checkpoint: Path,
     settings: IndexSettings,
 ) -> Any:
-    """The documents; what the run itself writes is none of them.
+    """The documents; without what the run itself writes.
 
     Raises:
         OptionError: There is nothing to read, a file to be written is in the source, or the

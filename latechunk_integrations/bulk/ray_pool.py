@@ -200,7 +200,7 @@ def _check_key(key: str, expected: str) -> None:
     if key != expected:
         raise OptionError(
             "Ray's workers would not give the same vectors: on their machines the dtype, the "
-            "model's files or the splitter differ; name the dtype, such as dtype='float32', "
+            "model's files or the splitter differ. Name the dtype, such as dtype='float32', "
             "instead of 'auto', and see that all have the same files"
         )
 

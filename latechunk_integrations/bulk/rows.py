@@ -283,7 +283,7 @@ def _write_text(text: str) -> str:
 def read_document(
     record: Mapping[str, Any], columns: Columns, place: str, file: str = ""
 ) -> CorpusDocument | Failure:
-    """The document of a record, or why it is none.
+    """The document of a record, or why there is none.
 
     Args:
         record: Values by column.

@@ -20,7 +20,7 @@ class Target:
     """A table or a collection.
 
     Args:
-        kind: What stands there: a name of `WRITERS`, or ``parquet`` or ``jsonl``.
+        kind: What is there: a name of `WRITERS`, or ``parquet`` or ``jsonl``.
         place: Path or URL.
         collection: Name of the collection; ``""`` for files.
     """
@@ -37,7 +37,7 @@ class Target:
         ``latechunk_integrations.writers``) or ``module:Class`` names a writer of another package.
 
         Raises:
-            OptionError: It is none of these.
+            OptionError: It is not one of these.
         """
         kind, _, rest = target.partition(":")
         is_named = kind in WRITERS.names()
@@ -51,7 +51,7 @@ class Target:
             if target.endswith(f".{suffix}") and not is_named:
                 return cls(suffix, _make_absolute(target))
         raise OptionError(
-            f"the target {target!r} is none of milvus:FILE.db#COLLECTION, "
+            f"the target {target!r} is not one of milvus:FILE.db#COLLECTION, "
             "milvus:http://HOST:PORT#COLLECTION, qdrant:FOLDER#COLLECTION, "
             "qdrant:http://HOST:PORT#COLLECTION, chroma:FOLDER#COLLECTION, "
             "pgvector:postgresql://USER@HOST/DATABASE#TABLE, lancedb:FOLDER#TABLE, "

@@ -158,7 +158,7 @@ def read_options(config: Path | None, model: str | None, pairs: Sequence[str]) -
     }
     given: dict[str, Any] = {}
     if config is not None:
-        # As it stands there: of checked options with `enabled: false` the weight is gone.
+        # As written there: of checked options with `enabled: false` the weight is gone.
         given |= read_engine_section(config)
     if model is not None:
         given["model"] = model
@@ -177,7 +177,7 @@ def read_pairs(pairs: Sequence[str], flag: str, *, texts: Container[str] = ()) -
         texts: Names whose values are taken as they are, but for ``null``.
 
     Raises:
-        OptionError: A pair is none.
+        OptionError: One of them is not such a pair.
     """
     read = {}
     for pair in pairs:

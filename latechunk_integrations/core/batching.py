@@ -22,7 +22,7 @@ def pack(lengths: NDArray[np.integer], batch_tokens: int) -> list[NDArray[np.int
             alone makes a batch of its own.
 
     Returns:
-        Indices into ``lengths``, longest windows first; each index stands in exactly one
+        Indices into ``lengths``, longest windows first; each index is in exactly one
         batch. Equal lengths keep their order.
     """
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")

@@ -79,7 +79,7 @@ def tile(text: str, chunks: Sequence[TextPiece], *, joined: bool) -> list[TextPi
         chunks: Pieces that do not overlap, ascending.
         joined: The encoder puts elements together as they are: the pieces cover the text
             without a gap, and white space between two chunks goes with the second. False:
-            each element stands for itself, and white space between them is left out.
+            each element is a text of its own, and white space between them is left out.
 
     Returns:
         The chunks, and a piece of context for each gap that holds text.

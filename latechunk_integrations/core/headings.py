@@ -40,10 +40,10 @@ _HEAD_CHARS = 20_000
 def find_title(metadata: Mapping[str, object], text: str) -> str:
     """What a document is called.
 
-    The first that is any good: a title in the metadata; the text's own, which is its first
-    heading, its front matter's or HTML's title, or a first line that looks like one; the file's
-    name made readable. A page of a file, or a section that a parser cut out, has the title of
-    its file, not that of its own first line.
+    The first that is any good: a title in the metadata; the text's own; the file's name made
+    readable. The text's own is its first heading, the title of its front matter or HTML, or a
+    first line that looks like a title. A page of a file, or a section that a parser cut out,
+    has the title of its file, not that of its own first line.
 
     Args:
         metadata: Of the document, with keys in any case and spelling (``file_name``, ``Title``).

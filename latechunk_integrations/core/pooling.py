@@ -23,9 +23,9 @@ _FRONT, _HEADER, _BACK, _RUN, _TAIL = range(5)
 class Bags:
     """Which token positions are pooled into which row, and with what weight.
 
-    A bag's positions are up to five ranges of one frame: of special tokens and prompt in front
-    of the header, of the header, of the prompt after it, of the run, of the special tokens at
-    the end. Weights count up over the positions of a bag, or stay what they are.
+    A bag's positions are up to five ranges of one frame. In order: special tokens and prompt in
+    front of the header, the header, the prompt after it, the run, the special tokens at the
+    end. Weights count up over the positions of a bag, or stay what they are.
 
     Args:
         rows: Row of sums that each bag is added to, int64, shape ``(n_bags,)``.

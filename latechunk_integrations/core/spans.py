@@ -2,10 +2,10 @@
 
 Three looks, each only for what the one before left open:
 
-1. *Verbatim*, then *with other white space*. A beam search over the occurrences of each chunk,
-   in reading order, minimises first the non-space characters that it skips between them, then how
-   far each overlap is from the usual one; what is still equal goes to the earliest.
-2. *In part*: the longest run of a chunk's words that stands between its placed neighbours.
+1. *Verbatim*, then *with other white space*. A beam search goes over the occurrences of each
+   chunk, in reading order. It minimises first the non-space characters that it skips between
+   them, then how far each overlap is from the usual one. The earliest wins a tie.
+2. *In part*: the longest run of a chunk's words between its placed neighbours.
 3. Whatever is left is reported missing.
 """
 
@@ -41,7 +41,7 @@ _OVERLAP_SAMPLE = 48
 # One skipped character outweighs every deviation of overlaps that a parent can have.
 _SKIPPED = np.int64(1 << 32)
 _IMPOSSIBLE = np.iinfo(np.int64).max
-# A part stands for its chunk when most of the chunk is in it: below half, the vector would be
+# A part is taken for its chunk when most of the chunk is in it: below half, the vector would be
 # of some other text. And it must be longer than a turn of phrase.
 _MIN_PART = 0.5
 _MIN_PART_CHARS = 12
@@ -56,18 +56,18 @@ class LocatedBy(str, Enum):
     """How a chunk was found in its parent."""
 
     EXACT = "exact"
-    """It stands there verbatim."""
+    """It is there verbatim."""
     WHITESPACE = "whitespace"
-    """It stands there with other white space."""
+    """It is there with other white space."""
     PARTIAL = "partial"
-    """The longest run of its words that stands there, at least half of it."""
+    """The longest run of its words that is there, at least half of it."""
     MISSING = "missing"
-    """It does not stand there, or at several places that its neighbours cannot tell apart."""
+    """It is not there, or at several places that its neighbours cannot tell apart."""
 
 
 @dataclass(frozen=True, eq=False)
 class LocatedSpans:
-    """Where each chunk stands in its parent.
+    """Where each chunk is in its parent.
 
     Args:
         spans: Half-open ranges in code points of the parent, ``(-1, -1)`` for a missing chunk.
@@ -102,14 +102,14 @@ def locate(text: str, chunks: Sequence[str], *, overlap: int | None = None) -> L
     characters between chunks, then the one whose overlaps are closest to the usual one, then the
     earliest. Chunks may be stripped, and some may have been left out.
 
-    A chunk that cannot stand after its predecessor goes back: to its only occurrence, or, of
+    A chunk that cannot come after its predecessor goes back: to its only occurrence, or, of
     several, to the one from which the chunks after it skip least. Where these do not decide, it
     is missing. From there on the order holds anew. Chunks shuffled by hand get right slices, but
     a repeated text the occurrence that the order given implies.
 
-    A chunk that does not stand there as a whole is placed by the longest run of its words that
-    stands between its neighbours, or else at one place of the parent; a run that stands at
-    several must go on where the chunk before ends. A run of less than half of the chunk is none.
+    A chunk that is not there as a whole is placed by the longest run of its words: between its
+    neighbours, or else at one place of the parent. A run at several places must go on where the
+    chunk before ends. A run of less than half of the chunk does not count.
 
     Args:
         text: The parent.
@@ -184,7 +184,7 @@ class _Search:
         self._went_back = False
 
     def run(self) -> None:
-        """Place every chunk whose text stands in the parent."""
+        """Place every chunk whose text is in the parent."""
         for chunk, chunk_text in enumerate(self._chunks):
             if chunk_text and not chunk_text.isspace():
                 self._place(chunk, chunk_text)

@@ -52,7 +52,7 @@ queries, one element each."""
 
 @dataclass(frozen=True)
 class TokenizedText:
-    """A text as the model's tokenizer sees it behind the prompt.
+    """A text as the model's tokenizer sees it after the prompt.
 
     Args:
         prompt: Token ids of the prompt, int32, shape ``(n_prompt,)``.
@@ -225,7 +225,7 @@ class TokenEncoder(Encoder, Protocol):
     standalone_pooling: PoolingMode
     """How a text that has special tokens of its own is pooled: alone, or as a unit."""
     takes_units: bool
-    """Whether `forward` heeds positions, units and focus; else layout ``text`` without focus."""
+    """Whether `forward` uses positions, units and focus; else layout ``text`` without focus."""
     lead: NDArray[np.int32]
     """Special tokens in front of the prompt."""
     tail: NDArray[np.int32]
@@ -251,7 +251,7 @@ class TokenEncoder(Encoder, Protocol):
 
         Args:
             texts: The texts.
-            prompt: Stands before each of them; or one for each, which only models with a title
+            prompt: Comes before each of them; or one for each, which only models with a title
                 slot ask for.
 
         Returns:

@@ -99,7 +99,7 @@ def describe(configuration: Configuration) -> str:
     }[configuration.header]
     if weight and configuration.focus:
         how = "" if configuration.focus == "auto" else f" (focus {configuration.focus:g})"
-        parts.append(f"a chunk heeds its own words more than its neighbours'{how}")
+        parts.append(f"a chunk attends to its own words more than its neighbours'{how}")
     if configuration.header_weight:
         parts.append(f"{configuration.header_weight:g} of the title's own vector is added")
     if configuration.sub_span_tokens:

@@ -97,7 +97,7 @@ def propose(
         passed over and logged.
 
     Raises:
-        InputTypeError: The model is none of these.
+        InputTypeError: The model is not one of these.
     """
     ask = ask_model(model)
     known = list(done)

@@ -91,7 +91,7 @@ def question_rows(path: Path) -> Iterator[Row]:
     that LlamaIndex writes (``LabelledRagDataset``, ``EmbeddingQAFinetuneDataset``).
 
     Raises:
-        GoldenSetError: The file cannot be read, or is none of these.
+        GoldenSetError: The file cannot be read, or is not one of these.
         MissingExtraError: pandas or openpyxl is missing, for Excel.
     """
     kind = path.suffix.lower()

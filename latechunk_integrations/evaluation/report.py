@@ -282,7 +282,7 @@ class _Texts:
         )
 
     def _cut_excerpt(self, query_id: str, document: GoldenDocument) -> tuple[str, str, str]:
-        """The first gold span of a query, with a little text before and behind it."""
+        """The first gold span of a query, with a little text before and after it."""
         gold = next(span for span in self._gold[query_id] if span.doc_id == document.doc_id)
         text = document.text
         shown = _cut(text[gold.start : gold.end], _GOLD_CHARS)

@@ -29,7 +29,7 @@ __all__ = [
     "sentence_spans",
 ]
 
-# A sentence ends at its stop, with the quotes or brackets that close behind it, or at a blank
+# A sentence ends at its stop, with the quotes or brackets that close after it, or at a blank
 # line. "2.4.13" and "e.g." in mid-sentence stay whole: a capital or a digit must follow a space.
 _SENTENCE_END = re.compile(
     r"""[.!?…]["'”’)\]]*\s+(?=["'“‘(\[]*[A-ZÀ-ÞА-Я0-9])|[。！？]\s*|\n\s*\n"""

@@ -106,7 +106,7 @@ def split_text(
         encoder: Counts tokens.
 
     Returns:
-        The spans, and the number of chunks that do not stand in the text.
+        The spans, and the number of chunks that are not in the text.
 
     Raises:
         OptionError: There is no such splitter, it takes no size, or it gave no chunk.

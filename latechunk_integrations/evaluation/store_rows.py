@@ -55,7 +55,7 @@ def read_store(address: str) -> StoreRows:
             read from ``QDRANT_API_KEY``.
 
     Raises:
-        OptionError: It is none of these, or the rows have several vectors or no text.
+        OptionError: It is not one of these, or the rows have several vectors or no text.
         GoldenSetError: The collection cannot be read, or is empty.
         MissingExtraError: qdrant-client is not installed.
     """

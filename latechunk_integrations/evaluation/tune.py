@@ -89,9 +89,9 @@ def tune(  # noqa: PLR0913  # as many sides as a comparison
 ) -> TuneResult:
     """Choose options on one half of the queries and report them on the other.
 
-    On the first half, the best late and the best early candidate are sought; of candidates that
-    are no worse than the best by more than one standard error, the one with the fewest encoder
-    tokens is taken. Late chunking is chosen where it is ahead on both halves, on the second by
+    On the first half, the best late and the best early candidate are sought. Candidates within
+    one standard error of the best count as equal, and the one with the fewest encoder tokens is
+    taken. Late chunking is chosen where it is ahead on both halves, on the second by
     more than chance explains; else the early candidate where that is so against what you have
     now; else nothing changes.
 

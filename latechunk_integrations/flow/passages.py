@@ -36,9 +36,9 @@ _NO_TOKEN = "they hold white space or characters that the tokenizer drops"  # no
 class BlockPassages:
     """The tokenized texts of a block, and its pieces: its chunks, or their sub-spans.
 
-    Rows of sums: one for each piece of the block, then one for each piece that is embedded
-    alone, then one for each header that has a vector of its own; where running text is read for
-    sub-spans, then one for each chunk.
+    Rows of sums, in this order: one for each piece of the block; one for each piece that is
+    embedded alone; one for each header that has a vector of its own. Where running text is read
+    for sub-spans, one for each chunk follows.
 
     Args:
         texts: The tokenized texts.

@@ -99,7 +99,7 @@ class ChunkText(str):
 
     @property
     def is_verbatim(self) -> bool:
-        """Whether the text is exactly what stands at its span."""
+        """Whether the text is exactly what is at its span."""
         parent = self.parent
         return parent is not None and parent.chunk_text(self.row) == self
 

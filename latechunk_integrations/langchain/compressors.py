@@ -46,7 +46,7 @@ class SnippetCompressor(BaseDocumentCompressor):
 
 
 class LinkRankingCompressor(BaseDocumentCompressor):
-    """Ranks documents that stand for links, best first, a few for each host.
+    """Ranks documents that are links, best first, a few for each host.
 
     Args:
         scorer: Relevance of texts to the query; ``None``: a cross-encoder.
@@ -85,7 +85,7 @@ def snippet_document(source: Document, snippet: Snippet) -> Document:
 
     ``snippet_score`` is added. ``start_index`` counts in the text that the source's own
     ``start_index`` counts in, else in the source; -1, LangChain's "not found", stays. What names
-    the source as a chunk of a parent goes: a snippet is none.
+    the source as a chunk of a parent goes: a snippet is not one.
     """
     metadata = {key: value for key, value in source.metadata.items() if key not in VECTOR_KEYS}
     shift = metadata.get("start_index", 0)

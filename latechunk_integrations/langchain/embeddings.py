@@ -277,7 +277,7 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
             UnknownChunkError: ``strict`` and a text names no parent.
             AlteredChunkError: ``strict`` and a text was changed after splitting.
             ParentNotHeldError: ``strict`` and a text names a parent that is not held here.
-            TextKeyedCacheError: ``strict`` and a cache of texts seems to stand between.
+            TextKeyedCacheError: ``strict`` and a cache of texts seems to lie between.
             LateChunkError: A parent fails; the error names it. See `drop_failed`.
         """
         if isinstance(texts, str):  # type: ignore[unreachable]  # users pass what they like

@@ -61,7 +61,7 @@ class LateChunkVectorStore(VectorStore):
 
     Raises:
         InputTypeError: The store embeds with something else than `LateChunkEmbeddings`.
-        TextKeyedCacheError: A cache that knows a chunk by its text alone stands between.
+        TextKeyedCacheError: A cache that knows a chunk by its text alone lies between.
     """
 
     def __init__(self, store: VectorStore, embeddings: LateChunkEmbeddings | None = None) -> None:

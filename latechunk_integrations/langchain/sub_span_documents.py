@@ -37,8 +37,8 @@ def split_sub_spans(
     everything, so that sub-spans may be rebuilt from text and metadata like chunks; see `attach`.
 
     Chunks are taken in batches that do not cut a parent. A batch is embedded here, and its vectors
-    are kept until the store asks for them; give the iterator to `add_late_chunks` for a corpus
-    that does not fit into memory, a list of it to ``from_documents``.
+    are kept until the store asks for them. Give a list of it to ``from_documents``, or, for a
+    corpus that does not fit into memory, the iterator to `add_late_chunks`.
 
     Args:
         chunks: Documents of a `LateChunkTextSplitter`, as they were or rebuilt.
@@ -97,7 +97,7 @@ def _text_start(text: ChunkText) -> int:
 
 
 def chunk_of(found: Document) -> Document:
-    """The chunk that a sub-span was found of; a document that is none comes back as it is.
+    """The chunk that a sub-span was found of; any other document comes back as it is.
 
     It has the chunk's own id, if it had one: that of the sub-span would name a part of it.
     ``late_sub_start`` and ``late_sub_end`` stay: the part of the chunk that was found.

@@ -113,7 +113,7 @@ class LateChunkTextSplitter(TextSplitter):
 
     @property
     def stats(self) -> dict[str, int]:
-        """``missing``: chunks that do not stand in their document, so that no parent is known."""
+        """``missing``: chunks that are not in their document, so that no parent is known."""
         return {"missing": 0, **self._stats.to_dict()}
 
     def split_text(self, text: str) -> list[str]:
@@ -126,7 +126,7 @@ class LateChunkTextSplitter(TextSplitter):
         """Chunks as documents; see the class for their metadata.
 
         Raises:
-            ChunkNotFoundError: ``strict`` and a chunk does not stand in its document.
+            ChunkNotFoundError: ``strict`` and a chunk is not in its document.
         """
         if isinstance(texts, str):  # type: ignore[unreachable]  # users pass what they like
             raise InputTypeError("create_documents wants a list of texts, not one str")

@@ -75,7 +75,7 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
             node has alone is content.
         parent_by: Metadata key, or function of a node, that says which source documents are one
             parent, such as ``"file_path"`` for the pages of a file.
-        parent_level: ``"section"``: behind a Markdown or HTML parser each section is a parent;
+        parent_level: ``"section"``: after a Markdown or HTML parser each section is a parent;
             ``"document"``: all nodes of a source are one. Where `parent_by` joins, it says.
         on_error: What a parent that fails does. ``"raise"``: it ends the call. ``"skip"``: it costs
             its own nodes, which are left out of what the call gives back, logged, counted in
@@ -218,7 +218,7 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
         """What vectors depend on, for the keys of ingestion caches; no model is loaded.
 
         Timeouts, batch sizes, the device and ``strict`` are left out, so that changing them
-        embeds nothing anew. Where a hub model was not downloaded yet, its name stands for it.
+        embeds nothing anew. Where a hub model was not downloaded yet, its name is used.
         A result from which nodes were left out must not be served again: under
         ``on_error="skip"`` there is a session in it, of this object, up to its latest failure.
         """

@@ -61,7 +61,7 @@ def find_headers(
         layout: The parent's text and its nodes.
         metadata: Of each node.
         header: See `HeaderChoice`.
-        path: Path of headings above all nodes, where it does not stand in their metadata.
+        path: Path of headings above all nodes, where it is not in their metadata.
 
     Raises:
         InputTypeError: The function gives no str.

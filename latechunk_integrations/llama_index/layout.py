@@ -26,7 +26,7 @@ _PARAGRAPH = "\n\n"
 
 @dataclass(frozen=True)
 class Layout:
-    """A text and where nodes stand in it.
+    """A text and where nodes are in it.
 
     Args:
         text: What the nodes make up.
@@ -93,7 +93,7 @@ def _followers(nodes: Sequence[BaseNode]) -> dict[int, int]:
 def lay_out(nodes: Sequence[BaseNode]) -> Layout:
     """The text that nodes make up.
 
-    Nodes that were cut from another node of the list stand inside of it. The others stand at
+    Nodes that were cut from another node of the list are inside of it. The others are at
     their offsets, where these agree with their texts and their order, gaps closed with white
     space; else one after the other, as paragraphs.
 
@@ -146,7 +146,7 @@ def by_level(nodes: Sequence[BaseNode]) -> list[list[BaseNode]]:
 
 
 def lay_out_in(text: str, nodes: Sequence[BaseNode]) -> Layout | None:
-    """Where nodes stand in a text; None if one of them does not.
+    """Where nodes are in a text; None if one of them is not.
 
     Args:
         text: The source.
@@ -163,7 +163,7 @@ def lay_out_in(text: str, nodes: Sequence[BaseNode]) -> Layout | None:
 
 
 def whole_spans(text: str, nodes: Sequence[BaseNode]) -> list[tuple[int, int] | None]:
-    """Where each node stands in a text, white space aside; None where it does not as a whole."""
+    """Where each node is in a text, white space aside; None where it is not, as a whole."""
     located = locate(text, [text_of(node) for node in nodes])
     whole = (LocatedBy.EXACT, LocatedBy.WHITESPACE)
     return [
@@ -200,7 +200,7 @@ def _with_children(
             nodes.append(member)
             if span:
                 spans.append((start + span[0], start + span[1]))
-            else:  # its text was changed, so that it stands for itself
+            else:  # its text was changed, so that it has a place of its own
                 own = text_of(member)
                 text += _PARAGRAPH + own
                 spans.append((len(text) - len(own), len(text)))

@@ -98,7 +98,7 @@ def mark_node(
         key: Of the embed model.
         mode: How the vector came about.
         parent: What the node is a chunk of; None: it was embedded alone.
-        span: Where it stands in the parent.
+        span: Where it is in the parent.
         sub_span: The part of it, in the parent, that the vector is of; None: all of it.
     """
     for mark in VECTOR_KEYS:

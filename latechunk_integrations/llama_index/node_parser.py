@@ -422,7 +422,7 @@ def _check_model(model: BaseEmbedding) -> LateChunkEmbedding:
 
 
 def _start_in_source(document: BaseNode) -> int | None:
-    """Where a node stands in its source: 0 for documents, None where it is not known."""
+    """Where a node is in its source: 0 for documents, None where it is not known."""
     if document.source_node is None:
         return 0
     start: int | None = getattr(document, "start_char_idx", None)

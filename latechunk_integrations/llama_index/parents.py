@@ -172,14 +172,14 @@ def join_parent(
 ) -> Iterator[NodeParent]:
     """The parent of laid out nodes; one for each level where nodes with own metadata nest.
 
-    Metadata that nodes have of their own stand in front of each text, inside of its span, so
+    Metadata that nodes have of their own are in front of each text, inside of its span, so
     that they are pooled with it.
 
     Args:
         layouts: The nodes of each source document, in reading order.
         name: Id of the parent.
         how: See `Grouping`.
-        path: Path of headings above the nodes, where it does not stand in their metadata.
+        path: Path of headings above the nodes, where it is not in their metadata.
         missing: What of the parent was not given.
     """
     layout = join_layouts(layouts)
@@ -303,7 +303,7 @@ def _copies(nodes: list[BaseNode]) -> list[list[BaseNode]]:
     """The nodes of each copy, where one document was given several times.
 
     LlamaIndex finds the same places for all copies, or none for the later ones. Texts that a
-    document repeats stand at places of their own.
+    document repeats are at places of their own.
     """
     by_text: dict[str, list[BaseNode]] = {}
     for node in nodes:
@@ -355,7 +355,7 @@ def _sections(nodes: list[BaseNode]) -> list[tuple[list[BaseNode], str]]:
         numbers[node.node_id] = number
         groups.setdefault(number, ([], path))[0].append(node)
     first = next(iter(groups), 0)
-    for node in nodes:  # a parent stands in front of its children in every flat list
+    for node in nodes:  # a parent comes before its children in every flat list
         if node.node_id not in numbers and node.parent_node:
             number = numbers.get(node.parent_node.node_id, first)
             numbers[node.node_id] = number

@@ -59,7 +59,7 @@ class SnippetPostprocessor(BaseNodePostprocessor):
 
 
 class LinkRankingPostprocessor(BaseNodePostprocessor):
-    """Ranks nodes that stand for links, best first, a few for each host.
+    """Ranks nodes that are links, best first, a few for each host.
 
     Args:
         scorer: Relevance of texts to the query; ``None``: a cross-encoder.

@@ -30,7 +30,7 @@ class Section(NamedTuple):
     Args:
         node: Its text and metadata; its source is the document.
         start: Where it begins in the document, in code points; None where its text was
-            extracted, so that it does not stand there.
+            extracted, so that it is not there.
     """
 
     node: TextNode
@@ -74,7 +74,7 @@ def number_sections(nodes: Sequence[BaseNode]) -> list[tuple[int, str]]:
         nodes: Nodes of one source in reading order.
 
     Returns:
-        Number and path of each; the path is empty where it stands in the metadata, or nowhere.
+        Number and path of each; the path is empty where it is in the metadata, or nowhere.
     """
     numbered: list[tuple[int, str]] = []
     number, last_path, above, path = 0, None, list[_Heading](), ""

@@ -36,7 +36,7 @@ def component_dict(component: BaseComponent, data: dict[str, Any]) -> dict[str, 
 
 
 def component_from_dict(name: str, value: Any) -> Any:
-    """What a description of a field stands for; plain values stand for themselves.
+    """What a description of a field means; plain values mean themselves.
 
     LlamaIndex's own node parsers and our embed model are built, with what they were made of.
 

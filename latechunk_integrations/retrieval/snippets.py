@@ -56,7 +56,7 @@ class Snippet:
 
     Args:
         index: Which of the texts it is cut from.
-        span: Where it stands in that text, in code points.
+        span: Where it is in that text, in code points.
         text: The text of the span, verbatim.
         score: Mean similarity of its chunks with the question: a cosine, or a dot product
             where the engine has ``normalize=False``.
@@ -182,8 +182,8 @@ def _token_starts(engine: LateChunkEngine, text: str, size: int) -> tuple[list[i
     """Where every ``size``-th token starts, and the number of tokens.
 
     The first chunk starts with the text. Tokens that share a character, as the bytes of an
-    emoji do, stay in one chunk; tokens that hold no text, as some tokenizers make of a space,
-    do not count, so that no chunk is without a token.
+    emoji do, stay in one chunk. Tokens that hold no text, as some tokenizers make of a space,
+    do not count. So no chunk is without a token.
     """
     starts, n_tokens = [0], 0
     for piece in engine.encoder.tokenize_pieces(text, ""):

@@ -162,7 +162,7 @@ class Oracle:
         inside = {i for i, (a, b) in enumerate(offsets) if a < end and b > start}
         if not any(offsets[i][1] > offsets[i][0] for i in inside):
             return set()
-        # Tokens without text before the first and behind the last go with these (edge rule).
+        # Tokens without text before the first and after the last go with these (edge rule).
         if with_text[0] in inside:
             inside |= set(range(with_text[0]))
         if with_text[-1] in inside:

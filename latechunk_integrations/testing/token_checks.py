@@ -86,7 +86,7 @@ def embed_rows(
     Args:
         encoder: The encoder.
         rows: Token ids of each row.
-        filler: What stands behind the rows' ends; None: the encoder's own padding.
+        filler: What comes after the rows' ends; None: the encoder's own padding.
     """
     lengths = np.array([len(row) for row in rows], np.int64)
     padding = encoder.pad_id if filler is None else filler

@@ -90,8 +90,8 @@ def test_failed_documents_give_exit_code_1_and_a_file(
         (["--option", "max_token=3"], "did you mean 'max_tokens'"),
         (["--splitter", "nowhere:at_all"], "no splitter"),
         (["--concurrency", "2"], "it needs ray"),
-        (["--to", "rows.csv"], "is none of"),
-        (["--text-column", "text", "--to", "milvus:x"], "is none of"),
+        (["--to", "rows.csv"], "is not one of"),
+        (["--text-column", "text", "--to", "milvus:x"], "is not one of"),
     ],
 )
 def test_what_cannot_begin_gives_exit_code_2(

@@ -139,8 +139,8 @@ def switch_vectors(
         if n_late < n_chunks:
             raise WriterError(
                 f"{n_chunks - n_late} of {n_chunks} chunks have no vector in "
-                f"{opened.place_of_late} and would not be found any more: migrate again, with "
-                "unplaced='standalone' for those that have no place, and with a restart where the "
+                f"{opened.place_of_late} and would not be found any more. Migrate again, with "
+                "unplaced='standalone' for those that have no place. Add a restart where the "
                 "application has written chunks anew since"
             )
         if n_late > n_chunks:

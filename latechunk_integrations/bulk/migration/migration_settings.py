@@ -61,7 +61,9 @@ class MigrationSettings:
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.unplaced not in get_args(UnplacedPolicy):
-            raise OptionError(f"unplaced={self.unplaced!r} is none of {get_args(UnplacedPolicy)}")
+            raise OptionError(
+                f"unplaced={self.unplaced!r} is not one of {get_args(UnplacedPolicy)}"
+            )
         if not self.late_name.isidentifier():
             raise OptionError(f"late_name={self.late_name!r} must be a plain name, such as 'late'")
 

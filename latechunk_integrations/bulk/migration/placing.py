@@ -30,10 +30,10 @@ class Placement(NamedTuple):
 def place_in_text(text: str, chunks: Sequence[StoredChunk], *, is_ordered: bool) -> Placement:
     """Find chunks verbatim.
 
-    A text that occurs once is placed there. Of several places, the one between the chunk's
-    neighbours is taken where the order is known and only one lies there; or the one at the
-    chunk's own offset, unless it lies inside another chunk: a search may have found it there by
-    mistake. What that does not decide has no place.
+    A text that occurs once is placed there. Of several places, the only one between the chunk's
+    neighbours is taken, where the order is known. Else it is the one at the chunk's own offset.
+    Inside another chunk that one does not count: a search may have found it there by mistake.
+    What this does not decide has no place.
 
     Args:
         text: The file's text.

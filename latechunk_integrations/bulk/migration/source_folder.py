@@ -24,8 +24,8 @@ class SourceFolder:
     """Texts of files below a folder, wherever the folder was when they were indexed.
 
     Metadata hold paths of another time or machine. The beginning that most of the names share,
-    and without which they are files here, is taken off; a name with another beginning is none:
-    an equal file name is no proof.
+    and without which they are files here, is taken off. A name with another beginning does not
+    count: an equal file name is no proof.
 
     Args:
         folder: The folder.

@@ -174,6 +174,6 @@ def _number(value: Any) -> float | None:
 
 
 def _position(value: Any) -> int | None:
-    """A place in a text; some stores make floats of integers, and -1 is none."""
+    """A place in a text; some stores make floats of integers, and -1 means nothing."""
     number = _number(value)
     return int(number) if number is not None and number >= 0 and number.is_integer() else None

@@ -78,7 +78,7 @@ class Call(Generic[T]):
     """One request and how its answer is read.
 
     Args:
-        path: Behind the base URL.
+        path: After the base URL.
         body: JSON body of a POST; None: a GET.
         receive: Makes a receiver for the answer; called for each attempt.
         parent_id: The parent whose text is asked about, for errors.

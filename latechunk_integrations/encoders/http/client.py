@@ -124,7 +124,7 @@ class HttpClient:
         No more than ``max_concurrency`` calls are in flight or wait to be taken.
 
         Raises:
-            ServerError: The first that went wrong; calls behind it are cancelled.
+            ServerError: The first that went wrong; later calls are cancelled.
         """
         session = self._open()
         waiting: deque[Future[T]] = deque()
@@ -305,7 +305,7 @@ class _Session:
         http_headers = {"X-Request-ID": request_id}
         method = "GET" if call.body is None else "POST"
         content = None if call.body is None else json.dumps(call.body, ensure_ascii=False).encode()
-        # A path beginning with "/" goes behind the path of the base URL.
+        # A path beginning with "/" goes after the path of the base URL.
         async with self._client.stream(
             method, call.path, content=content, headers=http_headers
         ) as response:

@@ -132,7 +132,7 @@ class LocalEncoder:
         self._headers: dict[str, NDArray[np.int32]] = {}
         self._lock = threading.Lock()
         contract = json.dumps(self.contract.to_dict(), sort_keys=True)
-        # Not the option: what "auto" stands for differs from one machine to the next.
+        # Not the option: what "auto" means differs from one machine to the next.
         self.fingerprint = _hash_parts([identity, contract, str(model.dtype)])
         self._prove_contract()
 
@@ -158,7 +158,7 @@ class LocalEncoder:
             (i, module) for i, module in enumerate(modules) if isinstance(module, Pooling)
         )
         self.token_dim = pooling.get_embedding_dimension()
-        # Not the contract's: a model may be published to be cut, behind a layer norm perhaps.
+        # Not the contract's: a model may be published to be cut, after a layer norm perhaps.
         heads = self.contract.heads
         self._full_width = heads[-1].out_features if heads else self.token_dim
         self._body = modules[:at]

@@ -1,8 +1,8 @@
 """The focus in the attention of the models on this machine.
 
 A chunk's tokens get ``focus`` nats added to their attention logits toward their own unit, in
-every layer and head. One bias for all heads, for a block of queries at a time where all of it
-would be large. transformers calls a registered attention function whatever mask a model builds, so
+every layer and head. One bias serves all heads, for a block of queries at a time where all of it
+would be large. Transformers calls a registered attention function whatever mask a model builds. So
 padding, causality and sliding windows stay the model's own. MPNet has an attention of its own,
 and so has our JinaBERT.
 """

@@ -169,7 +169,7 @@ def _position_limit(transformer: Transformer) -> int | None:
     if owner is None:
         unstretched = _find_unstretched(config)
         return limit if unstretched is None else min(limit, unstretched)
-    # RoBERTa and its kin count positions from behind the padding index.
+    # RoBERTa and its kin count positions from after the padding index.
     padding = getattr(owner, "padding_idx", None)
     own_padding = owner.position_embeddings.padding_idx  # type: ignore[union-attr]  # an Embedding
     if isinstance(padding, int) and own_padding == padding:

@@ -102,10 +102,10 @@ def wanted_loras(options: LateChunkOptions) -> dict[str, str | None]:
 
 
 def _config_changes(files: PublishedFiles, options: LateChunkOptions) -> dict[str, Any]:
-    """What transformers would not find in config.json, because it stands there by another name.
+    """What transformers would not find in config.json, because it has another name there.
 
     Raises:
-        ModelLoadError: Another thing stands there that it would not do.
+        ModelLoadError: It holds another thing that it would not do.
     """
     if files.own_classes and options.trust_remote_code:
         return {}
@@ -173,7 +173,7 @@ def _choose_device(asked: str | None) -> torch.device:
     try:
         return torch.device(asked or _best_device())
     except RuntimeError as error:
-        raise OptionError(f"device={asked!r} is none that PyTorch knows: {error}") from error
+        raise OptionError(f"device={asked!r} is unknown to PyTorch: {error}") from error
 
 
 def _best_device() -> str:

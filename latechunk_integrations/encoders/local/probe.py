@@ -52,7 +52,7 @@ class TransformerProbe:
     """What the first module of a model was seen to do.
 
     Args:
-        causal: A token sees only what stands before it.
+        causal: A token sees only what comes before it.
         width: Width of its token embeddings.
     """
 

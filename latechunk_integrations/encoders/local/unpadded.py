@@ -104,7 +104,7 @@ def flat_features(transformer: Any, batch: TokenBatch, device: torch.device) -> 
 
 
 def first_position(model: torch.nn.Module) -> int:
-    """RoBERTa and its kin count positions from behind the padding index, others from 0."""
+    """RoBERTa and its kin count positions from after the padding index, others from 0."""
     for module in model.modules():
         padding = getattr(module, "padding_idx", None)
         table = getattr(module, "position_embeddings", None)

@@ -62,7 +62,7 @@ class ModelContract:
 
     Args:
         architecture: ``model_type`` of the transformer.
-        causal: Whether a token sees only what stands before it.
+        causal: Whether a token sees only what comes before it.
         max_seq_length: Window length that the model declares; None if it declares none.
         max_positions: Positions that the transformer can count; None if there is no limit.
         padding_side: Side on which the tokenizer pads.
@@ -74,7 +74,7 @@ class ModelContract:
         prompt_names: Names of all prompts that the files state, sorted.
         title_template: The document prompt with ``{title}`` where a title goes; None: the model
             was trained without.
-        empty_title: What stands in the slot without a title.
+        empty_title: What is in the slot without a title.
         heads: The modules after pooling, in order.
         dimensions: Width of a vector before truncation.
         matryoshka: Widths that the vectors were trained to be cut to; empty: not known.

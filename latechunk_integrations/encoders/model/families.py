@@ -10,7 +10,7 @@ __all__ = ["ModelCard", "find_card", "find_native"]
 
 @dataclass(frozen=True)
 class ModelCard:
-    """The part of a model's contract that stands in its card alone.
+    """The part of a model's contract that only its card holds.
 
     Args:
         pattern: Regular expression of the model's name, without its owner.

@@ -18,7 +18,7 @@ _NAMES = {
     "n_inner": "intermediate_size",
     "n_layer": "num_hidden_layers",
     "layer_norm_epsilon": "layer_norm_eps",
-    # Not n_positions: behind the trained ones nomic stretches positions by the longest text.
+    # Not n_positions: after the trained ones nomic stretches positions by the longest text.
     "max_trained_positions": "max_position_embeddings",
 }
 _HEAD_SIZES = ("hidden_size", "num_attention_heads")

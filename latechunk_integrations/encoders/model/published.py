@@ -34,7 +34,7 @@ _OWN_MODULES = "sentence_transformers."
 # Whose a model without an owner is, to sentence-transformers.
 _DEFAULT_OWNER = "sentence-transformers"
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
-# Pickles, and what must stand beside them to be read instead.
+# Pickles, and what must lie beside them to be read instead.
 _PICKLES = {
     "pytorch_model.bin": _SAFE,
     "pytorch_model.bin.index.json": _SAFE,
@@ -61,7 +61,7 @@ class PublishedFiles:
 
     @cached_property
     def repository(self) -> str:
-        """The name that sentence-transformers looks up: its own owner stands before a bare one."""
+        """The name that sentence-transformers looks up: its own owner comes before a bare one."""
         bare = not self.is_local and "/" not in self.model
         return f"{_DEFAULT_OWNER}/{self.model}" if bare else self.model
 
@@ -208,8 +208,8 @@ def check_safetensors(files: PublishedFiles) -> None:
         if front + pickle in files.names and not any(front + name in files.names for name in safe):
             raise ModelLoadError(
                 f"the model {files.model!r} has its weights only as a pickle, {front}{pickle}, and "
-                "a pickle can run code when it is read; use a revision with safetensors, or write "
-                "them where you trust the file: load it with sentence-transformers and call "
+                "a pickle can run code when it is read. Use a revision with safetensors. Or, where "
+                "you trust the file, make them: load it with sentence-transformers and call "
                 "save_pretrained"
             )
 
@@ -228,7 +228,7 @@ def _custom_tokenizer(files: PublishedFiles) -> Iterator[tuple[str, str]]:
 
 
 def _runs_without_its_code(config: dict[str, Any]) -> bool:
-    """Whether the architecture of transformers may stand in for what ``auto_map`` names."""
+    """Whether the architecture of transformers may replace what ``auto_map`` names."""
     return _is_native(config) and config["model_type"] in _PROVED_EQUAL
 
 

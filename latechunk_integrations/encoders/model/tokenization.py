@@ -76,7 +76,7 @@ class OffsetTokenizer:
         self.lead, self.tail = self._special_tokens()
 
     def _special_tokens(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Special tokens that the post-processor puts before and behind a text."""
+        """Special tokens that the post-processor puts before and after a text."""
         encoding = self._backend.encode("a")
         special = np.array(encoding.special_tokens_mask, dtype=bool)
         ids = np.array(encoding.ids, dtype=np.int32)
@@ -129,7 +129,7 @@ class OffsetTokenizer:
 
         Args:
             text: The text.
-            prompt: What stands before it; only the first piece holds its tokens.
+            prompt: What comes before it; only the first piece holds its tokens.
         """
         end = _PIECE_CHARS
         n_prompt = len(prompt)
@@ -241,7 +241,7 @@ def _find_seam(left: TokenPiece, right: TokenPiece, middle: int) -> tuple[int, i
 
 
 def _next_word(words: NDArray[np.int64], offsets: NDArray[np.int32], token: int) -> int:
-    """Where the first word begins that starts at a token or behind it, in code points."""
+    """Where the first word begins that starts at a token or after it, in code points."""
     behind = np.flatnonzero(words[token:] != words[token - 1 : -1])
     return int(offsets[token + behind[0], 0] if len(behind) else offsets[-1, 1])
 

@@ -26,7 +26,7 @@ PROBE = "The supplier delivers every part within thirty days."
 
 
 class IdServerEncoder(ServerEncoder):
-    """A model behind a server that takes token ids.
+    """A model on a server that takes token ids.
 
     Texts are read here, with the model's own tokenizer, so that offsets are exact; of the
     model's files its weights are not needed. The server is asked once whether it reads a

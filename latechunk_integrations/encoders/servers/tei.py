@@ -101,9 +101,9 @@ class TeiInfo:
 class TeiEncoder(ServerEncoder):
     """A model behind Text Embeddings Inference.
 
-    Every window goes as text, whose tokens the server is asked for first: unless they are the
-    planned ones, the window goes as ids, which the server writes as text and reads again, and
-    which are compared likewise. A window that it reads otherwise is an error, never a vector.
+    Every window goes as text, whose tokens the server is asked for first. Unless they are the
+    planned ones, the window goes as ids. The server writes these as text and reads them again,
+    and they are compared likewise. A window that it reads otherwise is an error, never a vector.
 
     Args:
         client: Reaches the server.
@@ -146,7 +146,7 @@ class TeiEncoder(ServerEncoder):
         self.set_contract(contract)
         matrix = self.probe(_PROBE)
         self._check_heads(matrix)
-        # Forget the probes; note what stands in front of every window, to be found by itself.
+        # Forget the probes; note what is in front of every window, to be found by itself.
         self.tokenizer.memory = TextMemory()
         self.tokenizer.tokenize([self.document_prompt.rstrip()], "")
         revision = info.revision or options.revision
@@ -222,7 +222,7 @@ class TeiEncoder(ServerEncoder):
             for ids in rows
         ]
         inputs: dict[int, str | list[int]] = {}
-        # SentencePiece begins every text with a space, which a text behind a header needs too.
+        # SentencePiece begins every text with a space, which a text after a header needs too.
         for join in ("".join, _add_space):
             left = [row for row in range(len(rows)) if row not in inputs]
             texts = [join(parts[row]) for row in left]
@@ -238,8 +238,8 @@ class TeiEncoder(ServerEncoder):
             if not np.array_equal(ids, rows[row]):
                 raise ServerAnswerError(
                     f"the server reads a window of {len(rows[row])} tokens as other tokens than "
-                    "in the whole text, and takes no token ids as they are; raise max_tokens, "
-                    "put white space into the text, shorten the header, or serve the model with "
+                    "in the whole text, and takes no token ids as they are. Raise max_tokens, "
+                    "put white space into the text or shorten the header. Or serve the model with "
                     "vLLM, which takes ids",
                     row=row,
                 )
@@ -247,7 +247,7 @@ class TeiEncoder(ServerEncoder):
         return [inputs[row] for row in range(len(rows))]
 
     def _read(self, texts: list[str], rows: list[int], *, special: bool) -> list[NDArray[np.int32]]:
-        """The ids of the texts that stand for these rows."""
+        """The ids of the texts of these rows."""
         try:
             return self.tokenizer.ids_of(texts, special=special)
         except ServerError as error:
@@ -354,9 +354,9 @@ class TeiEncoder(ServerEncoder):
         if not self.heads or not _is_near(vector, apply_heads(self.heads, wanted[None])[0]):
             raise ContractError(
                 f"{self.info.model!r} has modules after the pooling (Dense, LayerNorm), or "
-                "normalises before them: the server applies them to whole texts only, chunks need "
-                "them too, and no files of that name are here or on the hub that do what the "
-                "server does; load this model with encoder='local'"
+                "normalises before them. Chunks need them too, and the server applies them to "
+                "whole texts only. No files of that name, here or on the hub, do what the "
+                "server does. Load this model with encoder='local'"
             )
         self.set_width(len(wanted))
 

@@ -60,8 +60,8 @@ class TeiTokenizer(OffsetTokenizer):
         self._in_bytes = self._offsets_count_bytes()
 
     def tokenize(self, texts: Sequence[str], prompt: str | Sequence[str]) -> TokenizedTexts:
-        """Token ids, offsets and edges of each text behind the prompt."""
-        # A space behind the prompt goes with the text: a header may come between them, and no
+        """Token ids, offsets and edges of each text after the prompt."""
+        # A space after the prompt goes with the text: a header may come between them, and no
         # text reads as a lone space before a word.
         if not isinstance(prompt, str):  # only encoders with a title slot are asked so
             raise TypeError("this server reads all texts with one prompt")
@@ -93,7 +93,7 @@ class TeiTokenizer(OffsetTokenizer):
         self.memory.add(gap + text, np.concatenate(ids), np.concatenate(offsets))
 
     def remember(self, text: str) -> None:
-        """Keep what stands in front of windows among the texts that ids are written with."""
+        """Keep what is in front of windows among the texts that ids are written with."""
         if text and not self.memory.touch(text):
             self.tokenize([text], "")
 

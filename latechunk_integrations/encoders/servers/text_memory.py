@@ -37,7 +37,7 @@ class TextMemory:
 
     Args:
         max_chars: Bound on the texts that are kept; those not used for longest go. A huge text
-            counts for half of it at most, so that what stands in front of its windows stays.
+            counts for half of it at most, so that what is in front of its windows stays.
     """
 
     def __init__(self, max_chars: int = _MEMORY_CHARS) -> None:
@@ -151,7 +151,7 @@ def _find_best(
     best: tuple[_Source, int, int] | None = None
     for source in sources:
         start, n_found = _find_longest(source.ids, wanted)
-        # No text ends inside a character, such as behind the mark that SentencePiece puts in front.
+        # No text ends inside a character, such as after the mark that SentencePiece puts in front.
         while n_found and _shares_character(source, start + n_found):
             n_found -= 1
         if n_found > (best[2] if best else 0):

@@ -295,7 +295,7 @@ def _login() -> tuple[SecretStr, str]:
 
 
 def _local_client() -> Any:
-    """The client's module of embeddings, with gpt4all behind it."""
+    """The client's module of embeddings, which uses gpt4all."""
     try:
         from nomic import embed  # noqa: PLC0415  # an extra
     except ImportError as error:

@@ -48,13 +48,13 @@ def parse_collection(collection: str) -> CollectionAddress:
     """Read ``STORE:PLACE#NAME``; a path becomes absolute.
 
     Raises:
-        OptionError: It is none, or holds a password.
+        OptionError: It is not an address, or holds a password.
     """
     kind, _, rest = collection.partition(":")
     place, _, name = rest.rpartition("#")
     if kind not in _KINDS or not (place and name):
         raise OptionError(
-            f"the collection {collection!r} is none of qdrant:FOLDER#NAME, chroma:FOLDER#NAME, "
+            f"the collection {collection!r} is not one of qdrant:FOLDER#NAME, chroma:FOLDER#NAME, "
             "milvus:FILE.db#NAME, a server's URL in place of these, or "
             "pgvector:postgresql://USER@HOST/DATABASE#TABLE"
         )
@@ -72,7 +72,7 @@ def open_collection(collection: str, settings: MigrationSettings) -> StoredColle
     """Connect to a collection that exists.
 
     Raises:
-        OptionError: It is none that can be migrated.
+        OptionError: It cannot be migrated.
         WriterError: It does not answer, or is not there.
         MissingExtraError: The store's client is not installed.
     """

@@ -88,11 +88,11 @@ class _RowGroup(NamedTuple):
 
 
 class PackedRows:
-    """Tokens of all rows one behind the other: padding costs nothing. For CPUs.
+    """Tokens of all rows one after the other: padding costs nothing. For CPUs.
 
     The bias depends on ``i - j`` alone. With the queries in reverse order, row ``i`` of the
-    biases is row ``i - 1`` moved by one; so all of them are a view of one vector of
-    ``2 * length - 1`` values for each head, which PyTorch's CPU kernel reads in place.
+    biases is row ``i - 1`` moved by one. So all of them are a view of one vector of
+    ``2 * length - 1`` values for each head. PyTorch's CPU kernel reads it in place.
 
     Args:
         mask: True where a token is, without gaps inside of a row.

@@ -86,7 +86,7 @@ def load_jina_v2(
         dtype: Of the weights.
 
     Raises:
-        ContractError: A module beside it is none of sentence-transformers, or needs code of its
+        ContractError: A module beside it is not from sentence-transformers, or needs code of its
             own, as the tokenizer may; nothing of that kind runs here.
         ModelLoadError: The files are incomplete, there are only pickles, or the weights are not
             those of a JinaBERT.
@@ -135,7 +135,7 @@ def _download(files: PublishedFiles, commit: str) -> Path:
 
 
 def _assemble(folder: Path, device: torch.device, dtype: torch.dtype) -> SentenceTransformer:
-    """The encoder with the modules and prompts that stand beside it."""
+    """The encoder with the modules and prompts beside it."""
     if not any((folder / name).is_file() for name in _VOCABULARIES):
         raise ModelLoadError(f"{folder} has no tokenizer: none of {', '.join(_VOCABULARIES)}")
     entries = _read_json(folder / "modules.json", missing=[{"type": "Transformer", "path": ""}])
