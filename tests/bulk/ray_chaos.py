@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -66,6 +67,9 @@ def _is_running(child: int) -> bool:
 def running_ray(folder: Path) -> Iterator[psutil.Process]:
     """A Ray of two cores; runs find it by ``RAY_ADDRESS``."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # A cluster of a machine that has a token wants it, and `ray.init` gives it only when told.
+    secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    os.environ.update(secret)
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
         *("--num-cpus", "2", "--port", "0", "--object-store-memory", str(100 << 20)),
@@ -81,7 +85,8 @@ def running_ray(folder: Path) -> Iterator[psutil.Process]:
         os.environ["RAY_ADDRESS"] = address.read_text().strip()
         yield psutil.Process(process.pid)
     finally:
-        os.environ.pop("RAY_ADDRESS", None)
+        for name in ("RAY_ADDRESS", *secret):
+            os.environ.pop(name, None)
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
