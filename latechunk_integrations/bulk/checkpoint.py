@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,12 +21,12 @@ from latechunk_integrations.bulk.rows import DocumentRows, Failure
 from latechunk_integrations.errors import CheckpointError, DamagedCheckpointError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["Checkpoint", "read_state", "set_aside"]
+__all__ = ["CHECKPOINT_FILES", "Checkpoint", "hold_checkpoint", "put_in_place", "read_state"]
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 3
-_HEAD, _LOG, _LOCK = "run.json", "finished.jsonl", "lock"
+_HEAD, _LOG, _LOCK = CHECKPOINT_FILES = "run.json", "finished.jsonl", "lock"
 _SUM = "sum"
 _HOW_TO_MEND = "latechunk repair makes it anew from what the target holds, restart does all again"
 
@@ -40,6 +43,7 @@ class Checkpoint:
         identity: What the rows depend on, and where they go: short strings by name.
         restart: Forget what was finished.
         run_id: Names the parts of a new checkpoint; ``""``: a new name.
+        lock: What `hold_checkpoint` gave; ``None``: nobody holds the folder yet.
 
     Raises:
         CheckpointError: It belongs to something else, is damaged, or another run holds it.
@@ -53,12 +57,11 @@ class Checkpoint:
         *,
         restart: bool = False,
         run_id: str = "",
+        lock: Any = None,
     ) -> None:
         self.folder = folder
         self.state = CheckpointState()
-        _check_is_ours(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(folder)
+        self._lock = _lock(folder) if lock is None else lock.acquire().lock
         try:
             if restart:
                 (folder / _LOG).unlink(missing_ok=True)
@@ -80,8 +83,10 @@ class Checkpoint:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._log.close()
-        self._lock.release()
+        try:
+            self._log.close()
+        finally:
+            self._lock.release()
 
     def begin(self, document_ids: Iterable[str]) -> None:
         """Note documents whose rows are about to be written or deleted.
@@ -181,26 +186,47 @@ def read_state(folder: Path, identity: Mapping[str, str]) -> CheckpointState:
     return state
 
 
-def set_aside(folder: Path) -> list[Path]:
-    """Rename the files of a checkpoint that cannot be read, so that a new one can be made.
+@contextmanager
+def hold_checkpoint(folder: Path) -> Iterator[Any]:
+    """Keep other runs out of a checkpoint, whatever is in it.
 
     Returns:
-        The new names.
+        The lock, for `Checkpoint`.
+
+    Raises:
+        CheckpointError: Another run holds it, or the folder is of another make.
+        MissingExtraError: filelock is not installed.
     """
-    moved = []
+    lock = _lock(folder)
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def put_in_place(made: Path, folder: Path) -> None:
+    """Replace the files of a checkpoint by those of one that was made in another folder.
+
+    Copies of the former files stay. At every moment there is the former checkpoint, or one that
+    counts as damaged, or the new one.
+    """
     for name in (_HEAD, _LOG):
-        path = folder / name
-        number = 0
-        while path.exists():
-            number += 1
-            aside = path.with_name(f"{name}.damaged-{number}")
-            if not aside.exists():
-                path.rename(aside)
-                moved.append(aside)
-    return moved
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, _unused_name(folder / name))
+    (folder / _HEAD).unlink(missing_ok=True)
+    for name in (_LOG, _HEAD):
+        (made / name).replace(folder / name)
+    shutil.rmtree(made)
+
+
+def _unused_name(path: Path) -> Path:
+    names = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def _lock(folder: Path) -> Any:
+    _check_is_ours(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     locks = import_extra("filelock", extra="bulk")
     lock = locks.FileLock(folder / _LOCK)
     try:

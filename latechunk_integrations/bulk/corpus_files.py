@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from latechunk_integrations.bulk.corpus_walk import SourceFiles, find_files
+from latechunk_integrations.bulk.corpus_walk import SourceFiles, ending_of, find_files
 from latechunk_integrations.bulk.document_formats import FORMATS, PAGED, read_format
 from latechunk_integrations.bulk.rows import Columns, CorpusDocument, Failure, read_document
 from latechunk_integrations.errors import InputError, OptionError
@@ -85,18 +85,18 @@ class FileSource:
     def __iter__(self) -> Iterator[CorpusDocument | Failure]:
         yield from self.found.unreadable
         for file in self.found.files:
-            yield from self._readers[file.suffix](file, file.relative_to(self._root).as_posix())
+            yield from self._readers[ending_of(file)](file, file.relative_to(self._root).as_posix())
 
     def n_documents(self) -> int | None:
         """How many documents there are; ``None`` where counting means reading."""
-        if any(file.suffix in (".jsonl", ".csv") for file in self.found.files):
+        if any(ending_of(file) in (".jsonl", ".csv") for file in self.found.files):
             return None
         tables = self._tables()
         n_files = len(self.found.files) - len(tables)
         return sum(map(_count_rows, tables)) + n_files + len(self.found.unreadable)
 
     def _tables(self) -> list[Path]:
-        return [file for file in self.found.files if file.suffix == ".parquet"]
+        return [file for file in self.found.files if ending_of(file) == ".parquet"]
 
     def _read_text(self, file: Path, name: str) -> _Read:
         try:
@@ -104,11 +104,12 @@ class FileSource:
                 content = opened.read(self._most_bytes + 1)
             if len(content) > self._most_bytes:
                 raise self._too_long(name)
-            if file.suffix in FORMATS:
-                text = read_format(file.suffix, content, name, self._most_bytes)
+            kind = ending_of(file)
+            if kind in FORMATS:
+                text = read_format(kind, content, name, self._most_bytes)
             else:
                 text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-            document = CorpusDocument(name, text, file=name, has_pages=file.suffix in PAGED)
+            document = CorpusDocument(name, text, file=name, has_pages=kind in PAGED)
         except OSError as error:
             yield Failure.of(name, error, file=name, retry=True)
         except (UnicodeDecodeError, InputError) as error:
@@ -153,7 +154,8 @@ class FileSource:
                 missing = [column for column in self._columns.names if column not in present]
                 if missing:  # a table of something else, beside the documents
                     error = InputError(f"{name} has no column {missing}; it has {present}")
-                    yield Failure.of(name, error, file=name)
+                    was_emptied = not present
+                    yield Failure.of(name, error, file=name, retry=was_emptied, hides=was_emptied)
                     return
                 for number in count(1):
                     with _limit_fields(self._most_bytes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from latechunk_integrations.bulk.rows import Failure
 from latechunk_integrations.errors import OptionError, SourceError
 
-__all__ = ["SourceFiles", "check_outside", "find_files"]
+__all__ = ["SourceFiles", "check_outside", "ending_of", "find_files"]
 
 
 @dataclass
@@ -57,11 +58,16 @@ def find_files(
             ) from error
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
     if not is_folder:
-        return SourceFiles([path] if path.suffix in suffixes else [])
+        return SourceFiles([path] if ending_of(path) in suffixes else [])
     walk = _Walk(path, suffixes, [_real(each) for each in exclude], follow_links=follow_links)
-    walk.visit(path, ())
+    walk.go()
     walk.found.files.sort()
     return walk.found
+
+
+def ending_of(path: Path) -> str:
+    """What tells the kind of a file, in small letters: ``SCAN.PDF`` is a PDF."""
+    return path.suffix.lower()
 
 
 def check_outside(source: Path, output: Path, option: str) -> None:
@@ -88,9 +94,15 @@ class _Walk:
         self._suffixes = suffixes
         self._exclude = exclude
         self._follow_links = follow_links
+        # Folders to look at, each with the real folders that it is in; as deep as they may be.
+        self._pending: deque[tuple[Path, tuple[Path, ...]]] = deque([(root, ())])
 
-    def visit(self, folder: Path, above: tuple[Path, ...]) -> None:
-        """Look at a folder and at those below it."""
+    def go(self) -> None:
+        """Look at the folder and at those below it."""
+        while self._pending:
+            self._visit(*self._pending.popleft())
+
+    def _visit(self, folder: Path, above: tuple[Path, ...]) -> None:
         try:
             with os.scandir(folder) as entries:
                 names = sorted(entry.name for entry in entries)
@@ -111,15 +123,16 @@ class _Walk:
                 return
             mode = path.stat().st_mode
         except OSError as error:
-            if path.suffix in self._suffixes or not isinstance(error, FileNotFoundError):
-                self._report(path, error, hides=path.suffix not in (".txt", ".md"))
+            ending = ending_of(path)
+            if ending in self._suffixes or not isinstance(error, FileNotFoundError):
+                self._report(path, error, hides=ending not in (".txt", ".md"))
             return
         if stat.S_ISDIR(mode):
             if is_link and (not self._follow_links or _real(path) in above):
                 self.found.left_out.append(path)
                 return
-            self.visit(path, above)
-        elif stat.S_ISREG(mode) and path.suffix in self._suffixes:
+            self._pending.append((path, above))
+        elif stat.S_ISREG(mode) and ending_of(path) in self._suffixes:
             self.found.files.append(path)
 
     def _is_left_out(self, path: Path, *, is_link: bool) -> bool:

@@ -13,6 +13,7 @@ from latechunk_integrations.errors import OptionError
 __all__ = ["DeadLetters", "format_letter"]
 
 _KEYS = {"id", "error", "reason"}
+_BEGINNING = b'{"id": '
 
 
 class DeadLetters:
@@ -48,8 +49,11 @@ def check_is_ours(path: Path) -> None:
         return
     try:
         with path.open("rb") as file:
-            lines = [json.loads(line) for line in file.read().splitlines()]
-        if all(isinstance(line, dict) and line.keys() == _KEYS for line in lines):
+            *lines, last = file.read().split(b"\n")
+        letters = [json.loads(line) for line in lines]
+        # A full disk, or a kill, cuts the last line off.
+        was_cut = last.startswith(_BEGINNING) or _BEGINNING.startswith(last)
+        if was_cut and all(isinstance(each, dict) and each.keys() == _KEYS for each in letters):
             return
     except (ValueError, RecursionError, OSError):
         pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from latechunk_integrations.bulk.rows import PAGE_BREAK
 from latechunk_integrations.errors import InputError, MissingExtraError
@@ -14,7 +15,7 @@ __all__ = ["FORMATS", "PAGED", "read_format"]
 
 _EXTRA = "documents"
 # What a reader of HTML does not see.
-_UNSEEN = ("script", "style", "template", "noscript", "head")
+_UNSEEN = ("script", "style", "template", "noscript", "title")
 _BLOCKS = (
     *("address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "figure"),
     *("footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav"),
@@ -61,13 +62,22 @@ def _read_pdf(content: bytes, most_bytes: int) -> Iterator[str]:
 
 def _read_html(content: bytes, most_bytes: int) -> Iterator[str]:
     del most_bytes  # nothing in it is packed
-    soup = import_extra("bs4", extra=_EXTRA).BeautifulSoup(content, "html.parser")
-    for tag in soup(_UNSEEN):
-        tag.decompose()
-    for tag in soup(_BLOCKS):
-        tag.insert_before("\n")
-        tag.insert_after("\n")
-    for line in soup.get_text().splitlines():
+    parser = import_extra("bs4", extra=_EXTRA)
+    soup = parser.BeautifulSoup(content, "html.parser")
+    # The block that each tag's own text is in; none: nobody sees it. A tag comes after its parent.
+    blocks: dict[int, Any] = {id(soup): soup}
+    pieces: list[str] = []
+    last: Any = soup
+    for each in soup.descendants:
+        block = blocks[id(each.parent)]
+        if isinstance(each, parser.Tag):
+            begins = each.name in _BLOCKS and block is not None
+            blocks[id(each)] = None if each.name in _UNSEEN else each if begins else block
+            pieces.append("\n" * begins)
+        elif type(each) in (parser.NavigableString, parser.CData) and block is not None:
+            pieces.append(each if block is last else f"\n{each}")
+            last = block
+    for line in "".join(pieces).splitlines():
         words = " ".join(line.split())
         if words:
             yield words + "\n"
@@ -79,12 +89,22 @@ def _read_docx(content: bytes, most_bytes: int) -> Iterator[str]:
         unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > most_bytes:
         raise InputError(f"it unpacks to {unpacked} bytes, more than {most_bytes}")
-    for block in docx.Document(io.BytesIO(content)).iter_inner_content():
-        if hasattr(block, "rows"):  # a table
-            for row in block.rows:
-                yield "\t".join(cell.text for cell in row.cells) + "\n"
-        else:
+    yield from _read_blocks(docx.Document(io.BytesIO(content)))
+
+
+def _read_blocks(holder: Any) -> Iterator[str]:
+    """Paragraphs and tables of a DOCX document or of a cell."""
+    for block in holder.iter_inner_content():
+        if not hasattr(block, "rows"):
             yield block.text + "\n"
+            continue
+        # A cell that was joined of several is there once for each of them.
+        known: dict[Any, Any] = {}
+        for row in block.rows:
+            own = {cell._tc: cell for cell in row.cells}  # noqa: SLF001  # only that tells cells apart
+            own = {key: cell for key, cell in own.items() if key not in known}
+            known |= own
+            yield "\t".join("".join(_read_blocks(cell)).rstrip() for cell in own.values()) + "\n"
 
 
 FORMATS: Mapping[str, Callable[[bytes, int], Iterator[str]]] = {

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from latechunk_integrations.bulk.checkpoint import CHECKPOINT_FILES
 from latechunk_integrations.bulk.corpus_files import FileSource
 from latechunk_integrations.bulk.corpus_walk import check_outside
 from latechunk_integrations.bulk.index_settings import IndexSettings
@@ -29,13 +30,16 @@ def open_source(
             source is in the target or the checkpoint.
         SourceError: The source cannot be looked at.
     """
+    files = {"dead_letters": settings.dead_letters, "report": settings.report}
+    for option, file in files.items():
+        if file is not None and file.name in CHECKPOINT_FILES and _is_within(file, checkpoint):
+            raise OptionError(f"{option} {file} is a file of the checkpoint itself: name another")
     if not isinstance(source, (str, Path)):
         return source
     path = Path(source)
     outputs = [checkpoint, *filter(None, [where.local_path])]
     for output in outputs:
         _check_not_within(path, output)
-    files = {"dead_letters": settings.dead_letters, "report": settings.report}
     for option, file in files.items():
         if file is not None and not _is_within(file, checkpoint):
             check_outside(path, file, option)

@@ -176,7 +176,14 @@ class _Run:
         self._letters.write(self._all_failures())
 
     def _check_target(self) -> None:
-        """A target that was emptied behind our back would stay empty."""
+        """A target that was emptied behind our back would stay empty; one of others is theirs."""
+        if not (self._state.n_batches or self._settings.restart) and (n := self._writer.count()):
+            logger.warning(
+                "the target holds %d rows that this checkpoint does not know; those of a document "
+                "with the id of one of yours are replaced. If the checkpoint was lost, latechunk "
+                "repair makes it anew",
+                n,
+            )
         if self._state.n_chunks and not self._writer.count():
             raise CheckpointError(
                 f"the target holds no rows, but the checkpoint {self._checkpoint.folder} counts "

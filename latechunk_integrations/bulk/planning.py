@@ -132,5 +132,7 @@ def _note_gone(plan: IndexPlan, compared: Reconciliation, settings: IndexSetting
             plan.removed[name] = "gone from the source"
         elif settings.prune:
             plan.kept[name] = "gone from the source, but the removal is refused"
+        elif compared.hiding:
+            plan.kept[name] = "not seen, but it may be in what could not be read"
         else:
             plan.kept[name] = "gone from the source; prune removes it"

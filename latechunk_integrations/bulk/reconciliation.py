@@ -41,6 +41,8 @@ class Reconciliation:
     def judge(self, document: CorpusDocument | Failure) -> Verdict:
         """What this document is; call it once for each of the source."""
         name = document.document_id if isinstance(document, Failure) else document.id
+        if isinstance(document, Failure) and document.hides:
+            self.hiding.append(document)
         if name in self.seen:
             error = InputError(f"the id {name!r} is in the source twice; ids must be unique")
             self.duplicates.append(Failure.of(name, error, file=document.file))
@@ -54,8 +56,6 @@ class Reconciliation:
         return "replaced" if has_rows else "added"
 
     def _judge_failure(self, failure: Failure) -> Verdict:
-        if failure.hides:
-            self.hiding.append(failure)
         if failure.retry:
             self.unreadable.append(failure)
             return "unreadable"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from latechunk_integrations.bulk.checkpoint import Checkpoint, set_aside
+from latechunk_integrations.bulk.checkpoint import Checkpoint, hold_checkpoint, put_in_place
 from latechunk_integrations.bulk.checkpoint_state import CheckpointState, Finished
 from latechunk_integrations.bulk.embedder import DocumentEmbedder
 from latechunk_integrations.bulk.index_places import open_source
@@ -29,7 +29,7 @@ from latechunk_integrations.schema import Parent
 __all__ = ["RepairSummary", "repair"]
 
 _OF_CHECKPOINT = ("checkpoint lost", "checkpoint damaged")
-_DAMAGED_FOLDER = "damaged-parts"
+_DAMAGED_FOLDER, _REBUILT_FOLDER = "damaged-parts", "rebuilt"
 
 
 @dataclass
@@ -86,21 +86,28 @@ def repair(
         raise InputTypeError("repair reads the source several times: give a folder or a list")
     settings = settings or IndexSettings()
     where, folder = Target.parse(target), Path(checkpoint)
-    found = verify(source, target, options, folder, settings)
     embedder = DocumentEmbedder(shared_engine(options), settings.chunking)
     n_adopted = 0
-    if any(each.kind in _OF_CHECKPOINT for each in found.damages):
-        documents = open_source(source, where, folder, settings)
-        n_adopted = _rebuild_checkpoint(documents, where, folder, embedder)
-    elif found.damages:
-        _mark_damages(found, where, folder, embedder, prune=settings.prune)
+    with hold_checkpoint(folder) as lock:
+        found = verify(source, target, options, folder, settings)
+        if any(each.kind in _OF_CHECKPOINT for each in found.damages):
+            documents = open_source(source, where, folder, settings)
+            n_adopted = _rebuild_checkpoint(documents, where, folder, embedder)
+        elif found.damages:
+            with Checkpoint(folder, make_identity(embedder.key, where), lock=lock) as kept:
+                _mark_damages(found, where, kept, embedder, prune=settings.prune)
     done = index(source, target, options, folder, replace(settings, restart=False))
     left = verify(source, target, options, folder, settings)
     return RepairSummary(found.damages, left.damages, n_adopted, done)
 
 
 def _mark_damages(
-    found: Verification, where: Target, folder: Path, embedder: DocumentEmbedder, *, prune: bool
+    found: Verification,
+    where: Target,
+    kept: Checkpoint,
+    embedder: DocumentEmbedder,
+    *,
+    prune: bool,
 ) -> None:
     """Note in the checkpoint what is to be done again, and clear the way for it."""
     parts = {each.name for each in found.damages if each.kind in ("part missing", "part damaged")}
@@ -108,21 +115,20 @@ def _mark_damages(
     is_lost = any(each.kind == "target lost" for each in found.damages)
     # What nobody can write again keeps the rows that it has, and stays reported.
     documents = {each.name for each in found.damages if each.name in found.present or prune}
-    with Checkpoint(folder, make_identity(embedder.key, where)) as kept:
-        if is_lost:
-            kept.forget(kept.state.documents_with_rows())
-            kept.drop(kept.state.parts)
-        kept.begin(sorted(documents - parts - strange))
-        kept.drop(parts)
-        # Rows that are too many may be in a part of which no document is known to be replaced.
-        kept.mark_stale(found.parts - parts - strange)
-        with closing(where.open(embedder.dimensions, kept.run_id)) as writer:
-            for part in sorted(parts | strange):
-                _move_part(writer, part, folder)
-            # All rows, for those that are too many may have the right version.
-            again = sorted(documents & found.present)
-            if again and not isinstance(writer, FileWriter):
-                writer.write([DocumentRows(name, "") for name in again], 0)
+    if is_lost:
+        kept.forget(kept.state.documents_with_rows())
+        kept.drop(kept.state.parts)
+    kept.begin(sorted(documents - parts - strange))
+    kept.drop(parts)
+    # Rows that are too many may be in a part of which no document is known to be replaced.
+    kept.mark_stale(found.parts - parts - strange)
+    with closing(where.open(embedder.dimensions, kept.run_id)) as writer:
+        for part in sorted(parts | strange):
+            _move_part(writer, part, kept.folder)
+        # All rows, for those that are too many may have the right version.
+        again = sorted(documents & found.present)
+        if again and not isinstance(writer, FileWriter):
+            writer.write([DocumentRows(name, "") for name in again], 0)
 
 
 def _move_part(writer: Writer, part: str, folder: Path) -> None:
@@ -142,14 +148,15 @@ def _rebuild_checkpoint(
     Returns:
         Documents whose rows were taken over.
     """
-    set_aside(folder)
+    made, identity = folder / _REBUILT_FOLDER, make_identity(embedder.key, where)
     with closing(where.open(None, "")) as writer:
         bad = _move_unreadable_parts(writer, folder)
         held = TargetRows(writer, CheckpointState(), embedder.dimensions, bad).documents
         sound = _find_sound(documents, held, embedder)
         run_id = _find_run_id(writer)
-        with Checkpoint(folder, make_identity(embedder.key, where), run_id=run_id) as kept:
+        with Checkpoint(made, identity, restart=True, run_id=run_id) as kept:
             _adopt(kept, writer, held, sound)
+    put_in_place(made, folder)
     return len(sound)
 
 

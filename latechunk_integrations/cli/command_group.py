@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -42,7 +46,8 @@ class _PlainErrors(TyperGroup):
         if not ctx.meta[_DEBUG]:
             _silence_clients()
         try:
-            return super().invoke(ctx)
+            with _ending_as_interrupted():
+                return super().invoke(ctx)
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(error, typer.Abort) or hasattr(error, "exit_code"):
                 raise  # typer's own
@@ -61,6 +66,19 @@ def _describe(error: BaseException, code: ExitCode) -> str:
     if code is not ExitCode.FAULT:
         return said or type(error).__name__
     return f"{type(error).__name__}: {said} (a fault of latechunk; {_DEBUG} shows where)"
+
+
+@contextmanager
+def _ending_as_interrupted() -> Iterator[None]:
+    """What ends a process politely (a service manager, ``docker stop``) ends it as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _silence_clients() -> None:

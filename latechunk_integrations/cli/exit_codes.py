@@ -16,7 +16,7 @@ __all__ = ["ExitCode", "exit_code_of"]
 
 
 # A file or folder that the command line names wrongly.
-_MISNAMED = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+_MISNAMED = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class ExitCode(IntEnum):
@@ -35,7 +35,7 @@ class ExitCode(IntEnum):
     FAULT = 70
     """A fault in this program: report it, with what ``--debug`` shows."""
     INTERRUPTED = 130
-    """Stopped with Ctrl-C."""
+    """Stopped with Ctrl-C, or told to end (SIGTERM)."""
 
 
 def exit_code_of(error: BaseException) -> ExitCode:

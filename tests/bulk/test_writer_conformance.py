@@ -39,8 +39,8 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "pgvector":
         url = request.getfixturevalue("postgres")
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("drop table if exists chunks")
-        return f"pgvector:{url}#chunks"
+            connection.execute('drop table if exists "My-Chunks"')
+        return f"pgvector:{url}#My-Chunks"
     return support.target(request.param, tmp_path)
 
 

@@ -103,6 +103,7 @@ def migrate(
                     f"unplaced='keep' would mix old vectors of {opened.dimensions()} numbers with "
                     f"late ones of {engine.dimensions}: use 'standalone' or 'leave'"
                 )
+            _check_late_place(opened, kept, settings)
             opened.prepare(engine.dimensions)
             if kept.state.n_chunks and not opened.count_late():
                 raise CheckpointError(
@@ -113,6 +114,17 @@ def migrate(
             run.go()
     run.summary.seconds = time.perf_counter() - started
     return run.summary
+
+
+def _check_late_place(
+    opened: StoredCollection, kept: Checkpoint, settings: MigrationSettings
+) -> None:
+    """What is there already must be this migration's own."""
+    if not (kept.state.n_batches or settings.restart) and (n_late := opened.count_late()):
+        raise CheckpointError(
+            f"{opened.place_of_late} holds {n_late} vectors that the checkpoint {kept.folder} does "
+            "not know: choose another late_name (--late-name), or restart if they may be replaced"
+        )
 
 
 def switch_vectors(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
+from latechunk_integrations.bulk.corpus_walk import ending_of
 from latechunk_integrations.bulk.document_formats import FORMATS, read_format
 from latechunk_integrations.errors import InputError, OptionError
 
@@ -60,10 +61,9 @@ class SourceFolder:
         try:
             if path.stat().st_size > self._max_bytes:
                 return SourceText(None, "source_file_too_large")
-            if path.suffix in FORMATS:
-                return SourceText(
-                    read_format(path.suffix, path.read_bytes(), name, self._max_bytes)
-                )
+            kind = ending_of(path)
+            if kind in FORMATS:
+                return SourceText(read_format(kind, path.read_bytes(), name, self._max_bytes))
             return SourceText(path.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError, InputError):
             return SourceText(None, "source_file_unreadable")

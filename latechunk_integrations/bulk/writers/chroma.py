@@ -138,7 +138,8 @@ def open_chroma(place: str, *, must_exist: bool) -> tuple[Any, tuple[type[Except
             # Settings of our own would be refused where this process has the folder open already.
             lambda: chroma.PersistentClient(place),
             f"opening {place}",
-            errors=failures,
+            errors=(Exception,),  # of a damaged folder the client raises anything
+            is_transient=lambda error: isinstance(error, failures),
         ), failures
     url = urlsplit(place)
     token = os.environ.get(_TOKEN_VARIABLE)

@@ -69,8 +69,9 @@ class LanceWriter(StoreWriter):
 
     def scan(self) -> Iterator[Mapping[str, Any]]:
         """Every row."""
-        batches = self._repeat(lambda: self._table.search().to_batches(_ROWS), "reading")
-        for batch in batches:
+        batches = iter(self._repeat(lambda: self._table.search().to_batches(_ROWS), "reading"))
+        # Not again: a reader that has failed may say next that it is at its end.
+        while (batch := self._call(lambda: next(batches, None))) is not None:
             for row in batch.to_pylist():
                 yield {**row, "vector": np.asarray(row.get("vector") or (), np.float32)}
 
@@ -101,6 +102,10 @@ class LanceWriter(StoreWriter):
                 f"the table {self._name!r} holds vectors of {width} numbers, the model gives "
                 f"{dimensions}; name another table"
             )
+
+    def _call(self, call: Any) -> Any:
+        what = f"reading the table {self._name!r}"
+        return repeated(call, what, errors=_FAILURES, is_transient=lambda _: False)
 
     def _repeat(self, call: Any, what: str) -> Any:
         return repeated(call, f"{what} the table {self._name!r}", errors=_FAILURES)

@@ -134,7 +134,8 @@ class PgvectorWriter(StoreWriter):
     def _check_table(self, dimensions: int | None) -> None:
         query = "select attname, atttypmod from pg_attribute where attrelid = to_regclass(%s)"
         with self._failing("describing"):
-            found = dict(self._connection.execute(query, [self._name]).fetchall())
+            name = self._table.as_string(self._connection)
+            found = dict(self._connection.execute(query, [name]).fetchall())
             self._connection.commit()
         if not found:
             raise WriterError(f"there is no table {self._name!r}")

@@ -48,8 +48,9 @@ def open_qdrant(place: str, *, make_folder: bool) -> Any:
             timeout=_TIMEOUT_SECONDS,
             check_compatibility=False,  # the first call shows whether they get on
         )
-    # Another process holds the folder, or a file in it is damaged or cannot be written.
-    except (RuntimeError, OSError, ValueError, sqlite3.Error) as error:
+    # Another process holds the folder, or a file in it is damaged, foreign or cannot be written:
+    # the local mode reads JSON and pickles, and raises whatever these make it raise.
+    except Exception as error:
         raise WriterError(f"Qdrant cannot open {place}: {error}") from error
 
 

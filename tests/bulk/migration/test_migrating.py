@@ -12,7 +12,12 @@ from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.bulk import MigrationSettings, migrate, plan_migration, switch_vectors
 from latechunk_integrations.bulk.migration import migrating
 from latechunk_integrations.bulk.migration.collections import opening
-from latechunk_integrations.errors import EncodingFailedError, WriterError
+from latechunk_integrations.errors import (
+    CheckpointError,
+    EncodingFailedError,
+    OptionError,
+    WriterError,
+)
 from tests.bulk import support
 from tests.bulk.migration import collections
 from tests.bulk.migration.collections import WAYS, Rows, Written
@@ -240,6 +245,40 @@ def test_a_chunk_that_was_deleted_since_does_not_come_back_by_a_switch(
     client.get_collection("chunks").delete(ids=[gone])
     with pytest.raises(WriterError, match="deleted since"):
         switch_vectors(collection, tmp_path / "c", settings(way))
+
+
+def test_vectors_of_somebody_else_are_not_written_over(
+    way: Written, tmp_path: Path, tiny_model_path: Path
+) -> None:
+    """What is where the late vectors go, and no checkpoint knows it."""
+    collection, options = (
+        way.write(tmp_path, collections.texts(2)),
+        support.options(tiny_model_path),
+    )
+    migrate(collection, options, tmp_path / "theirs", settings(way))
+    before = way.read_late(tmp_path)
+    with pytest.raises(CheckpointError, match="late_name"):
+        migrate(collection, options, tmp_path / "ours", settings(way, unplaced="standalone"))
+    assert way.read_late(tmp_path) == before
+    migrate(collection, options, tmp_path / "ours", settings(way, restart=True))
+
+
+def test_the_old_vectors_are_not_taken_for_the_late_ones(
+    tmp_path: Path, tiny_model_path: Path
+) -> None:
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(path=str(tmp_path / "qdrant"))
+    size = models.VectorParams(size=32, distance=models.Distance.COSINE)
+    client.create_collection("c", vectors_config={"body": size})
+    payload = {"text": "A text.", "source": "a", "start": 0, "end": 7}
+    point = models.PointStruct(id=1, vector={"body": [1.0] + [0.0] * 31}, payload=payload)
+    client.upsert("c", [point])
+    client.close()
+    given = MigrationSettings(vector="body", late_name="body")
+    options = support.options(tiny_model_path)
+    with pytest.raises(OptionError, match="'body'"):
+        migrate(f"qdrant:{tmp_path / 'qdrant'}#c", options, tmp_path / "c", given)
 
 
 def test_a_parent_that_fails_is_reported_and_the_others_go_on(

@@ -120,20 +120,20 @@ def test_a_table_by_hand_gets_a_column_for_marks(
 ) -> None:
     with psycopg.connect(plain(server)) as connection:
         connection.execute(
-            "create table notes (id int primary key, body text, page text, at int, v vector(3))"
+            'create table "My-N" (id int primary key, body text, page text, at int, v vector(3))'
         )
         connection.execute(
-            "insert into notes values (1, 'First part.', 'a', 0, '[1,0,0]'), "
+            "insert into \"My-N\" values (1, 'First part.', 'a', 0, '[1,0,0]'), "
             "(2, 'Second part.', 'a', 12, '[0,1,0]'), (3, 'Lost part.', null, 0, '[0,0,1]')"
         )
     fields = {"text": "body", "source": "page", "start": "at", "end": ""}
     given = _settings(None, fields=fields)
-    address = f"pgvector:{server}#notes"
+    address = f"pgvector:{server}#My-N"
     summary = migrate(address, support.options(tiny_model_path), tmp_path / "c", given)
     assert dict(summary.plan.unplaced) == {"no_source": 1}
     with psycopg.connect(plain(server)) as connection:
         rows = connection.execute(
-            "select id, late_marks ->> 'late_start', vector_dims(late) from notes order by id"
+            "select id, late_marks ->> 'late_start', vector_dims(late) from \"My-N\" order by id"
         ).fetchall()
     assert rows == [(1, "0", 32), (2, "12", 32), (3, None, None)]
     with pytest.raises(WriterError, match="1 of 3 chunks"):

@@ -232,7 +232,8 @@ class PgvectorTable:
         return chosen[0]
 
     def _columns(self) -> dict[str, _Column]:
-        found = self._fetch_plain(_COLUMNS, [self._table])
+        name = self._sql.Identifier(*self._table.split(".")).as_string(self._connection)
+        found = self._fetch_plain(_COLUMNS, [name])
         columns = {name: _Column(*described) for name, *described in found}
         self._unread = [n for n, c in columns.items() if c.type in ("vector", "tsvector")]
         return columns

@@ -284,7 +284,7 @@ class QdrantCollection:
         params = self._params()
         own = [name for name in params if name not in (self._late, self._before)]
         if wanted is not None:
-            if wanted not in params:
+            if wanted not in own:
                 raise OptionError(f"{self._name!r} has no vector {wanted!r}; it has {own}")
             return wanted
         if len(own) != 1:
