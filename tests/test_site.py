@@ -36,7 +36,16 @@ class _Quiet(SimpleHTTPRequestHandler):
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("mkdocs")
     site = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", site]
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--quiet",
+        "--strict",
+        "--site-dir",
+        str(site),
+    ]
     env = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     subprocess.run(command, cwd=ROOT, env=env, check=True)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(site))) as server:
@@ -54,7 +63,7 @@ def test_pages_fit_say_nothing_in_the_console_and_are_searched(address: str) -> 
             page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
             page.on("console", lambda message: said.append(message.text))
             page.on("pageerror", lambda error: said.append(str(error)))
-            page.on("request", lambda r: r.url.startswith(address) or said.append(r.url))
+            page.on("request", lambda request: said.append(request.url))
             for path in PAGES:
                 page.goto(address + path)
                 assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
@@ -67,4 +76,4 @@ def test_pages_fit_say_nothing_in_the_console_and_are_searched(address: str) -> 
             page.wait_for_selector(".md-search-result__item", state="attached", timeout=60_000)
             page.close()
         browser.close()
-    assert said == []
+    assert [line for line in said if not line.startswith(address)] == []
