@@ -40,6 +40,9 @@ class Environment:
         """As a user would, with this environment first in PATH; ends with what it printed."""
         env = {**os.environ, "PATH": f"{self._bin}{os.pathsep}{os.environ['PATH']}"}
         env = {key: value for key, value in env.items() if key != "PYTHONPATH"}
+        # Old releases of LlamaIndex ship NLTK's data and download them nevertheless.
+        for own in self._bin.parent.glob("lib/*/site-packages/llama_index/core"):
+            env["NLTK_DATA"] = str(own)
         done = subprocess.run(
             ["/usr/bin/env", *map(str, command)],
             cwd=self._folder,
