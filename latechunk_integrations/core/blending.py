@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["blend", "make_unit"]
+__all__ = ["blend", "make_unit", "measure_rows"]
 
 # Rows that are scaled at once: no second array of their size.
 _BLOCK_ROWS = 1_024
@@ -42,8 +42,21 @@ def make_unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     for start in range(0, len(vectors), _BLOCK_ROWS):
         rows = vectors[start : start + _BLOCK_ROWS]
-        # In float64: the squares of what fits into float32 may not.
-        norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+        norms = measure_rows(rows)
         norms[norms == 0] = 1
-        np.divide(rows, norms[:, None], out=rows, casting="same_kind")
+        # Infinite values become NaN: whoever gives vectors away checks them.
+        with np.errstate(invalid="ignore"):
+            np.divide(rows, norms[:, None], out=rows, casting="same_kind")
     return vectors
+
+
+def measure_rows(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Euclidean lengths of rows, float64, shape ``(n,)``.
+
+    In float64: the squares of what fits into float32 may not.
+
+    Args:
+        vectors: Float32, shape ``(n, dim)``.
+    """
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    return np.sqrt(squares)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from latechunk_integrations.core.blending import measure_rows
 from latechunk_integrations.errors import NotFiniteError
 
 __all__ = ["check_vectors"]
@@ -24,11 +25,12 @@ def check_vectors(
     Raises:
         NotFiniteError: A value is NaN or infinite, or a row is zero throughout.
     """
-    bad, kind = ~np.isfinite(vectors).all(axis=1), "NaN or infinite values"
-    if not bad.any():
-        bad, kind = ~vectors.any(axis=1), "no length"
-    if not bad.any():
+    lengths = measure_rows(vectors)
+    if (lengths > 0).all() and np.isfinite(lengths).all():
         return
+    bad, kind = ~np.isfinite(lengths), "NaN or infinite values"
+    if not bad.any():
+        bad, kind = lengths == 0, "no length"
     computed = f" (computed in {dtype})" if dtype else ""
     raise NotFiniteError(
         f"vector {int(np.argmax(bad))} of {what} has {kind}{computed}; load the model with "

@@ -23,7 +23,7 @@ from latechunk_integrations.encoders.base import ChunkEncoder, QueryPartner
 from latechunk_integrations.errors import EmptyTextError, OptionError
 from latechunk_integrations.flow.chunk_sums import ChunkSums
 from latechunk_integrations.flow.failures import Failed, isolate_failures
-from latechunk_integrations.flow.finish import Sides, finish_parent
+from latechunk_integrations.flow.finish import Sides, finish_parent, finish_sides
 from latechunk_integrations.flow.resolution import check_running_text
 from latechunk_integrations.flow.service_jobs import ElementList, ServiceJob
 from latechunk_integrations.flow.service_plan import ServicePlanner
@@ -199,20 +199,23 @@ class ServiceFlow:
         rows = np.flatnonzero(has_alone)
         nothing = np.zeros((0, self._encoder.dimensions), np.float32)
         self._stats.count("windows", job.n_windows)
+        sides = Sides(
+            late=np.zeros((len(job.rows), nothing.shape[1]), np.float32)
+            if late is None
+            else late[job.rows],
+            is_late=is_late,
+            alone=nothing if alone is None else alone[job.rows[rows]],
+            alone_rows=rows,
+            headers=None if job.header is None else self._repeat(job.header, len(job.rows)),
+        )
         return finish_parent(
             job.parent.id,
-            Sides(
-                late=None if late is None else late[job.rows],
-                is_late=is_late,
-                alone=nothing if alone is None else alone[job.rows[rows]],
-                alone_rows=rows,
-                headers=None if job.header is None else self._repeat(job.header, len(job.rows)),
-                n_windows=job.n_windows,
-                windowed=job.windowed,
-            ),
-            self._options,
+            finish_sides(sides, self._options),
+            is_late,
             self._stats,
             None,
+            n_windows=job.n_windows,
+            windowed=job.windowed,
         )
 
     @staticmethod

@@ -19,7 +19,6 @@ The steps, none of which looks back:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ from latechunk_integrations.encoders.base import QueryEncoder, QueryPartner, Tok
 from latechunk_integrations.errors import OptionError, ParentTooLongError
 from latechunk_integrations.flow.chunk_sums import ChunkSums
 from latechunk_integrations.flow.failures import Failed, isolate_failures
-from latechunk_integrations.flow.finish import Sides, finish_parent, finish_vectors
+from latechunk_integrations.flow.finish import finish_parent, finish_sides
 from latechunk_integrations.flow.resolution import Resolved, resolve
 from latechunk_integrations.flow.token_plan import BlockFailure, TokenBlock, TokenPlanner
 from latechunk_integrations.flow.token_run import WindowRunner
@@ -128,35 +127,48 @@ class TokenFlow:
             sums, chunks, sub_spans = sub_span_rows(passages, sums, self._options)
         else:
             chunks = chunk_rows(passages, sums)
-        vectors = self._finish_means(sums)
+        means = self._finish_means(sums)
+        vectors = self._finish_sides(chunks, means)
+        of_sub_spans = None if sub_spans is None else self._finish_sides(sub_spans.rows, means)
         for at, parent in enumerate(block.parents):
             if passages.skipped[at]:
                 yield self._skip(parent)
                 continue
+            own = chunks.of_parent(at)
             yield finish_parent(
                 parent.id,
-                replace(self._sides(block, chunks, vectors, at), windowed=bool(block.windowed[at])),
-                self._options,
+                # A copy, so that no parent keeps the vectors of a whole block in memory.
+                vectors[own].copy(),
+                chunks.is_late[own],
                 self._stats,
                 self._encoder.dtype,
-                None if sub_spans is None else self._sub_spans(block, sub_spans, vectors, at),
+                n_windows=int(block.late_windows[at]),
+                windowed=bool(block.windowed[at]),
+                sub_spans=self._sub_spans(block, sub_spans, of_sub_spans, at),
             )
 
-    def _sides(
-        self, block: TokenBlock, rows: VectorRows, vectors: NDArray[np.float32], at: int
-    ) -> Sides:
-        with_headers = self._options.header_weight > 0
-        n_windows = int(block.late_windows[at])
-        return rows.sides(vectors, at, with_headers=with_headers, n_windows=n_windows)
+    def _finish_sides(self, rows: VectorRows, means: NDArray[np.float32]) -> NDArray[np.float32]:
+        return finish_sides(
+            rows.sides(means, with_headers=self._options.header_weight > 0), self._options
+        )
 
     def _sub_spans(
-        self, block: TokenBlock, found: SubSpanRows, vectors: NDArray[np.float32], at: int
-    ) -> SubSpanVectors:
+        self,
+        block: TokenBlock,
+        found: SubSpanRows | None,
+        vectors: NDArray[np.float32] | None,
+        at: int,
+    ) -> SubSpanVectors | None:
         """Those of one parent."""
-        sides = self._sides(block, found.rows, vectors, at)
-        own = slice(*found.rows.bounds[at : at + 2].tolist())
+        if found is None or vectors is None:
+            return None
+        parent_id = block.parents[at].id
+        own = found.rows.of_parent(at)
+        check_vectors(
+            vectors[own], f"parent {parent_id!r}", self._encoder.dtype, parent_id=parent_id
+        )
         return SubSpanVectors(
-            finish_vectors(block.parents[at].id, sides, self._options, self._encoder.dtype),
+            vectors[own].copy(),
             found.chunks[own] - block.passages.pieces.chunk_bounds[at],
             CharSpans(found.spans[own]),
         )

@@ -38,29 +38,25 @@ class VectorRows:
     alone: NDArray[np.int64]
     headers: NDArray[np.int64]
 
-    def sides(
-        self, vectors: NDArray[np.float32], parent: int, *, with_headers: bool, n_windows: int
-    ) -> Sides:
-        """What the passes gave for one parent.
+    def sides(self, vectors: NDArray[np.float32], *, with_headers: bool) -> Sides:
+        """What the passes gave for all of them.
 
         Args:
             vectors: The rows of the table, after the model's heads.
-            parent: Its number in the block.
             with_headers: Whether headers have vectors of their own.
-            n_windows: Windows of its late pass.
         """
-        start, end = self.bounds[parent : parent + 2].tolist()
-        first, last = np.searchsorted(self.alone, [start, end]).tolist()
-        is_late = self.is_late[start:end]
-        late = vectors[self.first_late + start : self.first_late + end]
+        first, n = self.first_alone, len(self.is_late)
         return Sides(
-            late=late if is_late.any() else None,
-            is_late=is_late,
-            alone=vectors[self.first_alone + first : self.first_alone + last],
-            alone_rows=self.alone[first:last] - start,
-            headers=_pick(vectors, self.headers[start:end]) if with_headers else None,
-            n_windows=n_windows,
+            late=vectors[self.first_late : self.first_late + n],
+            is_late=self.is_late,
+            alone=vectors[first : first + len(self.alone)],
+            alone_rows=self.alone,
+            headers=_pick(vectors, self.headers) if with_headers else None,
         )
+
+    def of_parent(self, parent: int) -> slice:
+        """The vectors of one parent, by its number in the block."""
+        return slice(*self.bounds[parent : parent + 2].tolist())
 
 
 @dataclass(frozen=True)

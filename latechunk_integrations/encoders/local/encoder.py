@@ -59,9 +59,10 @@ from latechunk_integrations.options import LateChunkOptions
 
 __all__ = ["LocalEncoder"]
 
-# About 2,000 tokens were the fastest on a CPU; an accelerator wants more in flight.
+# About 2,000 tokens were the fastest on a CPU; an accelerator wants more in flight: as many
+# values whatever the width, since a small model waits for its launches.
 _BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192}
-_BATCH_TOKENS_ACCELERATOR = 32_768
+_BATCH_VALUES = 32_768 * 768
 _HEADER_SEPARATOR = "\n\n"
 _HEADER_CACHE = 1_024
 
@@ -124,11 +125,11 @@ class LocalEncoder:
         if self.plain_tokens is not None:
             model.max_seq_length = self.query_model.max_seq_length = self.plain_tokens
         check_dimensions(options.dimensions, self.contract)
+        self._split_modules()
         self.dimensions = options.dimensions or self.contract.dimensions
         self.batch_tokens = options.batch_tokens or _BATCH_TOKENS.get(
-            self._device.type, _BATCH_TOKENS_ACCELERATOR
+            self._device.type, max(8_192, _BATCH_VALUES // self.token_dim)
         )
-        self._split_modules()
         self._headers: dict[str, NDArray[np.int32]] = {}
         self._lock = threading.Lock()
         contract = json.dumps(self.contract.to_dict(), sort_keys=True)

@@ -6,7 +6,8 @@ where the focus ``f_j`` is 0 outside of ``U``. With ``e_j = exp(f_j) - 1``, whic
     sum_W exp(s_j + f_j) v_j  =  sum_W exp(s_j) v_j  +  sum_U exp(s_j) e_j v_j
 
 and the same without ``v_j`` for what it is divided by. So one pass of flash attention over windows
-and two over units give the exact result: nothing is as large as a window times a window.
+and two over units give the exact result: nothing is as large as a window times a window. Where
+headers have the same focus, ``e_j`` is one number in a unit, and one pass over units is enough.
 """
 
 from __future__ import annotations
@@ -60,12 +61,16 @@ class UnitFocus:
         units: Bounds of the units.
         surplus: ``exp(focus) - 1`` of each token as a key, float32, shape ``(n_tokens,)``; None:
             there is no finite focus.
+        even: Whether all tokens of a unit have the same one.
     """
 
-    def __init__(self, windows: Bounds, units: Bounds, surplus: Tensor | None) -> None:
+    def __init__(
+        self, windows: Bounds, units: Bounds, surplus: Tensor | None, *, even: bool
+    ) -> None:
         self.windows = windows
         self.units = units
         self.surplus = surplus
+        self.even = even
         self._as_values: Tensor | None = None
 
     @classmethod
@@ -93,11 +98,13 @@ class UnitFocus:
         header = np.where(alone | np.isinf(header_focus), 0, header_focus)
         added = np.where(is_header[inside], header[rows], np.where(alone, 0, focus)[rows])
         windows = np.flatnonzero(new_row | (new_unit & alone[rows]))
+        starts = np.flatnonzero(new_unit)
         surplus = np.expm1(added).astype(np.float32) if added.any() else None
         return cls(
             Bounds.of(windows, n_tokens, device),
-            Bounds.of(np.flatnonzero(new_unit), n_tokens, device),
+            Bounds.of(starts, n_tokens, device),
             None if surplus is None else to_device(surplus, device),
+            even=bool((added[1:] == added[:-1])[~new_unit[1:]].all()),
         )
 
     def surplus_as_values(self, like: Tensor) -> Tensor:
@@ -143,9 +150,13 @@ def attend_in_units(
     context, all_keys = attend(query, key, value, focus.windows)
     if focus.surplus is None:
         return context
+    if focus.even:
+        own, own_keys = attend(query, key, value, focus.units)
+        # What the keys of the unit have of the window's denominator, times their surplus.
+        share = (torch.exp(own_keys - all_keys) * focus.surplus).transpose(0, 1)[..., None]
+        return ((context + share * own) / (1 + share)).to(value.dtype)
     surplus = focus.surplus_as_values(value)
     own, own_keys = attend(query, key, value * surplus, focus.units)
     total, _ = attend(query, key, surplus, focus.units)
-    # What the keys of the unit have of the window's denominator.
     share = torch.exp(own_keys - all_keys).transpose(0, 1)[..., None]
     return ((context + share * own) / (1 + share * total[..., :1])).to(value.dtype)
