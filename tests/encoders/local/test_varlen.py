@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from latechunk_integrations import ChunkVectors, LateChunkEngine, Parent
-from latechunk_integrations.encoders.local import varlen
+from latechunk_integrations.encoders.local import focus_attention, varlen
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.encoders.local.unpadded import takes_unpadded
 from tests.architectures import LAYOUTS
@@ -161,18 +161,23 @@ def _worst(right: list[ChunkVectors], found: list[ChunkVectors]) -> float:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; CI has none")
+@pytest.mark.parametrize("layout", ["text", "units"])
 @pytest.mark.parametrize("name", PACKED)
-def test_pytorchs_own_kernel_is_as_exact_as_padding(name: str, published: dict[str, Path]) -> None:
+def test_pytorchs_own_kernel_is_as_exact_as_padding(
+    name: str, layout: str, published: dict[str, Path]
+) -> None:
     """Half precision moves vectors, of random weights up to 0.02: no farther without padding."""
-    parents = [Parent(TEXT * n, [(0, 20), (10, 60)]) for n in (1, 2, 3)]
-    right = _engine(published[name], pooling="mean").embed(parents)
-    engine = LateChunkEngine.from_pretrained(
-        str(published[name]), dtype="bfloat16", device="cuda", pooling="mean"
-    )
+    options: dict[str, Any] = {"layout": layout, "focus": 0.0 if layout == "text" else "auto"}
+    if layout == "text":
+        options["pooling"] = "mean"
+    headers = {"header": "Title"} if layout == "units" else {}
+    parents = [Parent(TEXT * n, [(0, 20), (20, 60)], **headers) for n in (1, 2, 3)]
+    right = _engine(published[name], **options).embed(parents)
+    engine = _engine(published[name], **options, dtype="bfloat16", device="cuda")
     assert isinstance(engine.encoder, LocalEncoder)
     transformer: Any = engine.encoder.model[0]
-    assert takes_unpadded(transformer)
+    assert takes_unpadded(transformer) == (name != "embeddinggemma-2-text")
     found = engine.embed(parents)
-    transformer.model.set_attn_implementation("sdpa")
+    transformer.model.set_attn_implementation(focus_attention.IMPLEMENTATION)
     assert not takes_unpadded(transformer)
     assert _worst(right, found) < 2 * _worst(right, engine.embed(parents)) + 0.005
