@@ -40,9 +40,9 @@ class Environment:
         """As a user would, with this environment first in PATH; ends with what it printed."""
         env = {**os.environ, "PATH": f"{self._bin}{os.pathsep}{os.environ['PATH']}"}
         env = {key: value for key, value in env.items() if key != "PYTHONPATH"}
-        # Old releases of LlamaIndex ship NLTK's data and download them nevertheless.
-        for own in self._bin.parent.glob("lib/*/site-packages/llama_index/core"):
-            env["NLTK_DATA"] = str(own)
+        # The oldest LlamaIndex ships NLTK's data and downloads them nevertheless.
+        for old in self._bin.parent.glob("lib/*/site-packages/llama_index_core-0.13.0.dist-info"):
+            env["NLTK_DATA"] = str(old.with_name("llama_index") / "core")
         done = subprocess.run(
             ["/usr/bin/env", *map(str, command)],
             cwd=self._folder,
@@ -108,7 +108,7 @@ def walk(python: str, wheel: Path, torch: str) -> Iterator[tuple[str, float]]:
     """Each walk in an environment of its own; its name and its seconds."""
     declared = (ROOT / "pyproject.toml").read_text("utf-8")
     oldest = re.findall(r'"llama-index-core>=([\d.]+)', declared)[0]
-    old = f"llama-index-core=={oldest}.*"
+    old = f"llama-index-core=={oldest}"
     walks = {
         "the wheel alone": walk_alone,
         "LlamaIndex": lambda here: walk_quickstart(here, "llama-index"),

@@ -178,7 +178,7 @@ class Judge:
         for measure, budget in self._budgets.items():
             scores[measure] = np.array(
                 [
-                    score_budget([self._place(row) for row in rows], gold, self._offsets, budget)
+                    score_budget(map(self._place, rows), gold, self._offsets, budget)
                     for rows, gold in zip(
                         (each.tolist() for each in rankings.rows), rankings.gold, strict=True
                     )

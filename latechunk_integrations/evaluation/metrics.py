@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -162,7 +162,7 @@ def budget_of(measure: str) -> int | None:
 
 
 def score_budget(
-    retrieved: Sequence[tuple[str, int, int]],
+    retrieved: Iterable[tuple[str, int, int]],
     gold: Sequence[GoldSpan],
     offsets: Mapping[str, NDArray[np.int64]],
     budget: int,
@@ -173,7 +173,7 @@ def score_budget(
     chunk that passes it is cut.
 
     Args:
-        retrieved: Document, start and end of each chunk, best first.
+        retrieved: Document, start and end of each chunk, best first; read until the budget is full.
         gold: The gold spans.
         offsets: As for `token_scores`.
         budget: Tokens.
@@ -184,7 +184,7 @@ def score_budget(
         left -= end - first
         if left <= 0:
             break
-    wanted = _token_runs([(g.doc_id, g.start, g.end) for g in gold], offsets)
+    wanted = list(_token_runs(((g.doc_id, g.start, g.end) for g in gold), offsets))
     n_wanted = _n_tokens(wanted)
     n_shared = _n_tokens(kept) + n_wanted - _n_tokens(kept + wanted)
     return n_shared / n_wanted if n_wanted else 0.0
@@ -218,8 +218,8 @@ def token_scores(
     Returns:
         The three, 0 where nothing was retrieved.
     """
-    found = _token_runs(retrieved, offsets)
-    wanted = _token_runs([(g.doc_id, g.start, g.end) for g in gold], offsets)
+    found = list(_token_runs(retrieved, offsets))
+    wanted = list(_token_runs(((g.doc_id, g.start, g.end) for g in gold), offsets))
     n_found, n_wanted, n_either = _n_tokens(found), _n_tokens(wanted), _n_tokens(found + wanted)
     n_shared = n_found + n_wanted - n_either
     return (
@@ -272,17 +272,12 @@ def _draw_samples(n: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.fl
 
 
 def _token_runs(
-    spans: Sequence[tuple[str, int, int]], offsets: Mapping[str, NDArray[np.int64]]
-) -> list[tuple[str, int, int]]:
+    spans: Iterable[tuple[str, int, int]], offsets: Mapping[str, NDArray[np.int64]]
+) -> Iterator[tuple[str, int, int]]:
     """Document, first token and one past the last token of each span."""
-    return [
-        (
-            doc_id,
-            int(np.searchsorted(offsets[doc_id][:, 1], start, "right")),
-            int(np.searchsorted(offsets[doc_id][:, 0], end, "left")),
-        )
-        for doc_id, start, end in spans
-    ]
+    for doc_id, start, end in spans:
+        starts, ends = offsets[doc_id].T
+        yield doc_id, int(ends.searchsorted(start, "right")), int(starts.searchsorted(end, "left"))
 
 
 def _n_tokens(runs: Sequence[tuple[str, int, int]]) -> int:
