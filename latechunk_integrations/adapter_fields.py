@@ -15,10 +15,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
 from latechunk_integrations.encoders.model.identity import published_identity
 from latechunk_integrations.engine import ALGORITHM_VERSION, LateChunkEngine
+from latechunk_integrations.engine_handle import EngineHandle
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import (
     WORK_OPTIONS,
@@ -29,9 +30,28 @@ from latechunk_integrations.options import (
     Layout,
     PoolingChoice,
 )
+from latechunk_integrations.stats import EngineStats
 
 __all__ = ["EngineFields", "engine_options", "field_options", "vector_key"]
 
+# What to do instead of giving what the frameworks' classes for sentence-transformers take.
+_ELSEWHERE = {
+    "cache_folder": "set HF_HOME, or give model_name the path of a local folder",
+    "model_kwargs": "options of their own: dtype=, device=, revision=, trust_remote_code=",
+    "encode_kwargs": "options of their own: normalize=, batch_tokens=, document_prompt=",
+    "query_encode_kwargs": "query_prompt= is the option",
+    "torch_dtype": "dtype= is the option",
+    "tokenizer_kwargs": "the model's own tokenizer is used; max_tokens= is the window's length",
+    "tokenizer_name": "the model's own tokenizer is used",
+    "backend": "the model runs in PyTorch; other runtimes are servers: encoder='tei', base_url=",
+    "parallel_process": "processes= is a number of worker processes",
+    "multi_process": "processes= is a number of worker processes",
+    "target_devices": "devices= is a list, with a worker process for each",
+    "prompts": "document_prompt= and query_prompt= are the options",
+    "truncate_dim": "dimensions= is the option",
+    "token": "set HF_TOKEN",
+    "local_files_only": "set HF_HUB_OFFLINE=1",
+}
 # Options that choose how the work is done, or what is said about it, but not the vectors; and
 # those that name the model, in whose place its files stand.
 _NEUTRAL = (
@@ -41,7 +61,7 @@ _NEUTRAL = (
 
 
 class EngineFields(BaseModel):
-    """Every option of `LateChunkOptions` but ``model``, as a field."""
+    """Every option of `LateChunkOptions` but ``model``, as a field; and the engine they make."""
 
     # Options named model_...; extra keywords are refused with a hint before they come here.
     model_config = ConfigDict(protected_namespaces=())
@@ -87,6 +107,18 @@ class EngineFields(BaseModel):
     max_retries: int = 5
     max_concurrency: int | None = None
     tokenizer: str | None = None
+    _handle: EngineHandle = PrivateAttr()
+    _stats: EngineStats = PrivateAttr(default_factory=EngineStats)
+
+    @property
+    def engine(self) -> LateChunkEngine:
+        """The engine; loaded on first use, once for a process and its options."""
+        return self._handle.engine
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Without the key, which does not belong in a file or a queue."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "api_key": None}}
 
 
 def _describe_fields() -> None:
@@ -106,7 +138,6 @@ def engine_options(
     *,
     engine: LateChunkEngine | None,
     own: Iterable[str],
-    foreign: Mapping[str, str],
 ) -> LateChunkOptions:
     """Check the keywords of an adapter that are options of the engine.
 
@@ -114,7 +145,6 @@ def engine_options(
         given: Keywords, ``model`` or ``model_name`` among them (a path object is a path).
         engine: A loaded engine, which has its options already.
         own: Keywords of the adapter itself, for hints.
-        foreign: What to write instead of keywords that other embedding classes take.
 
     Raises:
         OptionError: An option is unknown, impossible, given twice, or given beside an engine.
@@ -123,7 +153,7 @@ def engine_options(
     names = [name for name in ("model", "model_name") if left.get(name) not in (None, "")]
     models = [os.fspath(left.pop(name)) for name in names]
     left = {name: value for name, value in left.items() if name not in ("model", "model_name")}
-    _refuse_unknown(left, own, foreign)
+    _refuse_unknown(left, own)
     if len(set(models)) > 1:
         raise OptionError(f"model and model_name are the same option, and differ: {models}")
     if engine is not None:
@@ -186,17 +216,15 @@ def _runs_a_model(engine: LateChunkEngine) -> bool:
     return type(encoder).__module__.startswith("latechunk_integrations.encoders.local.")
 
 
-def _refuse_unknown(
-    given: Mapping[str, Any], own: Iterable[str], foreign: Mapping[str, str]
-) -> None:
+def _refuse_unknown(given: Mapping[str, Any], own: Iterable[str]) -> None:
     valid = [*own, *(field.name for field in fields(LateChunkOptions)), "model_name"]
     hints = []
     for name in given:
         if name in valid:
             continue
         near = difflib.get_close_matches(name, valid, n=1)
-        if name in foreign:
-            hints.append(f"{name!r}: {foreign[name]}")
+        if name in _ELSEWHERE:
+            hints.append(f"{name!r}: {_ELSEWHERE[name]}")
         else:
             hints.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
     if hints:

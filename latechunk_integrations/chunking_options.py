@@ -15,15 +15,18 @@ The file that `latechunk tune` writes, and that every part of the package reads:
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options_file import CHUNKING_SECTION, read_file
 
-__all__ = ["ChunkingOptions", "is_config"]
+__all__ = ["ChunkingOptions", "is_config", "joining_key"]
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,24 @@ class ChunkingOptions:
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
                 raise OptionError(f"chunking: unknown {key!r}{hint}; it has {', '.join(valid)}")
         return cls(**section)
+
+
+def joining_key(
+    parent_by: str | Callable[[_Item], object], item: _Item, metadata: Mapping[Any, Any]
+) -> object:
+    """What source documents of one parent share.
+
+    Args:
+        parent_by: A metadata key, or a function of the document.
+        item: The framework's document.
+        metadata: Of the document.
+
+    Returns:
+        None: the document is a parent of its own.
+    """
+    key = metadata.get(parent_by) if isinstance(parent_by, str) else parent_by(item)
+    # A table leaves out what it does not know as "" or NaN: that is nothing to share.
+    return None if key == "" or (isinstance(key, float) and math.isnan(key)) else key
 
 
 def is_config(source: object) -> bool:

@@ -7,6 +7,9 @@ vectors where it comes from.
 from __future__ import annotations
 
 import hashlib
+import uuid
+from collections.abc import Mapping
+from typing import TypeVar
 
 __all__ = [
     "CHUNK_KEY",
@@ -15,11 +18,14 @@ __all__ = [
     "ENGINE_KEY",
     "MODE_KEY",
     "PARENT_KEY",
+    "PLACE_KEYS",
     "START_KEY",
     "SUB_END_KEY",
     "SUB_START_KEY",
     "VECTOR_KEYS",
     "digest_text",
+    "name_sub_span",
+    "without_marks",
 ]
 
 PARENT_KEY = "late_parent"
@@ -47,14 +53,27 @@ SUB_START_KEY = "late_sub_start"
 SUB_END_KEY = "late_sub_end"
 """One past where it ends."""
 
-VECTOR_KEYS = (
-    *(PARENT_KEY, START_KEY, END_KEY, SUB_START_KEY, SUB_END_KEY),
-    *(ENGINE_KEY, MODE_KEY, CONTENT_KEY),
-)
+PLACE_KEYS = (PARENT_KEY, START_KEY, END_KEY)
+"""What names the parent of a chunk, and its place there."""
+
+VECTOR_KEYS = (*PLACE_KEYS, SUB_START_KEY, SUB_END_KEY, ENGINE_KEY, MODE_KEY, CONTENT_KEY)
 """All that say how a vector was made."""
 
 CHUNK_KEY = "late_chunk"
 """The id of the chunk that a sub-span is a part of, where the chunk has one."""
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+def without_marks(metadata: Mapping[_Key, _Value]) -> dict[_Key, _Value]:
+    """The metadata without what they say about a vector."""
+    return {key: one for key, one in metadata.items() if key not in (*VECTOR_KEYS, CHUNK_KEY)}
+
+
+def name_sub_span(chunk_id: str, offset: int) -> str:
+    """The id of the sub-span that begins so many code points after its chunk."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{chunk_id}/{offset}"))
 
 
 def digest_text(*texts: str) -> str:

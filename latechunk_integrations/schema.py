@@ -17,6 +17,7 @@ from latechunk_integrations.errors import (
     InputTypeError,
     InvalidCharacterError,
     SpanError,
+    UnknownSubSpanError,
 )
 
 __all__ = [
@@ -238,6 +239,10 @@ class Parent:
         """The header of one chunk: its own, or the parent's."""
         return self.header if self.headers is None else self.headers[index]
 
+    def chunk_span(self, index: int) -> Span:
+        """Where one chunk is in the text."""
+        return Span(*self.spans.array[index].tolist())
+
     def chunk_text(self, index: int) -> str:
         """The text of one chunk."""
         start, end = self.spans.array[index]
@@ -319,6 +324,27 @@ class ChunkVectors:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def sub_span_vector(self, chunk: int, span: tuple[int, int]) -> NDArray[np.float32]:
+        """The vector of the part of a chunk at a range of the parent, float32, shape ``(dim,)``.
+
+        Raises:
+            UnknownSubSpanError: The chunk was not cut there.
+        """
+        parts, cut = self.sub_spans, np.zeros((0, 2), np.int64)
+        if parts is not None:
+            own = parts.of_chunk(chunk)
+            cut = parts.spans.array[own]
+            for row in np.flatnonzero((cut == span).all(axis=1)):
+                return np.asarray(parts.vectors[own.start + row])
+        raise UnknownSubSpanError(
+            f"{tuple(span)} is no sub-span of chunk {chunk}, of which these options cut "
+            f"{cut.tolist() or 'none'}: model or sub_span_tokens are not those that the sub-spans "
+            "were cut with; take these, or index the documents anew, with split_sub_spans or "
+            "SubSpanNodeParser",
+            parent_id=self.parent_id,
+            span=span,
+        )
 
     def __reduce__(self) -> tuple[type[ChunkVectors], tuple[object, ...]]:
         # NumPy forgets that an array was read-only; building the value anew makes it so again.

@@ -9,13 +9,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from latechunk_integrations.chunking_options import ChunkingOptions
 from latechunk_integrations.core.spans import locate
 from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.errors import MissingExtraError, OptionError
 from latechunk_integrations.plugins import SPLITTERS
 from latechunk_integrations.schema import CharSpans
 
-__all__ = ["Splitter", "chunk_spans", "text_splitter"]
+__all__ = ["Splitter", "chunk_spans", "configured_splitter", "text_splitter"]
 
 # Some 16 MiB at most, however long the texts are.
 _REMEMBERED_TEXTS = 1 << 14
@@ -63,6 +64,18 @@ def text_splitter(
         raise OptionError(f"{splitter!r} is built already: it takes no chunk size or arguments")
     split: Callable[[str], Iterable[Any]] = getattr(found, "split_text", found)
     return split
+
+
+def configured_splitter(
+    options: ChunkingOptions, encoder: TokenEncoder
+) -> Callable[[str], list[str]]:
+    """The function from a text to the texts of its chunks that a file of options names."""
+    split = text_splitter(options.splitter, options.chunk_size, encoder, options.arguments)
+
+    def split_text(text: str) -> list[str]:
+        return [chunk if isinstance(chunk, str) else text[slice(*chunk)] for chunk in split(text)]
+
+    return split_text
 
 
 def chunk_spans(text: str, chunks: Sequence[Any]) -> tuple[CharSpans, int]:

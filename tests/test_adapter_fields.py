@@ -17,9 +17,7 @@ from latechunk_integrations.errors import OptionError
 
 
 def options_of(engine: LateChunkEngine | None = None, **given: Any) -> LateChunkOptions:
-    return engine_options(
-        given, engine=engine, own=("parent_by",), foreign={"cache_folder": "set HF_HOME"}
-    )
+    return engine_options(given, engine=engine, own=("parent_by",))
 
 
 def test_the_fields_are_those_of_the_options() -> None:

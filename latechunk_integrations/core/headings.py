@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,17 @@ from latechunk_integrations.core.outline import (
 )
 from latechunk_integrations.schema import CharSpans
 
-__all__ = ["find_kind", "find_title", "heading_paths", "join_header", "path_from_metadata"]
+__all__ = [
+    "common_entries",
+    "find_kind",
+    "find_title",
+    "heading_paths",
+    "join_header",
+    "path_from_metadata",
+]
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 _TITLE_KEYS = ("title", "documenttitle", "doctitle", "dctitle", "ogtitle", "pagetitle", "headline")
 _NAME_KEYS = ("subject", "name")
@@ -139,6 +150,16 @@ def path_from_metadata(metadata: Mapping[str, object]) -> tuple[str, ...]:
             if path:
                 return path
     return ()
+
+
+def common_entries(metadatas: Sequence[Mapping[_Key, _Value]]) -> dict[_Key, _Value]:
+    """The metadata that all chunks or documents of a parent have: the file's, not its pages'."""
+    first, *others = metadatas
+    return {
+        key: value
+        for key, value in first.items()
+        if all(key in other and other[key] == value for other in others)
+    }
 
 
 def join_header(title: str, path: Iterable[str], *, max_chars: int = 240) -> str:

@@ -58,6 +58,7 @@ def pack_vectors(vectors: ChunkVectors, key: str) -> bytes:
     arrays: dict[str, NDArray[Any]] = {
         "vectors": vectors.vectors,
         "modes": modes,
+        "n_windows": np.array(vectors.n_windows),
         "key": np.array(key),
     }
     if vectors.sub_spans is not None:
@@ -82,6 +83,7 @@ def unpack_vectors(content: bytes, key: str, parent: Parent) -> ChunkVectors:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             rows, modes, own = arrays["vectors"], arrays["modes"], arrays["key"].tolist()
+            n_windows = int(arrays["n_windows"])
             parts = None
             if "sub_vectors" in arrays:
                 spans = CharSpans(arrays["sub_spans"])
@@ -96,6 +98,6 @@ def unpack_vectors(content: bytes, key: str, parent: Parent) -> ChunkVectors:
         if not all(np.isfinite(some).all() for some in every):
             raise ValueError("not all of them are finite")
         found = tuple(_MODES[mode] for mode in modes)
-        return ChunkVectors(parent.id, rows, found, sub_spans=parts)
+        return ChunkVectors(parent.id, rows, found, n_windows, sub_spans=parts)
     except _DAMAGED as error:
         raise InputError(f"damaged vectors of parent {parent.id!r}: {error}") from error

@@ -5,13 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
-from latechunk_integrations.errors import EncodingFailedError, LateChunkError
+from latechunk_integrations.errors import (
+    AuthenticationError,
+    EncodingFailedError,
+    LateChunkError,
+    ModelError,
+    ServerError,
+)
 from latechunk_integrations.schema import ChunkVectors, Parent
 
-__all__ = ["Failed", "isolate_failures", "name_failure"]
+__all__ = ["Failed", "FailureStreak", "isolate_failures", "name_failure"]
+
+_SICK = 10
 
 Failed: TypeAlias = LateChunkError
 """What comes in the place of a parent that failed."""
+
+
+class FailureStreak:
+    """Parents in a row that the model or its server failed over: the fault is not theirs."""
+
+    def __init__(self) -> None:
+        self._length = 0
+
+    def add(self, result: ChunkVectors | Failed) -> None:
+        """Take what came of the next parent.
+
+        Raises:
+            LateChunkError: This one, with which every further parent would fail: it is the
+                tenth in a row, or the server refuses the key.
+        """
+        if isinstance(result, ChunkVectors):
+            self._length = 0
+            return
+        self._length += isinstance(result, ModelError | ServerError)
+        if isinstance(result, AuthenticationError) or self._length == _SICK:
+            raise result
 
 
 def isolate_failures(

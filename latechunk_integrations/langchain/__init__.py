@@ -8,25 +8,31 @@ except ImportError as error:
 
     raise MissingExtraError(error.name or "langchain_core", extra="langchain") from error
 
-from latechunk_integrations.langchain.attach import attach
-from latechunk_integrations.langchain.chunk_text import ChunkText
-from latechunk_integrations.langchain.compressors import LinkRankingCompressor, SnippetCompressor
+from latechunk_integrations.langchain.attach import ChunkText, attach
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings, PlainEmbeddings
-from latechunk_integrations.langchain.pair import LateChunkPair, late_chunking
 from latechunk_integrations.langchain.parent_store import BoundedStore
-from latechunk_integrations.langchain.qdrant_multivectors import (
+from latechunk_integrations.langchain.retrievers import (
+    LinkRankingCompressor,
     MultivectorRetriever,
-    add_multivectors,
-    create_multivectors,
+    SnippetCompressor,
+    SnippetRetriever,
+    SubSpanRetriever,
 )
-from latechunk_integrations.langchain.retrievers import SnippetRetriever
 from latechunk_integrations.langchain.store_proxy import (
     LateChunkVectorStore,
     aadd_late_chunks,
     add_late_chunks,
 )
-from latechunk_integrations.langchain.sub_span_documents import SubSpanRetriever, split_sub_spans
-from latechunk_integrations.langchain.text_splitter import LateChunkTextSplitter
+from latechunk_integrations.langchain.sub_span_documents import (
+    add_multivectors,
+    create_multivectors,
+    split_sub_spans,
+)
+from latechunk_integrations.langchain.text_splitter import (
+    LateChunkPair,
+    LateChunkTextSplitter,
+    late_chunking,
+)
 
 __all__ = [
     "BoundedStore",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.core.folding import find_spans
 from latechunk_integrations.core.headings import (
+    common_entries,
     find_kind,
     find_title,
     heading_paths,
@@ -28,7 +29,6 @@ __all__ = [
     "Cut",
     "CutChunk",
     "HeaderChoice",
-    "Source",
     "Splitter",
     "cut_chunks",
     "cut_sections",
@@ -47,34 +47,17 @@ HeaderChoice: TypeAlias = "Literal['auto'] | str | Callable[[Document], str] | N
 """Where headers come from: found, a metadata key for the title, a function, or nowhere."""
 
 _PARAGRAPH = "\n\n"
-Path: TypeAlias = tuple[str, ...]
 _Owner = TypeVar("_Owner")
 
 
-class Source(NamedTuple):
-    """A source document, whose text may know its parent."""
-
-    text: str
-    metadata: dict[Any, Any]
-    id: str | None = None
-
-
 class CutChunk(NamedTuple):
-    """A chunk to be.
+    """A chunk to be, of a source document."""
 
-    Args:
-        source: The source document that it is cut from.
-        text: What the splitter made of it.
-        row: Which of its parent's chunks it is; None: it stands nowhere.
-        start: Where it starts in its source document, or in its section.
-        headings: What its section's splitter said, by metadata key.
-    """
-
-    source: Source
+    source: Document
     text: str
-    row: int | None
-    start: int
-    headings: dict[Any, Any]
+    row: int | None  # of its parent's chunks; None: it is not in its document
+    start: int  # in its source document, or in its section
+    headings: dict[Any, Any]  # what its section's splitter said, by metadata key
 
 
 Cut: TypeAlias = "tuple[Parent | None, list[CutChunk]]"
@@ -83,63 +66,41 @@ Cut: TypeAlias = "tuple[Parent | None, list[CutChunk]]"
 
 @dataclass
 class CutSection:
-    """A run of one source document, and what it was cut into.
+    """A run of one source document, and what it was cut into."""
 
-    Args:
-        source: The source document.
-        text: The section's text.
-        headings: What its splitter said of it, by metadata key.
-        pieces: The chunks' texts.
-        spans: Where they are in the text, -1 where they are not. Int64, shape ``(n_pieces, 2)``.
-    """
-
-    source: Source
+    source: Document
     text: str
-    headings: dict[Any, Any]
+    headings: dict[Any, Any]  # what its splitter said of it, by metadata key
     pieces: list[str]
-    spans: NDArray[np.int64]
+    spans: NDArray[np.int64]  # of the pieces in the text, -1: not there. Shape (n_pieces, 2)
 
     @cached_property
-    def path(self) -> Path:
+    def path(self) -> tuple[str, ...]:
         """The headings above it."""
-        return tuple(str(heading) for heading in self.headings.values()) or path_from_metadata(
-            self.source.metadata
-        )
+        return tuple(map(str, self.headings.values())) or path_from_metadata(self.source.metadata)
 
 
 def cut_sections(
-    source: Source, splitter: Splitter, section_splitter: Splitter | None
+    source: Document, splitter: Splitter, section_splitter: Splitter | None
 ) -> Iterator[CutSection]:
     """Each section with text; a splitter that gives documents makes a section of each of them."""
-    text = str(source.text)
+    text = str(source.page_content)
     for section in [text] if section_splitter is None else _split_text(section_splitter, text):
         headings = section.metadata if isinstance(section, Document) else {}
         content = str(section.page_content if isinstance(section, Document) else section)
-        if not content.strip():
-            continue
-        pieces = _split_text(splitter, content)
+        pieces = _split_text(splitter, content) if content.strip() else []
         texts = [piece for piece in pieces if isinstance(piece, str) and piece.strip()]
         if texts:
-            yield CutSection(
-                source,
-                content,
-                headings,
-                texts,
-                find_spans(content, texts, overlap=_overlap(splitter)),
-            )
+            spans = find_spans(content, texts, overlap=_overlap(splitter))
+            yield CutSection(source, content, headings, texts, spans)
         for piece in pieces:
             if isinstance(piece, Document) and piece.page_content.strip():
                 own = str(piece.page_content)
                 whole = np.array([(0, len(own))], np.int64)
-                yield CutSection(source, own, {**headings, **piece.metadata}, [own], whole)
+                yield CutSection(source, own, headings | piece.metadata, [own], whole)
 
 
 def _split_text(splitter: Splitter, text: str) -> Sequence[str | Document]:
-    """What a splitter makes of a text.
-
-    Raises:
-        InputTypeError: It gives one str.
-    """
     pieces = splitter(text) if callable(splitter) else splitter.split_text(text)
     if isinstance(pieces, str):
         raise InputTypeError("a splitter must give a list of texts, not one str")
@@ -164,16 +125,12 @@ def join_sections(sections: Sequence[CutSection], header: HeaderChoice, name: st
 
 
 def cut_chunks(root: Parent, splitter: Splitter) -> tuple[Parent | None, list[list[CutChunk]]]:
-    """The chunks of each chunk of a parent: a new parent of the same text, whole as it was.
-
-    Returns:
-        The parent of all of them, and those of each of the old chunks.
-    """
+    """A new parent of the same text, whole as it was, and the chunks of each of its old chunks."""
     spans: dict[tuple[int, int], tuple[int, str]] = {}
     cut = [
         [
             piece
-            for section in cut_sections(Source(root.chunk_text(old), {}), splitter, None)
+            for section in cut_sections(Document(root.chunk_text(old)), splitter, None)
             for piece in _pieces(section, offset, spans, root.chunk_header(old))
         ]
         for old, offset in enumerate(root.spans.starts.tolist())
@@ -206,31 +163,19 @@ def _headers(
         return "", None
     sources = list({id(owner.source): owner.source for owner in owners}.values())
     if callable(header):
-        own = {id(one): header(Document(str(one.text), metadata=one.metadata)) for one in sources}
+        own = {id(one): header(one) for one in sources}
         headers = [own[id(owner.source)] for owner in owners]
         return (headers[0], None) if len(set(headers)) == 1 else ("", headers)
-    metadata = _common([source.metadata for source in sources])
-    if header == "auto":
-        title = find_title(metadata, text)
-    else:
-        title = str(sources[0].metadata.get(header) or "")
-    paths: list[Path] = [owner.path for owner in owners]
+    metadata = common_entries([source.metadata for source in sources])
+    given = "" if header == "auto" else str(sources[0].metadata.get(header) or "")
+    title = find_title(metadata, text) if header == "auto" else given
+    paths = [owner.path for owner in owners]
     if not all(paths):
         found = heading_paths(text, bounds, kind=find_kind(metadata, text))
         paths = [path or other for path, other in zip(paths, found, strict=True)]
     if len(set(paths)) == 1:
         return join_header(title, paths[0]), None
     return title, [join_header(title, path) for path in paths]
-
-
-def _common(metadatas: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:
-    """The metadata that all have: those of the file, not those of its pages."""
-    first, *others = metadatas
-    return {
-        key: value
-        for key, value in first.items()
-        if all(key in other and other[key] == value for other in others)
-    }
 
 
 def _overlap(splitter: Splitter) -> int | None:

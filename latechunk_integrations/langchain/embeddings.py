@@ -12,7 +12,6 @@ import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.stores import BaseStore
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, PrivateAttr
 from pydantic.json_schema import SkipJsonSchema
 
@@ -21,42 +20,30 @@ from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.engine_handle import EngineHandle
 from latechunk_integrations.errors import (
     AlteredChunkError,
-    AuthenticationError,
     InputTypeError,
     LateChunkError,
-    ModelError,
     OptionError,
     OriginError,
     ParentNotHeldError,
-    ServerError,
     TextKeyedCacheError,
     UnknownChunkError,
-    UnknownSubSpanError,
 )
-from latechunk_integrations.langchain.attach import Parents, attach, batch_chunks
-from latechunk_integrations.langchain.chunk_text import (
+from latechunk_integrations.flow.failures import FailureStreak
+from latechunk_integrations.flow.kept_vectors import MEMORY_BYTES
+from latechunk_integrations.langchain.attach import (
     ChunkText,
+    Parents,
     Reason,
     StandaloneText,
-    remember,
+    attach,
+    batch_chunks,
 )
-from latechunk_integrations.langchain.parent_store import MEMORY_BYTES, ParentStore
+from latechunk_integrations.langchain.parent_store import ParentStore
 from latechunk_integrations.marks import ENGINE_KEY, MODE_KEY
 from latechunk_integrations.schema import ChunkVectors, Parent
-from latechunk_integrations.stats import EngineStats
 
 __all__ = ["LateChunkEmbeddings", "PlainEmbeddings"]
 
-_OWN_FIELDS = ("parent_store", "memory_bytes")
-# What HuggingFaceEmbeddings takes.
-_FOREIGN_FIELDS = {
-    "model_kwargs": "write device=, revision=, trust_remote_code= directly",
-    "encode_kwargs": "write normalize=, batch_tokens=, document_prompt= directly",
-    "query_encode_kwargs": "write query_prompt= directly",
-    "cache_folder": "set HF_HOME",
-}
-# Parents in a row that the model or its server fails over; then it is sick.
-_SICK = 10
 # QdrantVectorStore embeds this text to learn the width of a vector.
 _PROBES = frozenset({"dummy_text"})
 
@@ -128,9 +115,7 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
     memory_bytes: int = Field(
         default=MEMORY_BYTES, ge=0, description="Bound on the parents and vectors in memory."
     )
-    _handle: EngineHandle = PrivateAttr()
     _parents: ParentStore = PrivateAttr()
-    _stats: EngineStats = PrivateAttr(default_factory=EngineStats)
 
     def __init__(
         self,
@@ -142,34 +127,20 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
         **options: Any,
     ) -> None:
         given = {"model_name": model_name, **options}
-        checked = engine_options(given, engine=engine, own=_OWN_FIELDS, foreign=_FOREIGN_FIELDS)
+        checked = engine_options(given, engine=engine, own=("parent_store", "memory_bytes"))
         if checked.fallback == "skip":
             raise OptionError(
                 "fallback='skip' leaves chunks without vectors, and a vector store wants one for "
                 "every text; take 'window', 'standard' or 'error'"
             )
-        super().__init__(
-            model_name=checked.model,  # type: ignore[call-arg]  # a field of this class
-            parent_store=parent_store,
-            memory_bytes=memory_bytes,
-            **field_options(checked),
-        )
+        own: dict[str, Any] = {"parent_store": parent_store, "memory_bytes": memory_bytes}
+        super().__init__(**own, model_name=checked.model, **field_options(checked))  # type: ignore[call-arg]  # a field of this class
         self._handle = EngineHandle(checked) if engine is None else EngineHandle.of(engine)
         self._parents = ParentStore(parent_store, memory_bytes)
-
-    def __getstate__(self) -> dict[Any, Any]:
-        """Without the key, which does not belong in a file or a queue."""
-        state = super().__getstate__()
-        return {**state, "__dict__": {**state["__dict__"], "api_key": None}}
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> LateChunkEmbeddings:
         """The copy shares model and parents."""
         return self.__copy__()
-
-    @property
-    def engine(self) -> LateChunkEngine:
-        """The engine; loaded on first use, once for a process and its options."""
-        return self._handle.engine
 
     @property
     def stats(self) -> dict[str, int]:
@@ -189,15 +160,10 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
 
     def hold(self, parents: Sequence[Parent]) -> None:
         """Keep parents that were just split, so that `attach` finds them."""
-        self._parents.hold([remember(parent) for parent in parents])
+        self._parents.hold(parents)
 
     def attach(self, documents: Iterable[Document], parents: Parents = None) -> list[Document]:
-        """Copies of chunks that know their parent again; see `attach`.
-
-        Args:
-            documents: Chunks, as they were or rebuilt from text and metadata.
-            parents: Their parents, or a store of them; None: those kept by these embeddings.
-        """
+        """The same as `attach`; without ``parents``, those that these embeddings keep."""
         return attach(documents, self._parents if parents is None else parents)
 
     def embed_parents(self, parents: Sequence[Parent]) -> list[ChunkVectors]:
@@ -229,30 +195,22 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
                 the key: no other parent would fare better.
         """
         known = list(parents) if isinstance(parents, Iterator) else parents
-        n_in_a_row = 0
+        streak = FailureStreak()
         for batch in batch_chunks(chunks):
             found = self._find([chunk.page_content for chunk in self.attach(batch, known)])
             results = self._embed_each(list(found.parents.values()), stop=False)
-            failed: dict[str, LateChunkError] = {}
-            for name, result in zip(found.parents, results, strict=True):
-                if isinstance(result, ChunkVectors):
-                    n_in_a_row = 0
-                    continue
-                failed[name] = result
-                n_in_a_row += isinstance(result, ModelError | ServerError)
-                if isinstance(result, AuthenticationError) or n_in_a_row == _SICK:
-                    raise result
-            lost: dict[str, list[Document]] = {name: [] for name in failed}
-            for row, text in found.chunks:
-                if text.fingerprint in failed:
-                    lost[text.fingerprint].append(batch[row])
+            for result in results:
+                streak.add(result)
+            named = zip(found.parents, results, strict=True)
+            failed = {name: one for name, one in named if isinstance(one, LateChunkError)}
+            names = {row: text.fingerprint for row, text in found.chunks}
             for name, error in failed.items():
-                said = f"{len(lost[name])} chunks are left out, for their parent failed: {error}"
+                lost = [chunk for row, chunk in enumerate(batch) if names.get(row) == name]
+                said = f"{len(lost)} chunks are left out, for their parent failed: {error}"
                 self._stats.report("failed_parents", said)
                 if report is not None:
-                    report(error, lost[name])
-            dropped = {id(chunk) for gone in lost.values() for chunk in gone}
-            yield from (chunk for chunk in batch if id(chunk) not in dropped)
+                    report(error, lost)
+            yield from (one for row, one in enumerate(batch) if names.get(row) not in failed)
 
     def _embed_each(
         self, parents: Sequence[Parent], *, stop: bool
@@ -284,14 +242,20 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
             raise InputTypeError("embed_documents wants a list of texts, not one str")
         found = self._find(texts)
         self._report(len(texts), found)
-        out = np.zeros((len(texts), self.engine.dimensions), np.float32)
-        alone = list(found.alone)
+        engine, late, alone = self.engine, found.parents, list(found.alone)
+        results = dict(zip(late, self.embed_parents(list(late.values())), strict=True))
+        out = np.zeros((len(texts), engine.dimensions), np.float32)
         if alone:
-            out[alone] = self.engine.embed_texts([str(texts[row]) for row in alone])
-            for text in (texts[row] for row in alone):
-                if isinstance(text, StandaloneText):
-                    _stamp(text.marks, self.engine.fingerprint, "standalone")
-        self._deliver(found, out)
+            out[alone] = engine.embed_texts([str(texts[row]) for row in alone])
+        for text in (texts[row] for row in alone):
+            if isinstance(text, StandaloneText):
+                _stamp(text.marks, engine.fingerprint, "standalone")
+        for row, text in found.chunks:
+            result, part = results[text.fingerprint], text.sub_span
+            own = result.vectors[text.row]
+            out[row] = own if part is None else result.sub_span_vector(text.row, part)
+            _stamp(text.marks, engine.fingerprint, result.modes[text.row])
+        self._stats.count("late", len(found.chunks))
         rows: list[list[float]] = out.tolist()
         return rows
 
@@ -303,8 +267,7 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
         """
         if isinstance(text, (ChunkText, StandaloneText)):
             return self.embed_documents([text])[0]
-        vector: list[float] = self.engine.embed_query(text).tolist()
-        return vector
+        return self.plain.embed_query(text)
 
     def cache_key(self, text: str) -> str:
         """A key under which a cache may keep a text's vector: for `CacheBackedEmbeddings`.
@@ -336,22 +299,10 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
                 alone[row] = "parent_not_held"
         return _Found(chunks, parents, alone)
 
-    def _deliver(self, found: _Found, out: NDArray[np.float32]) -> None:
-        """Write the late vectors into their rows, and how they came about into the marks."""
-        wanted = {text.fingerprint: found.parents[text.fingerprint] for _, text in found.chunks}
-        results = dict(zip(wanted, self.embed_parents(list(wanted.values())), strict=True))
-        engine = self.engine.fingerprint
-        for row, text in found.chunks:
-            result = results[text.fingerprint]
-            out[row] = _vector_of(text, result)
-            _stamp(text.marks, engine, result.modes[text.row])
-        self._stats.count("late", len(found.chunks))
-
     def _report(self, n_texts: int, found: _Found) -> None:
         counts: Counter[str] = Counter(found.alone.values())
         counts["hashed"] = sum(text.is_hashed for _, text in found.chunks)
-        if counts["probe"]:
-            self._stats.count("probe", counts["probe"])
+        self._stats.count("probe", counts["probe"])
         for what, error in _ERRORS.items():
             if not counts[what]:
                 continue
@@ -362,49 +313,17 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
             self._stats.report(what, f"embedded {done}: {message}", counts[what])
 
 
-def _vector_of(text: ChunkText, result: ChunkVectors) -> NDArray[np.float32]:
-    """The vector of a chunk, or of the part of it that the text names."""
-    vector: NDArray[np.float32] = result.vectors[text.row]
-    if text.sub_span is None:
-        return vector
-    if result.sub_spans is None:
-        raise UnknownSubSpanError(
-            "a text is a sub-span of a chunk, and these embeddings cut none: build them with the "
-            "sub_span_tokens that the sub-spans were cut with",
-            parent_id=result.parent_id,
-            span=text.sub_span,
-        )
-    own = result.sub_spans.of_chunk(text.row)
-    spans = result.sub_spans.spans.array[own]
-    (found,) = np.nonzero((spans == text.sub_span).all(axis=1))
-    if not len(found):
-        raise UnknownSubSpanError(
-            f"a text is the sub-span {tuple(text.sub_span)} of a chunk that these embeddings cut "
-            f"at {spans.tolist()}: model or sub_span_tokens are others; cut the sub-spans of the "
-            "chunks anew with split_sub_spans",
-            parent_id=result.parent_id,
-            span=text.sub_span,
-        )
-    return np.asarray(result.sub_spans.vectors[own.start + int(found[0])])
-
-
 def _stamp(marks: dict[Any, Any] | None, engine: str, mode: str) -> None:
-    """Let metadata say how their chunk was embedded.
-
-    Metadata that say so of another engine already are those of a chunk that lies in two stores,
-    which may share them: then they say nothing, rather than what is wrong in one of both.
-    """
+    """Let metadata say how their chunk was embedded."""
+    # Metadata that say so of another engine already are those of a chunk in two stores, which may
+    # share them: then they say nothing, rather than what is wrong in one of both.
     if marks is not None:
         other = marks.get(ENGINE_KEY) not in (None, "", engine)
         marks[ENGINE_KEY], marks[MODE_KEY] = ("", "") if other else (engine, mode)
 
 
 class PlainEmbeddings(Embeddings):
-    """The model of late-chunking embeddings, without late chunking: a text is a whole passage.
-
-    Args:
-        embeddings: Whose engine is used.
-    """
+    """The model of late-chunking embeddings, without late chunking: a text is a whole passage."""
 
     def __init__(self, embeddings: LateChunkEmbeddings) -> None:
         self._embeddings = embeddings

@@ -2,108 +2,45 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from langchain_core.stores import BaseStore
 
-from latechunk_integrations.core.packing import (
-    pack_parent,
-    pack_vectors,
-    unpack_parent,
-    unpack_vectors,
-)
-from latechunk_integrations.errors import InputError
-from latechunk_integrations.langchain.chunk_text import find_alive, remember
-from latechunk_integrations.schema import ChunkVectors, Parent
+from latechunk_integrations.core.packing import pack_parent, unpack_parent
+from latechunk_integrations.flow.kept_vectors import MEMORY_BYTES, BoundedMemory, KeptVectors
+from latechunk_integrations.schema import Parent
 
-__all__ = ["MEMORY_BYTES", "BoundedStore", "ParentStore"]
+__all__ = ["ALIVE", "BoundedStore", "ParentStore"]
 
-logger = logging.getLogger(__name__)
+ALIVE: weakref.WeakValueDictionary[str, Parent] = weakref.WeakValueDictionary()
+"""Parents that anything in this process still uses. Keyed by fingerprint, which covers text, spans
+and headers, so that whoever finds one finds the right one."""
 
-MEMORY_BYTES = 256 * 1024 * 1024
-"""What is kept in memory at most, unless asked otherwise."""
 _PARENT_PREFIX = "late_parent-"
-_VECTORS_PREFIX = "late_vectors-"
-# Measured: what an entry takes beside its text and arrays.
-_ENTRY_BYTES = 600
-
-Held: TypeAlias = "Parent | ChunkVectors"
 
 
-class BoundedStore(BaseStore[str, Any]):
-    """Parents and vectors in memory, within a bound; the least recently used go first.
-
-    Thread-safe.
+class BoundedStore(BoundedMemory, BaseStore[str, Any]):
+    """Parents and vectors in memory; the least recently used go first. Thread-safe.
 
     Args:
         max_bytes: Bound on texts and vectors together; the newest entry always stays.
     """
 
-    def __init__(self, max_bytes: int = MEMORY_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._entries: OrderedDict[str, tuple[Held, int]] = OrderedDict()
-        self._n_bytes = 0
-        self._lock = threading.Lock()
 
-    def mget(self, keys: Sequence[str]) -> list[Held | None]:
-        """What is held under each key, None where nothing is."""
-        with self._lock:
-            for key in keys:
-                if key in self._entries:
-                    self._entries.move_to_end(key)
-            return [self._entries[key][0] if key in self._entries else None for key in keys]
-
-    def mset(self, key_value_pairs: Sequence[tuple[str, Held]]) -> None:
-        """Hold each value; others go where there is no room."""
-        with self._lock:
-            for key, value in key_value_pairs:
-                self._drop(key)
-                size = _size(value)
-                self._entries[key] = value, size
-                self._n_bytes += size
-            while self._n_bytes > self._max_bytes and len(self._entries) > 1:
-                self._drop(next(iter(self._entries)))
-
-    def mdelete(self, keys: Sequence[str]) -> None:
-        """Forget these keys."""
-        with self._lock:
-            for key in keys:
-                self._drop(key)
-
-    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
-        """The keys held, the least recently used first."""
-        with self._lock:
-            keys = list(self._entries)
-        yield from (key for key in keys if key.startswith(prefix or ""))
-
-    def _drop(self, key: str) -> None:
-        _, size = self._entries.pop(key, (None, 0))
-        self._n_bytes -= size
-
-
-class ParentStore:
+class ParentStore(KeptVectors):
     """Parents by fingerprint, and their vectors by engine and parent.
 
-    A parent's fingerprint covers its spans, so that a key of engine and parent is one of engine,
-    parent and span. Thread-safe where the outer store is: who holds `embedding` embeds, so that
-    a parent that several threads want is embedded once. A pickle leaves behind what is in memory.
-
-    Args:
-        outer: A store of bytes, such as a ``LocalFileStore`` or a ``RedisStore``, that other
-            processes read too; None: what is kept stays in this process.
-        max_bytes: Bound on what is kept in memory.
+    Who holds `embedding` embeds, so that a parent that several threads want is embedded once. A
+    pickle leaves behind what is in memory. For the arguments see `KeptVectors`.
     """
 
     def __init__(
         self, outer: BaseStore[str, bytes] | None = None, max_bytes: int = MEMORY_BYTES
     ) -> None:
-        self.outer = outer
-        self.memory = BoundedStore(max_bytes)
+        super().__init__(outer, max_bytes)
         self.embedding = threading.RLock()
         self._max_bytes = max_bytes
 
@@ -112,60 +49,19 @@ class ParentStore:
 
     def hold(self, parents: Sequence[Parent]) -> None:
         """Keep parents, so that chunks rebuilt from their metadata find them."""
-        named = [(_PARENT_PREFIX + one.fingerprint, one) for one in parents]
-        self.memory.mset(named)
-        if self.outer is not None:
-            self.outer.mset([(key, pack_parent(one)) for key, one in named])
+        named = {_PARENT_PREFIX + one.fingerprint: _shared(one) for one in parents}
+        self._write(named, pack_parent)
 
     def find(self, fingerprints: Iterable[str]) -> dict[str, Parent]:
         """The parents that are held, by fingerprint."""
         asked = list(dict.fromkeys(fingerprints))
-        alive = {one: parent for one in asked if (parent := find_alive(one))}
+        alive = {one: parent for one in asked if (parent := ALIVE.get(one))}
         missing = [one for one in asked if one not in alive]
-        found: list[Parent | None] = self._read(
-            [_PARENT_PREFIX + one for one in missing],
-            lambda row, content: unpack_parent(content, missing[row]),
-        )
-        named = dict(zip(missing, found, strict=True))
-        return alive | {one: remember(parent) for one, parent in named.items() if parent}
-
-    def keep_vectors(self, engine: str, parent: Parent, vectors: ChunkVectors) -> None:
-        """Keep a parent's vectors for this engine's fingerprint."""
-        key = f"{_VECTORS_PREFIX}{engine}-{parent.fingerprint}"
-        self.memory.mset([(key, vectors)])
-        if self.outer is not None:
-            self.outer.mset([(key, pack_vectors(vectors, key))])
-
-    def find_vectors(self, engine: str, parents: Sequence[Parent]) -> list[ChunkVectors | None]:
-        """The vectors of each parent, None where they are not kept."""
-        keys = [f"{_VECTORS_PREFIX}{engine}-{parent.fingerprint}" for parent in parents]
-        return self._read(
-            keys, lambda row, content: unpack_vectors(content, keys[row], parents[row])
-        )
-
-    def _read(self, keys: Sequence[str], unpack: Callable[[int, bytes], Held]) -> list[Any]:
-        """What is held under each key; what only the outer store holds is kept in memory too."""
-        found = self.memory.mget(keys)
-        missing = [row for row, value in enumerate(found) if value is None]
-        if self.outer is None or not missing:
-            return found
-        stored = self.outer.mget([keys[row] for row in missing])
-        for row, content in zip(missing, stored, strict=True):
-            if content is None:
-                continue
-            try:
-                found[row] = value = unpack(row, content)
-                self.memory.mset([(keys[row], value)])
-            except InputError as error:  # as if it were not there: vectors are computed again
-                logger.warning("the parent store holds what it should not: %s", error)
-        return found
+        keys = [_PARENT_PREFIX + one for one in missing]
+        found = self._read(keys, lambda row, packed: unpack_parent(packed, missing[row]))
+        return alive | {one.fingerprint: _shared(one) for one in found if one}
 
 
-def _size(value: Held) -> int:
-    if isinstance(value, ChunkVectors):
-        parts = value.sub_spans
-        extra = 0 if parts is None else parts.vectors.nbytes + 3 * parts.chunks.nbytes
-        return value.vectors.nbytes + extra + _ENTRY_BYTES
-    headers = sum(map(sys.getsizeof, set(value.headers or ())))
-    texts = sys.getsizeof(value.text) + sys.getsizeof(value.header) + headers
-    return texts + value.spans.array.nbytes + _ENTRY_BYTES
+def _shared(parent: Parent) -> Parent:
+    """The parent of this fingerprint that is in use already, else this one."""
+    return ALIVE.setdefault(parent.fingerprint, parent)

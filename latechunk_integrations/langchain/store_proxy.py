@@ -13,12 +13,17 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
 from latechunk_integrations.errors import InputTypeError, OptionError, TextKeyedCacheError
-from latechunk_integrations.langchain.attach import Parents, batch_chunks, with_text
+from latechunk_integrations.langchain.attach import (
+    Metadatas,
+    Parents,
+    batch_chunks,
+    make_documents,
+    with_ids,
+)
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings, Report
 
 __all__ = ["LateChunkVectorStore", "aadd_late_chunks", "add_late_chunks"]
 
-_Metadatas: TypeAlias = "list[dict[Any, Any]] | None"
 _Ids: TypeAlias = "list[str] | None"
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -33,7 +38,7 @@ def _forward(method: _Method) -> _Method:
 
     @functools.wraps(method)
     async def awaited(self: LateChunkVectorStore, *args: Any, **kwargs: Any) -> Any:
-        return await self._attaching(getattr(self.store, name))(*args, **kwargs)
+        return await forwarded(self, *args, **kwargs)
 
     made: Any = awaited if inspect.iscoroutinefunction(method) else forwarded
     vars(made).pop("__isabstractmethod__", None)
@@ -81,16 +86,16 @@ class LateChunkVectorStore(VectorStore):
         return self.store.embeddings
 
     def add_texts(
-        self, texts: Iterable[str], metadatas: _Metadatas = None, *, ids: _Ids = None, **kwargs: Any
+        self, texts: Iterable[str], metadatas: Metadatas = None, *, ids: _Ids = None, **kwargs: Any
     ) -> list[str]:
         """Add texts; they or their metadata tell parent and place."""
-        return self.add_documents(_documents(texts, metadatas, ids), **kwargs)
+        return self.add_documents(make_documents(texts, metadatas, ids), **kwargs)
 
     async def aadd_texts(
-        self, texts: Iterable[str], metadatas: _Metadatas = None, *, ids: _Ids = None, **kwargs: Any
+        self, texts: Iterable[str], metadatas: Metadatas = None, *, ids: _Ids = None, **kwargs: Any
     ) -> list[str]:
         """Add texts; they or their metadata tell parent and place."""
-        return await self.aadd_documents(_documents(texts, metadatas, ids), **kwargs)
+        return await self.aadd_documents(make_documents(texts, metadatas, ids), **kwargs)
 
     similarity_search = _forward(VectorStore.similarity_search)
     vars().update({name: _forward(getattr(VectorStore, name)) for name in _FORWARDED})
@@ -104,19 +109,18 @@ class LateChunkVectorStore(VectorStore):
         store_class: type[VectorStore] | None = None,
         **kwargs: Any,
     ) -> LateChunkVectorStore:
-        """A store of these documents, wrapped.
+        """A store of these chunks, built by ``store_class.from_documents`` and wrapped.
 
-        Args:
-            documents: Chunks.
-            embedding: `LateChunkEmbeddings`, or a cache over them with their ``cache_key``.
-            store_class: What is built and wrapped.
-            **kwargs: Of ``store_class.from_documents``.
+        ``embedding`` is `LateChunkEmbeddings`, or a cache over them with their ``cache_key``.
         """
-        late, kind, chunks = _built(documents, embedding, store_class)
-        if not _rebuilds(kind):
-            return cls(kind.from_documents(chunks, embedding, **kwargs), late)
+        if store_class is None:
+            raise InputTypeError("name the store to build and wrap: store_class=Milvus")
+        late = _late(_unwrapped(embedding), "embedding is")
+        chunks = late.attach(documents)
+        if not _rebuilds(store_class):
+            return cls(store_class.from_documents(chunks, embedding, **kwargs), late)
         ids = {"ids": kwargs.pop("ids")} if kwargs.get("ids") else {}
-        store = kind.from_texts([], embedding, **kwargs)
+        store = store_class.from_texts([], embedding, **kwargs)
         store.add_documents(chunks, **ids)
         return cls(store, late)
 
@@ -130,24 +134,25 @@ class LateChunkVectorStore(VectorStore):
         **kwargs: Any,
     ) -> LateChunkVectorStore:
         """The same as `from_documents`, awaited."""
-        late, kind, chunks = _built(documents, embedding, store_class)
-        if _rebuilds(kind):
-            built = functools.partial(cls.from_documents, store_class=kind, **kwargs)
+        if store_class is None or _rebuilds(store_class):
+            built = functools.partial(cls.from_documents, store_class=store_class, **kwargs)
             return await asyncio.to_thread(built, documents, embedding)
-        return cls(await kind.afrom_documents(chunks, embedding, **kwargs), late)
+        late = _late(_unwrapped(embedding), "embedding is")
+        chunks = late.attach(documents)
+        return cls(await store_class.afrom_documents(chunks, embedding, **kwargs), late)
 
     @classmethod
     def from_texts(
         cls,
         texts: list[str],
         embedding: Embeddings,
-        metadatas: _Metadatas = None,
+        metadatas: Metadatas = None,
         *,
         ids: _Ids = None,
         **kwargs: Any,
     ) -> LateChunkVectorStore:
         """A store of these texts, wrapped; see `from_documents`."""
-        return cls.from_documents(_documents(texts, metadatas, ids), embedding, **kwargs)
+        return cls.from_documents(make_documents(texts, metadatas, ids), embedding, **kwargs)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return self.store._select_relevance_score_fn()  # noqa: SLF001  # it is part of the interface
@@ -165,11 +170,9 @@ class LateChunkVectorStore(VectorStore):
     def _attached(self, value: Any) -> Any:
         if isinstance(value, Document):
             return self._attach([value])[0]
-        if isinstance(value, Iterator):
-            value = list(value)
-        is_list = isinstance(value, (list, tuple))
-        if is_list and value and all(isinstance(one, Document) for one in value):
-            return self._attach(value)
+        value = list(value) if isinstance(value, Iterator) else value
+        if isinstance(value, (list, tuple)) and all(isinstance(one, Document) for one in value):
+            return self._attach(value) if value else value
         return value
 
 
@@ -213,7 +216,7 @@ def add_late_chunks(
     late = _late_of(vector_store, embeddings)
     known = list(parents) if isinstance(parents, Iterator) else parents
     if ids is not None:
-        chunks = _with_ids(chunks, ids)
+        chunks = with_ids(chunks, ids)
     if on_error == "skip":
         chunks = late.drop_failed(chunks, known, report)
     written: list[str] = []
@@ -230,36 +233,22 @@ async def aadd_late_chunks(
     return await asyncio.to_thread(add_late_chunks, vector_store, chunks, **kwargs)
 
 
-def _with_ids(chunks: Iterable[Document], ids: Iterable[str]) -> Iterator[Document]:
-    own = iter(ids)
-    for chunk in chunks:
-        one = next(own, None)
-        if one is None:
-            raise InputTypeError("there are fewer ids than chunks")
-        yield chunk.model_copy(update={"id": one})
-
-
 def _late_of(store: VectorStore, given: LateChunkEmbeddings | None) -> LateChunkEmbeddings:
     """What embeds; a cache of texts is refused also where embeddings are given."""
-    own = _embeddings_of(store)
+    own = store.embeddings
+    if own is None:  # some do not give it away, but hold it
+        own = next((one for one in vars(store).values() if isinstance(one, Embeddings)), None)
+    own = _unwrapped(own)
     return _late(given or own, f"{type(store).__name__} embeds with")
 
 
-def _late(embeddings: Embeddings | None, whose: str = "embedding is") -> LateChunkEmbeddings:
+def _late(embeddings: Embeddings | None, whose: str) -> LateChunkEmbeddings:
     if not isinstance(embeddings, LateChunkEmbeddings):
         raise InputTypeError(
             f"{whose} {type(embeddings).__name__}; late chunking needs LateChunkEmbeddings: give "
             "them to the store, and pass embeddings= where it does not give them away"
         )
     return embeddings
-
-
-def _embeddings_of(store: VectorStore) -> Embeddings | None:
-    """What a store embeds with; some do not give it away, but hold it."""
-    if store.embeddings is not None:
-        return _unwrapped(store.embeddings)
-    held = (_unwrapped(one) for one in vars(store).values() if isinstance(one, Embeddings))
-    return next(held, None)
 
 
 def _unwrapped(embeddings: Embeddings | None) -> Embeddings | None:
@@ -282,30 +271,6 @@ def _unwrapped(embeddings: Embeddings | None) -> Embeddings | None:
     return inner
 
 
-def _built(
-    documents: list[Document], embedding: Embeddings, store_class: type[VectorStore] | None
-) -> tuple[LateChunkEmbeddings, type[VectorStore], list[Document]]:
-    if store_class is None:
-        raise InputTypeError("name the store to build and wrap: store_class=Milvus")
-    late = _late(_unwrapped(embedding))
-    return late, store_class, late.attach(documents)
-
-
 def _rebuilds(kind: type[VectorStore]) -> bool:
     """Whether a store makes new documents of texts, as the base class does: these know nothing."""
     return kind.add_texts is VectorStore.add_texts
-
-
-def _documents(
-    texts: Iterable[str],
-    metadatas: Sequence[dict[Any, Any]] | None,
-    ids: Sequence[str] | None,
-) -> list[Document]:
-    """Documents of texts; one that knows its parent keeps that knowledge."""
-    texts = list(texts)
-    own_ids: Sequence[str | None] = ids or [None] * len(texts)
-    columns = zip(texts, metadatas or [{}] * len(texts), own_ids, strict=True)
-    return [
-        with_text(Document(page_content=text, metadata=metadata, id=one), text)
-        for text, metadata, one in columns
-    ]

@@ -1,29 +1,43 @@
-"""Sub-spans in any vector store: a document for each, and a retriever that gives the chunks."""
+"""Sub-spans in vector stores: a document for each, or in Qdrant one point for all of a chunk."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from langchain_core.callbacks import (
-    AsyncCallbackManagerForRetrieverRun,
-    CallbackManagerForRetrieverRun,
-)
 from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever
-from langchain_core.vectorstores import VectorStore
-from pydantic import ConfigDict, Field
 
 from latechunk_integrations import marks
 from latechunk_integrations.errors import OptionError
-from latechunk_integrations.langchain.attach import Parents, batch_chunks, with_text
-from latechunk_integrations.langchain.chunk_text import ChunkText
+from latechunk_integrations.langchain.attach import (
+    ChunkText,
+    Parents,
+    batch_chunks,
+    with_ids,
+    with_text,
+)
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
-from latechunk_integrations.retrieval.best_of import afetch_best, fetch_best
+from latechunk_integrations.plugins import import_extra
 from latechunk_integrations.schema import Parent, Span
 
-__all__ = ["SubSpanRetriever", "chunk_of", "cut_sub_spans", "split_sub_spans"]
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+__all__ = [
+    "CONTENT_KEY",
+    "METADATA_KEY",
+    "add_multivectors",
+    "create_multivectors",
+    "split_sub_spans",
+]
+
+CONTENT_KEY, METADATA_KEY = "page_content", "metadata"
+"""Where LangChain's Qdrant store has text and metadata in the payload of a point."""
+
+# Points of one request, and chunks that are embedded at once: each may hold dozens of vectors.
+_REQUEST_POINTS = 128
 
 
 def split_sub_spans(
@@ -31,10 +45,9 @@ def split_sub_spans(
 ) -> Iterator[Document]:
     """A document for each sub-span of some chunks, for any vector store.
 
-    Each holds the text of its whole chunk, and in its metadata, besides the chunk's own, which
-    part of it the vector is of: ``late_sub_start`` and ``late_sub_end``, in the parent. So a store
-    gives chunks back whoever asks it; `SubSpanRetriever` gives each chunk once. Metadata tell
-    everything, so that sub-spans may be rebuilt from text and metadata like chunks; see `attach`.
+    Each holds the text of its whole chunk, and in its metadata which part of it the vector is of:
+    ``late_sub_start`` and ``late_sub_end``, in the parent. So a store gives chunks back whoever
+    asks it; `SubSpanRetriever` gives each once. They may be rebuilt like chunks; see `attach`.
 
     Chunks are taken in batches that do not cut a parent. A batch is embedded here, and its vectors
     are kept until the store asks for them. Give a list of it to ``from_documents``, or, for a
@@ -48,14 +61,14 @@ def split_sub_spans(
     Raises:
         OptionError: The embeddings cut no sub-spans.
     """
-    for _, parts in cut_sub_spans(chunks, embeddings, parents):
+    for _, parts in _cut(chunks, embeddings, parents):
         yield from parts
 
 
-def cut_sub_spans(
-    chunks: Iterable[Document], embeddings: LateChunkEmbeddings, parents: Parents = None
+def _cut(
+    chunks: Iterable[Document], embeddings: LateChunkEmbeddings, parents: Parents
 ) -> Iterator[tuple[Document, list[Document]]]:
-    """Each chunk, attached, with the documents of its sub-spans; see `split_sub_spans`."""
+    """Each chunk, attached, with the documents of its sub-spans."""
     if embeddings.sub_span_tokens is None:
         raise OptionError(
             "these embeddings cut no sub-spans: LateChunkEmbeddings(..., sub_span_tokens=32)"
@@ -67,7 +80,7 @@ def cut_sub_spans(
         for chunk in attached:
             text = chunk.page_content
             if isinstance(text, ChunkText) and text.parent is not None:
-                held.setdefault(text.fingerprint, text.parent)
+                held[text.fingerprint] = text.parent
         found = dict(zip(held, embeddings.embed_parents(list(held.values())), strict=True))
         for chunk in attached:
             text = chunk.page_content
@@ -86,80 +99,78 @@ def _part(chunk: Document, text: ChunkText, parent: Parent, span: Span) -> Docum
     name = None
     if chunk.id is not None:
         metadata[marks.CHUNK_KEY] = chunk.id
-        name = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{chunk.id}/{span.start - _text_start(text)}"))
+        name = marks.name_sub_span(chunk.id, span.start - int(parent.spans.starts[text.row]))
     part = Document(page_content=text, metadata=metadata, id=name)
     return with_text(part, ChunkText(text, parent, text.row, part.metadata, span))
 
 
-def _text_start(text: ChunkText) -> int:
-    """Where a chunk begins in its parent; 0 where that is not at hand."""
-    return 0 if text.span is None else text.span.start
+def create_multivectors(
+    client: QdrantClient, collection_name: str, embeddings: LateChunkEmbeddings, **kwargs: Any
+) -> None:
+    """Create a Qdrant collection whose points have one vector for each sub-span of a chunk.
 
-
-def chunk_of(found: Document) -> Document:
-    """The chunk that a sub-span was found of; any other document comes back as it is.
-
-    It has the chunk's own id, if it had one: that of the sub-span would name a part of it.
-    ``late_sub_start`` and ``late_sub_end`` stay: the part of the chunk that was found.
+    ``kwargs`` are what else ``create_collection`` takes, such as ``quantization_config``.
     """
-    if found.metadata.get(marks.SUB_END_KEY) is None:
-        return found
-    metadata = {key: value for key, value in found.metadata.items() if key != marks.CHUNK_KEY}
-    return Document(
-        page_content=found.page_content, metadata=metadata, id=found.metadata.get(marks.CHUNK_KEY)
-    )
+    models = import_extra("qdrant_client.models", extra="qdrant")
+    distance = models.Distance.COSINE if embeddings.normalize else models.Distance.DOT
+    best = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+    size = embeddings.engine.dimensions
+    vectors = models.VectorParams(size=size, distance=distance, multivector_config=best)
+    client.create_collection(collection_name, vectors_config=vectors, **kwargs)
 
 
-def _key(found: Document) -> Hashable:
-    """What sub-spans of one chunk share; another document is a chunk of its own."""
-    keys = (marks.PARENT_KEY, marks.START_KEY, marks.END_KEY)
-    place = tuple(found.metadata.get(key) for key in keys)
-    if found.metadata.get(marks.SUB_END_KEY) is None or None in place:
-        return id(found)
-    # Equal documents under two names are two chunks, as they would be without sub-spans.
-    return (*place, found.metadata.get(marks.CHUNK_KEY), found.metadata.get("source"))
+def add_multivectors(
+    client: QdrantClient,
+    collection_name: str,
+    chunks: Iterable[Document],
+    embeddings: LateChunkEmbeddings,
+    *,
+    parents: Parents = None,
+    ids: Sequence[str] | None = None,
+) -> list[str]:
+    """Embed chunks and write a point for each, with the vectors of its sub-spans.
 
-
-class SubSpanRetriever(BaseRetriever):
-    """Finds sub-spans in a vector store and gives the chunks that they are parts of.
-
-    A chunk scores as its best sub-span and comes once. There are ``k`` chunks where the store
-    has as many: more sub-spans are fetched until then.
+    The payload is that of LangChain's Qdrant store: ``page_content`` and ``metadata``, with the
+    marks of how the vectors were made. A chunk of which no parent is known has one vector.
 
     Args:
-        vectorstore: Any vector store, of documents of `split_sub_spans`.
-        k: Number of chunks; also a keyword of ``invoke``.
-        search_kwargs: What else the store's search takes, such as ``filter``.
-        sub_spans_per_chunk: Of a typical chunk: how many are fetched first for each.
+        client: Of ``qdrant-client``.
+        collection_name: A collection of `create_multivectors`.
+        chunks: As for `split_sub_spans`; an iterator may be longer than memory.
+        embeddings: What embeds, with ``sub_span_tokens``.
+        parents: See `attach`; None: those that the embeddings keep.
+        ids: A UUID or number for each chunk; None: made of parent and place, so that writing
+            again replaces.
+
+    Returns:
+        The ids of the points.
+
+    Raises:
+        InputTypeError: There are not as many ids as chunks.
+        OptionError: The embeddings cut no sub-spans.
     """
+    models = import_extra("qdrant_client.models", extra="qdrant")
+    cut = _cut(chunks if ids is None else with_ids(chunks, ids), embeddings, parents)
+    written: list[str] = []
+    while batch := list(islice(cut, _REQUEST_POINTS)):
+        parts = [part for _, own in batch for part in own]
+        vectors = iter(embeddings.embed_documents([part.page_content for part in parts]))
+        points = []
+        for chunk, own in batch:
+            name = _point_id(chunk) if ids is None else chunk.id
+            own_keys = (marks.SUB_START_KEY, marks.SUB_END_KEY, marks.CHUNK_KEY)  # of one part
+            metadata = {key: v for key, v in own[0].metadata.items() if key not in own_keys}
+            payload = {CONTENT_KEY: str(chunk.page_content), METADATA_KEY: metadata}
+            some = list(islice(vectors, len(own)))
+            points.append(models.PointStruct(id=name, vector=some, payload=payload))
+        client.upsert(collection_name, points)
+        written += [str(point.id) for point in points]
+    return written
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    vectorstore: VectorStore
-    k: int = Field(default=4, ge=1)
-    search_kwargs: dict[str, Any] = Field(default_factory=dict)
-    sub_spans_per_chunk: float = Field(default=3.0, ge=1)
-
-    def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
-    ) -> list[Document]:
-        del run_manager
-
-        def search(n: int) -> list[Document]:
-            return self.vectorstore.similarity_search(query, k=n, **self.search_kwargs)
-
-        wanted = self.k if k is None else k
-        found = fetch_best(search, _key, wanted, per_chunk=self.sub_spans_per_chunk)
-        return [chunk_of(one) for one in found]
-
-    async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
-    ) -> list[Document]:
-        del run_manager
-
-        async def search(n: int) -> list[Document]:
-            return await self.vectorstore.asimilarity_search(query, k=n, **self.search_kwargs)
-
-        wanted = self.k if k is None else k
-        found = await afetch_best(search, _key, wanted, per_chunk=self.sub_spans_per_chunk)
-        return [chunk_of(one) for one in found]
+def _point_id(chunk: Document) -> str:
+    place = [chunk.metadata.get(key) for key in marks.PLACE_KEYS]
+    if None in place:
+        return str(uuid.uuid4())
+    name = [chunk.metadata.get("source"), *place]
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, "/".join(map(str, name))))

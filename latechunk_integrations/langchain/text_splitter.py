@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from langchain_core.documents import Document
 from langchain_text_splitters import RecursiveCharacterTextSplitter, TextSplitter
 
 from latechunk_integrations import marks
-from latechunk_integrations.chunking_options import ChunkingOptions
-from latechunk_integrations.engine import shared_engine
+from latechunk_integrations.chunking_options import ChunkingOptions, is_config, joining_key
+from latechunk_integrations.engine import LateChunkEngine, shared_engine
 from latechunk_integrations.errors import (
     ChunkNotFoundError,
     IncompleteParentError,
     InputTypeError,
+    OptionError,
 )
-from latechunk_integrations.langchain.attach import with_text
-from latechunk_integrations.langchain.chunk_text import ChunkText
+from latechunk_integrations.langchain.attach import ChunkText, make_documents, with_text
 from latechunk_integrations.langchain.cutting import (
     Cut,
     CutChunk,
     HeaderChoice,
-    Source,
     Splitter,
     cut_chunks,
     cut_sections,
@@ -35,16 +33,15 @@ from latechunk_integrations.langchain.cutting import (
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent
-from latechunk_integrations.splitting import text_splitter
+from latechunk_integrations.splitting import configured_splitter
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["LateChunkTextSplitter", "ParentBy", "read_fields"]
+__all__ = ["LateChunkPair", "LateChunkTextSplitter", "late_chunking"]
 
 ParentBy: TypeAlias = "str | Callable[[Document], Hashable] | None"
 """Which source documents are one parent: those equal under a metadata key, or a function."""
 
-_INDEX_KEY = "start_index"
-"""LangChain's own: the position in the source document."""
+_INDEX_KEY = "start_index"  # LangChain's own: the position in the source document
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
@@ -52,7 +49,7 @@ class LateChunkTextSplitter(TextSplitter):
     """Splits with any splitter and tells the embeddings where each chunk stands.
 
     The parent of a chunk is the whole document. With ``parent_by`` several documents are one
-    parent, such as the pages of a file; each keeps its own metadata. Where a splitter gives
+    parent, such as the pages of a file; each keeps its metadata. Where a splitter gives
     documents, as those for Markdown and HTML headers do, each of them is a section, whose
     headings are its chunks' header; without ``parent_by`` a section is a parent of its own.
     Cutting a chunk of another `LateChunkTextSplitter` keeps the parent of that chunk.
@@ -109,7 +106,7 @@ class LateChunkTextSplitter(TextSplitter):
         Raises:
             OptionError: The file cannot be read, or an option is wrong.
         """
-        return cls(**read_fields(source))
+        return cls(**_read_fields(source))
 
     @property
     def stats(self) -> dict[str, int]:
@@ -130,38 +127,18 @@ class LateChunkTextSplitter(TextSplitter):
         """
         if isinstance(texts, str):  # type: ignore[unreachable]  # users pass what they like
             raise InputTypeError("create_documents wants a list of texts, not one str")
-        given = metadatas or [{}] * len(texts)
-        return self._split([Source(*one) for one in zip(texts, given, strict=True)])
+        return self.split_documents(make_documents(texts, metadatas))
 
     def split_documents(self, documents: Iterable[Document]) -> list[Document]:
         """The chunks of all documents, in their order; see `create_documents`."""
-        return self._split([_source(document) for document in documents])
-
-    def lazy_split_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """The chunks of each parent as it comes, for a corpus that does not fit into memory.
-
-        Raises:
-            IncompleteParentError: Documents of one parent do not follow each other.
-        """
-        for _, group in self._runs(map(_source, documents)):
-            yield from self._split(group)
-
-    def parents(self, documents: Iterable[Document]) -> Iterator[Parent]:
-        """The parents of these documents' chunks, for `attach` elsewhere."""
-        for joined, group in self._runs(map(_source, documents)):
-            for parent, _ in self._cut(group, joined=joined):
-                if parent is not None:
-                    yield parent
-
-    def _split(self, sources: Sequence[Source]) -> list[Document]:
-        groups: dict[Hashable, list[Source]] = {}
+        sources = list(map(copy.copy, documents))  # one may have been given twice
+        groups: dict[Hashable, list[Document]] = {}
         for number, source in enumerate(sources):
             key = self._key(source)
             groups.setdefault((key, number if key is None else -1), []).append(source)
         chunks: dict[int, list[Document]] = {id(source): [] for source in sources}
         for group in groups.values():
-            joined = self._key(group[0]) is not None
-            for parent, pieces in self._cut(group, joined=joined):
+            for parent, pieces in self._cut(group):
                 for piece, chunk in zip(pieces, self._chunks(parent, pieces), strict=True):
                     chunks[id(piece.source)].append(chunk)
         for source in sources:
@@ -169,12 +146,26 @@ class LateChunkTextSplitter(TextSplitter):
                 chunks[id(source)][0].id = source.id  # a document that is a chunk already
         return [chunk for source in sources for chunk in chunks[id(source)]]
 
-    def _runs(self, sources: Iterable[Source]) -> Iterator[tuple[bool, list[Source]]]:
-        """Documents of one parent that follow each other, and whether they are joined."""
+    def lazy_split_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """The chunks of each parent as it comes, for a corpus that does not fit into memory.
+
+        Raises:
+            IncompleteParentError: Documents of one parent do not follow each other.
+        """
+        for group in self._runs(documents):
+            yield from self.split_documents(group)
+
+    def parents(self, documents: Iterable[Document]) -> Iterator[Parent]:
+        """The parents of these documents' chunks, for `attach` elsewhere."""
+        for group in self._runs(documents):
+            yield from (parent for parent, _ in self._cut(group) if parent is not None)
+
+    def _runs(self, sources: Iterable[Document]) -> Iterator[list[Document]]:
+        """Documents of one parent that follow each other."""
         seen: set[Hashable] = set()
         for key, group in groupby(sources, self._key):
             if key is None:
-                yield from ((False, [source]) for source in group)
+                yield from ([source] for source in group)
                 continue
             if key in seen:
                 raise IncompleteParentError(
@@ -182,27 +173,22 @@ class LateChunkTextSplitter(TextSplitter):
                     "be known before the last of them: sort them, or take split_documents"
                 )
             seen.add(key)
-            yield True, list(group)
+            yield list(group)
 
-    def _key(self, source: Source) -> Hashable:
+    def _key(self, source: Document) -> Hashable:
         """What documents of one parent share; None: this one is a parent of its own."""
         if self._parent_by is None or self._is_nested(source):
             return None
-        if isinstance(self._parent_by, str):
-            key = source.metadata.get(self._parent_by)
-        else:
-            key = self._parent_by(Document(str(source.text), metadata=source.metadata))
+        key = joining_key(self._parent_by, source, source.metadata)
         if not isinstance(key, Hashable):
             raise InputTypeError(f"parent_by must give something hashable, not {key!r}")
-        # A table leaves out what it does not know as "" or NaN: that is nothing to share.
-        is_empty = key == "" or (isinstance(key, float) and math.isnan(key))
-        return None if is_empty else key
+        return key
 
-    def _is_nested(self, source: Source) -> bool:
-        text = source.text
+    def _is_nested(self, source: Document) -> bool:
+        text = source.page_content
         return self._section_splitter is None and isinstance(text, ChunkText) and text.is_verbatim
 
-    def _cut(self, sources: Sequence[Source], *, joined: bool) -> Iterator[Cut]:
+    def _cut(self, sources: Sequence[Document]) -> Iterator[Cut]:
         if self._is_nested(sources[0]):
             yield self._cut_nested(sources[0])
             return
@@ -211,17 +197,18 @@ class LateChunkTextSplitter(TextSplitter):
             for source in sources
             for section in cut_sections(source, self._splitter, self._section_splitter)
         ]
-        key = self._key(sources[0]) if joined else sources[0].id or ""
-        name = str(sources[0].metadata.get("source") or key)
+        key = self._key(sources[0])
+        own = sources[0].id or "" if key is None else key
+        name = str(sources[0].metadata.get("source") or own)
+        joined = sections and key is not None
         for group in [sections] if joined else [[section] for section in sections]:
-            if group:
-                parent, pieces = join_sections(group, self._header, name)
-                self._report_missing(pieces, name)
-                yield parent, pieces
+            parent, pieces = join_sections(group, self._header, name)
+            self._report_missing(pieces, name)
+            yield parent, pieces
 
-    def _cut_nested(self, source: Source) -> Cut:
+    def _cut_nested(self, source: Document) -> Cut:
         """Of a chunk's chunks the parent is that of all chunks, which are cut likewise."""
-        text: Any = source.text  # a ChunkText: see _is_nested
+        text: Any = source.page_content  # a ChunkText: see _is_nested
         root: Parent = text.parent
         last = self._last_nested
         if last is None or last[0].fingerprint != root.fingerprint:
@@ -257,45 +244,63 @@ class LateChunkTextSplitter(TextSplitter):
 
     def _report_missing(self, pieces: Sequence[CutChunk], name: str) -> None:
         n_missing = sum(piece.row is None for piece in pieces)
-        if not n_missing:
-            return
-        reason = (
-            f"{n_missing} of {len(pieces)} chunks are not in their document {name!r}: the "
-            "splitter rewrote them"
-        )
-        if self._embeddings.strict:
+        found = f"{n_missing} of {len(pieces)} chunks are not in their document {name!r}"
+        reason = f"{found}: the splitter rewrote them"
+        if n_missing and self._embeddings.strict:
             raise ChunkNotFoundError(reason, parent_id=name)
-        self._stats.report("missing", f"{reason}; they will be embedded standalone", n_missing)
+        if n_missing:
+            self._stats.report("missing", f"{reason}; they will be embedded standalone", n_missing)
 
 
-def read_fields(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """``embeddings``, ``splitter``, ``header`` and ``parent_by``, as a file of options says them.
+class LateChunkPair(NamedTuple):
+    """A splitter and the embeddings that know its chunks."""
 
-    Args:
-        source: Path of a YAML file such as `latechunk tune` writes, or a mapping.
+    splitter: LateChunkTextSplitter
+    embeddings: LateChunkEmbeddings
 
-    Raises:
-        OptionError: The file cannot be read, or an option is wrong.
+
+def late_chunking(
+    model: str | Path | LateChunkEngine,
+    splitter: Splitter | None = None,
+    *,
+    section_splitter: Splitter | None = None,
+    header: HeaderChoice = "auto",
+    parent_by: ParentBy = None,
+    add_mode: bool = False,
+    **options: Any,
+) -> LateChunkPair:
+    """A splitter and embeddings that belong together.
+
+    ``model`` is a hub name, a local path or a loaded engine; or a YAML file of options, which says
+    splitter, header and ``parent_by`` too. The other arguments are those of
+    `LateChunkTextSplitter`; ``options`` those of `LateChunkEmbeddings`, and so of
+    `LateChunkOptions`.
     """
+    if is_config(model):
+        if options or splitter is not None or header != "auto" or parent_by is not None:
+            raise OptionError(f"options beside the file {model}: write them into it")
+        fields = _read_fields(str(model))
+    else:
+        options["engine" if isinstance(model, LateChunkEngine) else "model_name"] = model
+        fields = {"splitter": splitter, "header": header, "parent_by": parent_by}
+        fields["embeddings"] = LateChunkEmbeddings(**options)
+    made = LateChunkTextSplitter(**fields, section_splitter=section_splitter, add_mode=add_mode)
+    return LateChunkPair(made, fields["embeddings"])
+
+
+def _read_fields(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of embeddings, splitter, header and ``parent_by``."""
     chosen = ChunkingOptions.from_config(source)
     engine = shared_engine(LateChunkOptions.from_config(source))
-    split = text_splitter(chosen.splitter, chosen.chunk_size, engine.encoder, chosen.arguments)
-
-    def split_text(text: str) -> list[str]:
-        return [chunk if isinstance(chunk, str) else text[slice(*chunk)] for chunk in split(text)]
-
-    fields = {"splitter": split_text, "header": chosen.header, "parent_by": chosen.parent_by}
-    return {"embeddings": LateChunkEmbeddings(engine=engine), **fields}
-
-
-def _source(document: Document) -> Source:
-    return Source(document.page_content, document.metadata, document.id)
+    return {
+        "embeddings": LateChunkEmbeddings(engine=engine),
+        "splitter": configured_splitter(chosen, engine.encoder),
+        "header": chosen.header,
+        "parent_by": chosen.parent_by,
+    }
 
 
 def _copied(metadata: dict[Any, Any]) -> dict[Any, Any]:
     """A deep copy without the marks of an earlier split."""
-    ours = (*marks.VECTOR_KEYS, marks.CHUNK_KEY)
-    own = {key: value for key, value in metadata.items() if key not in ours}
-    if all(type(value) in _SCALARS for value in own.values()):
-        return own
-    return copy.deepcopy(own)
+    own = marks.without_marks(metadata)
+    return own if _SCALARS.issuperset(map(type, own.values())) else copy.deepcopy(own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from latechunk_integrations.chunking_options import ChunkingOptions
 from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 from latechunk_integrations.options import LateChunkOptions
-from latechunk_integrations.splitting import text_splitter
+from latechunk_integrations.splitting import configured_splitter
 
 __all__ = ["ConfiguredSplitter", "read_parts"]
 
@@ -28,7 +28,7 @@ class ConfiguredSplitter(TextSplitter):
 
     engine: dict[str, Any] = Field(description="Options of the engine that counts tokens.")
     chunking: dict[str, Any] = Field(description="Splitter, chunk size and overlap.")
-    _split: Callable[[str], Iterable[Any]] | None = PrivateAttr(default=None)
+    _split: Callable[[str], list[str]] | None = PrivateAttr(default=None)
 
     @classmethod
     def class_name(cls) -> str:
@@ -40,12 +40,8 @@ class ConfiguredSplitter(TextSplitter):
         if self._split is None:
             options = ChunkingOptions.from_config({"chunking": self.chunking})
             engine = shared_engine(LateChunkOptions.from_config(self.engine))
-            self._split = text_splitter(
-                options.splitter, options.chunk_size, engine.encoder, options.arguments
-            )
-        return [
-            chunk if isinstance(chunk, str) else text[slice(*chunk)] for chunk in self._split(text)
-        ]
+            self._split = configured_splitter(options, engine.encoder)
+        return self._split(text)
 
 
 def read_parts(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from latechunk_integrations.llama_index.counters import COUNTERS, TEXTS_WITHOUT_
 from latechunk_integrations.llama_index.embedding_call import EmbeddingCall
 from latechunk_integrations.llama_index.events import ParentEvents
 from latechunk_integrations.llama_index.headers import HeaderChoice, check_header
-from latechunk_integrations.llama_index.hugging_face import HUGGING_FACE_HINTS, from_hugging_face
+from latechunk_integrations.llama_index.hugging_face import from_hugging_face
 from latechunk_integrations.llama_index.left_out import FailedParent, OnError, check_on_error
 from latechunk_integrations.llama_index.marking import MarkKey
 from latechunk_integrations.llama_index.metadata import MetadataRole, check_roles
@@ -109,9 +109,7 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
     show_progress: bool = Field(
         default=False, exclude=True, description="Show a progress bar over parents."
     )
-    _handle: EngineHandle = PrivateAttr()
     _cache: ParentCache | None = PrivateAttr(default=None)
-    _stats: EngineStats = PrivateAttr(default_factory=EngineStats)
     _failures: deque[FailedParent] = PrivateAttr(
         default_factory=lambda: deque(maxlen=_MOST_FAILURES)
     )
@@ -129,7 +127,7 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
             own = _own_fields(type(self))
             ours = {name: fields.pop(name) for name in list(fields) if name in own}
             given = {"model_name": model_name, **from_hugging_face(fields, ours)}
-            checked = engine_options(given, engine=engine, own=own, foreign=HUGGING_FACE_HINTS)
+            checked = engine_options(given, engine=engine, own=own)
             check_parent_by(ours.get("parent_by"))
             check_header(ours.get("header"))
             check_on_error(ours.get("on_error", "raise"))
@@ -138,11 +136,6 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
             super().__init__(model_name=checked.model, **field_options(checked), **ours)
             self._handle = EngineHandle(checked) if engine is None else EngineHandle.of(engine)
             self.embeddings_cache = store
-
-        @property
-        def engine(self) -> LateChunkEngine:
-            """The engine; loaded on first use, once for a process and its options."""
-            return self._handle.engine
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Keep a cache where LlamaIndex does not use it with texts as keys; options stay."""
@@ -256,9 +249,8 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
         return built
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave model, key, cache and counts behind; the handle says which model it was."""
+        """Leave model, cache and counts behind; the handle says which model it was."""
         bare = super().__copy__()  # other threads may be embedding with this one
-        object.__setattr__(bare, "__dict__", {**self.__dict__, "api_key": None})
         object.__setattr__(bare, "__pydantic_private__", None)
         return {**super(LateChunkEmbedding, bare).__getstate__(), "handle": self._handle}
 

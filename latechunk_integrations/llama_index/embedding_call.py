@@ -14,14 +14,8 @@ from tqdm.auto import tqdm
 
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.engine_handle import EngineHandle
-from latechunk_integrations.errors import (
-    AuthenticationError,
-    IncompleteParentError,
-    LateChunkError,
-    ModelError,
-    ServerError,
-)
-from latechunk_integrations.flow.failures import name_failure
+from latechunk_integrations.errors import IncompleteParentError, LateChunkError
+from latechunk_integrations.flow.failures import FailureStreak, name_failure
 from latechunk_integrations.llama_index.events import ParentEvents
 from latechunk_integrations.llama_index.left_out import (
     FailedParent,
@@ -46,8 +40,6 @@ __all__ = ["EmbeddingCall"]
 
 logger = logging.getLogger(__name__)
 
-# Parents in a row that the model or its server failed on: the fault is not theirs.
-_SICK = 10
 # Nodes that are embedded alone at once, so that sorting by length pays.
 _EARLY_NODES = 512
 
@@ -78,7 +70,7 @@ class EmbeddingCall:
     failures: MutableSequence[FailedParent]
     show_progress: bool
     _left_out: set[int] = field(default_factory=set)
-    _in_a_row: int = 0
+    _streak: FailureStreak = field(default_factory=FailureStreak)
 
     @cached_property
     def engine(self) -> LateChunkEngine:
@@ -102,11 +94,10 @@ class EmbeddingCall:
         hidden = not (bar and self.show_progress)
         for item, result in tqdm(self._embedded(parents), unit="parent", disable=hidden):
             self.stats.count("parents")
+            self._streak.add(result)
             if isinstance(result, LateChunkError):
-                self._check_sick(result)
                 self.leave_out(item.nodes, result)
                 continue
-            self._in_a_row = 0
             self.stats.count("skipped_parents", int(result.skipped))
             self.stats.count("chunks", len(result))
             self.stats.count("standalone_chunks", result.modes.count("standalone"))
@@ -208,12 +199,6 @@ class EmbeddingCall:
                 self.replace_foreign([node])
                 yield node
 
-    def _check_sick(self, error: LateChunkError) -> None:
-        """Raise what every further parent would fail with."""
-        self._in_a_row += isinstance(error, ModelError | ServerError)
-        if isinstance(error, AuthenticationError) or self._in_a_row == _SICK:
-            raise error
-
     def _report_missing(self, item: NodeParent) -> None:
         if item.missing:
             self.report_problem(
@@ -236,7 +221,8 @@ class EmbeddingCall:
         def not_cached() -> Iterator[Parent]:
             for item in parents:
                 event_id = self.events.start()
-                found = self.cache and self.cache.get(self.key.engine, item.parent)
+                kept = self.cache and self.cache.find_vectors(self.key.engine, [item.parent])
+                found = kept[0] if kept else None
                 if found:
                     self.events.end(event_id, item.nodes, found, cached=True)
                     ready.append((item, found))
@@ -257,7 +243,7 @@ class EmbeddingCall:
             self.events.end(event_id, item.nodes, result, cached=False)
             self.stats.count("windows", result.n_windows)
             if self.cache and not result.skipped:
-                self.cache.put(self.key.engine, item.parent, result)
+                self.cache.keep_vectors(self.key.engine, item.parent, result)
             yield item, result
         self.stats.count("cached_parents", len(ready))
         yield from ready

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from llama_index.core.schema import BaseNode
 
 from latechunk_integrations.core.headings import (
+    common_entries,
     find_kind,
     find_title,
     heading_paths,
@@ -73,7 +74,7 @@ def find_headers(
         own = [_checked(header(node), node) for node in nodes]
         return (own[0] if len(set(own)) == 1 else ""), own
     seen = [{key: one.entries[key] for key in one.header} for one in metadata]
-    known = _common(seen) | ({PATH_KEY: path} if path else {})
+    known = common_entries(seen) | ({PATH_KEY: path} if path else {})
     title = find_title(known, layout.text) if header == "auto" else known.get(header, "")
     paths = _paths(layout, seen, known)
     lines = [_lines(one, title) if header == "auto" else [] for one in metadata]
@@ -111,15 +112,6 @@ def _lines(metadata: NodeMetadata, title: str) -> list[str]:
         and _UNSPOKEN.sub("", key).casefold() not in _SPOKEN
         and metadata.entries[key].casefold() != said
     ]
-
-
-def _common(entries: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    first, *others = entries
-    return {
-        key: value
-        for key, value in first.items()
-        if all(other.get(key) == value for other in others)
-    }
 
 
 def _joined(lines: Sequence[str], separator: str) -> str:

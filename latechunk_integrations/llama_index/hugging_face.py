@@ -6,29 +6,13 @@ from typing import Any
 
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["HUGGING_FACE_HINTS", "from_hugging_face"]
+__all__ = ["from_hugging_face"]
 
 _SAME = {
     "max_length": "max_tokens",
     "query_instruction": "query_prompt",
     "text_instruction": "document_prompt",
 }
-
-HUGGING_FACE_HINTS = {
-    "cache_folder": "set HF_HOME, or give model_name the path of a local folder",
-    "model_kwargs": "options of their own: dtype=, revision=, trust_remote_code=",
-    "torch_dtype": "dtype= is the option",
-    "tokenizer_kwargs": "the model's own tokenizer is used; max_tokens= is the window's length",
-    "tokenizer_name": "the model's own tokenizer is used",
-    "backend": "the model runs in PyTorch; other runtimes are servers: encoder='tei', base_url=",
-    "parallel_process": "processes= is a number of worker processes",
-    "target_devices": "devices= is a list, with a worker process for each",
-    "prompts": "document_prompt= and query_prompt= are the options",
-    "truncate_dim": "dimensions= is the option",
-    "token": "set HF_TOKEN",
-    "local_files_only": "set HF_HUB_OFFLINE=1",
-}
-"""What to do instead of giving an argument that has no counterpart."""
 
 
 def from_hugging_face(given: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -14,12 +14,8 @@ from llama_index.core.schema import (
 
 from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
-from latechunk_integrations.marks import VECTOR_KEYS
-from latechunk_integrations.retrieval.links import (
-    LinkRankingOptions,
-    Scorer,
-    rank_documents,
-)
+from latechunk_integrations.marks import without_marks
+from latechunk_integrations.retrieval.links import LinkRanker
 from latechunk_integrations.retrieval.snippets import Snippet, SnippetOptions, select_snippets
 
 __all__ = ["LinkRankingPostprocessor", "SnippetPostprocessor", "snippet_node"]
@@ -58,21 +54,8 @@ class SnippetPostprocessor(BaseNodePostprocessor):
         return [scored for group in found for scored in group]
 
 
-class LinkRankingPostprocessor(BaseNodePostprocessor):
-    """Ranks nodes that are links, best first, a few for each host.
-
-    Args:
-        scorer: Relevance of texts to the query; ``None``: a cross-encoder.
-        options: Weights and limits.
-        url_key: Metadata key of the URL; ``n_seen``, ``last_modified`` (ISO 8601 or a
-            datetime) and ``date_confidence`` are read beside it.
-    """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    scorer: Scorer | None = None
-    options: LinkRankingOptions = Field(default_factory=LinkRankingOptions)
-    url_key: str = "url"
+class LinkRankingPostprocessor(LinkRanker, BaseNodePostprocessor):
+    """Ranks nodes that are links, best first, a few for each host; see `LinkRanker`."""
 
     @classmethod
     def class_name(cls) -> str:
@@ -83,10 +66,7 @@ class LinkRankingPostprocessor(BaseNodePostprocessor):
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         given = [(scored.node.get_content(), scored.node.metadata) for scored in nodes]
-        question = _question(query_bundle)
-        ranked = rank_documents(
-            question, given, self.url_key, scorer=self.scorer, options=self.options
-        )
+        ranked = self.rank(_question(query_bundle), given)
         return [NodeWithScore(node=nodes[one.index].node, score=one.score) for one in ranked]
 
 
@@ -101,8 +81,7 @@ def snippet_node(source: BaseNode, snippet: Snippet) -> NodeWithScore:
         document, shift = source.as_related_node_info(), 0
     node = TextNode(
         text=snippet.text,
-        # The marks tell how the node's own vector was made.
-        metadata={key: one for key, one in source.metadata.items() if key not in VECTOR_KEYS},
+        metadata=without_marks(source.metadata),
         excluded_embed_metadata_keys=list(source.excluded_embed_metadata_keys),
         excluded_llm_metadata_keys=list(source.excluded_llm_metadata_keys),
         start_char_idx=shift + snippet.span.start,

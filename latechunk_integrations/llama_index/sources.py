@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.schema import BaseNode, Document, MetadataMode
 
+from latechunk_integrations.chunking_options import joining_key
 from latechunk_integrations.errors import InputTypeError, OptionError
 from latechunk_integrations.llama_index.layout import text_of
 from latechunk_integrations.llama_index.marking import hide_keys
@@ -115,9 +115,9 @@ def parent_key(node: BaseNode, parent_by: ParentBy | None) -> str | None:
     """
     if parent_by is None:
         return None
-    key = node.metadata.get(parent_by) if isinstance(parent_by, str) else parent_by(node)
-    if key is None or key == "" or (isinstance(key, float) and math.isnan(key)):
-        return None  # a table leaves out what it does not know as NaN
+    key = joining_key(parent_by, node, node.metadata)
+    if key is None:
+        return None
     if not isinstance(key, str | int | float):
         raise InputTypeError(
             f"parent_by names a parent by a str or a number, not {type(key).__name__}",

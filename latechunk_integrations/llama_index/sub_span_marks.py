@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo
-from numpy.typing import NDArray
 
 from latechunk_integrations.errors import UnknownSubSpanError
 from latechunk_integrations.llama_index.marking import (
@@ -17,8 +14,8 @@ from latechunk_integrations.llama_index.marking import (
     mark_node,
     vector_state,
 )
-from latechunk_integrations.marks import START_KEY, SUB_END_KEY, SUB_START_KEY
-from latechunk_integrations.schema import ChunkVectors, Mode, Parent
+from latechunk_integrations.marks import START_KEY, SUB_END_KEY, SUB_START_KEY, name_sub_span
+from latechunk_integrations.schema import ChunkVectors, Parent, Span
 
 __all__ = ["ChunkParts", "SubSpanNodes", "chunk_node", "is_sub_span"]
 
@@ -32,37 +29,27 @@ class ChunkParts:
 
     Args:
         parent: The parent that the node is a chunk of.
-        span: The chunk in it.
-        spans: Its sub-spans in it, int64, shape ``(n, 2)``.
-        vectors: Their vectors, float32, shape ``(n, dim)``.
-        mode: How these came about.
+        row: Which of its chunks.
+        result: The parent's vectors, with sub-spans.
     """
 
     parent: Parent
-    span: tuple[int, int]
-    spans: NDArray[np.int64]
-    vectors: NDArray[np.float32]
-    mode: Mode
+    row: int
+    result: ChunkVectors
 
     @classmethod
     def of_nodes(
         cls, nodes: Sequence[BaseNode], parent: Parent, result: ChunkVectors
     ) -> dict[str, ChunkParts]:
         """Those of each node of a parent, by its id; none where there are no sub-spans."""
-        found = result.sub_spans
-        if found is None:
+        if result.sub_spans is None:
             return {}
-        made = {}
-        for row, (start, end) in enumerate(parent.spans.array.tolist()):
-            own = found.of_chunk(row)
-            made[nodes[row].node_id] = cls(
-                parent,
-                (start, end),
-                found.spans.array[own],
-                found.vectors[own],
-                result.modes[row],
-            )
-        return made
+        return {node.node_id: cls(parent, row, result) for row, node in enumerate(nodes)}
+
+    @property
+    def span(self) -> Span:
+        """The chunk in its parent."""
+        return self.parent.chunk_span(self.row)
 
     def nodes(self, chunk: BaseNode, key: MarkKey) -> Iterator[BaseNode]:
         """A node for each, with its vector and marks: the chunk's text and metadata, own ids."""
@@ -72,39 +59,26 @@ class ChunkParts:
             node_id=chunk.node_id,
             metadata={} if above is None else {_ABOVE_KEY: above.node_id},
         )
-        for span, vector in zip(self.spans.tolist(), self.vectors.tolist(), strict=True):
+        found = self.result.sub_spans
+        for span in [] if found is None else found.spans.array[found.of_chunk(self.row)].tolist():
             part = bare.model_copy(deep=True)
-            name = f"{chunk.node_id}/{span[0] - self.span[0]}"
-            part.id_ = str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+            part.id_ = name_sub_span(chunk.node_id, span[0] - self.span.start)
             part.relationships[NodeRelationship.PARENT] = info.model_copy()
-            self._set(part, key, (span[0], span[1]), vector)
+            self._set(part, key, (span[0], span[1]))
             yield part
 
     def fill(self, node: BaseNode, key: MarkKey) -> None:
         """Give a node of a sub-span its vector.
 
         Raises:
-            UnknownSubSpanError: None of these is where the node says that it is.
+            UnknownSubSpanError: The chunk was not cut where the node says.
         """
-        wanted = _place(node)
-        shift = self.span[0]
-        for span, vector in zip(self.spans.tolist(), self.vectors.tolist(), strict=True):
-            if (span[0] - shift, span[1] - shift) == wanted:
-                self._set(node, key, (span[0], span[1]), vector)
-                return
-        raise UnknownSubSpanError(
-            f"the node {node.node_id!r} is the sub-span {wanted} of its chunk, which is cut at "
-            f"{(self.spans - shift).tolist()} here: model or sub_span_tokens are others; index "
-            "the documents anew with SubSpanNodeParser",
-            parent_id=self.parent.id,
-            span=self.span,
-        )
+        start, end = _place(node)
+        self._set(node, key, (self.span.start + start, self.span.start + end))
 
-    def _set(
-        self, node: BaseNode, key: MarkKey, span: tuple[int, int], vector: list[float]
-    ) -> None:
-        node.embedding = vector
-        mark_node(node, key, self.mode, self.parent, self.span, span)
+    def _set(self, node: BaseNode, key: MarkKey, span: tuple[int, int]) -> None:
+        node.embedding = self.result.sub_span_vector(self.row, span).tolist()
+        mark_node(node, key, self.result.modes[self.row], self.parent, self.span, span)
 
 
 @dataclass

@@ -15,10 +15,13 @@ from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from latechunk_integrations.errors import MissingExtraError, ModelLoadError, OptionError
 
 __all__ = [
     "Link",
+    "LinkRanker",
     "LinkRankingOptions",
     "RankedLink",
     "Scorer",
@@ -26,7 +29,6 @@ __all__ = [
     "embedding_scorer",
     "freshness",
     "normalize_url",
-    "rank_documents",
     "rank_links",
 ]
 
@@ -196,36 +198,38 @@ def normalize_url(url: str) -> str | None:
     return urlunsplit((scheme, host + at, parts.path.rstrip("/"), query, ""))
 
 
-def rank_documents(
-    question: str,
-    documents: Iterable[tuple[str, Mapping[str, Any]]],
-    url_key: str,
-    *,
-    scorer: Scorer | None = None,
-    options: LinkRankingOptions | None = None,
-) -> list[RankedLink]:
-    """Rank a framework's documents as links; see `rank_links`.
+class LinkRanker(BaseModel):
+    """Ranks a framework's documents that are links, best first, a few for each host.
 
     Args:
-        question: What is looked for.
-        documents: Text and metadata of each. The metadata hold the URL under ``url_key`` and,
-            where known, ``n_seen``, ``last_modified`` (a datetime, ISO 8601 or the date of an
-            HTTP header) and ``date_confidence``. What cannot be read is ignored and logged.
-        url_key: Where the URL stands.
-        scorer: Relevance of texts; ``None``: `cross_encoder_scorer` with its default model.
-        options: Weights and limits; ``None``: the defaults.
+        scorer: Relevance of texts to the query; ``None``: a cross-encoder.
+        options: Weights and limits.
+        url_key: Metadata key of the URL. Beside it are read, where known, ``n_seen``,
+            ``last_modified`` (a datetime, ISO 8601 or the date of an HTTP header) and
+            ``date_confidence``. What cannot be read is ignored and logged.
     """
-    links = [
-        Link(
-            str(metadata.get(url_key, "")),
-            text,
-            _read(metadata, "n_seen", int, missing=1, unreadable=1),
-            _read(metadata, "last_modified", _read_date, missing=None, unreadable=None),
-            _read(metadata, "date_confidence", float, missing=1.0, unreadable=0.0),
-        )
-        for text, metadata in documents
-    ]
-    return rank_links(question, links, scorer=scorer, options=options)
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    scorer: Scorer | None = None
+    options: LinkRankingOptions = Field(default_factory=LinkRankingOptions)
+    url_key: str = "url"
+
+    def rank(
+        self, question: str, documents: Iterable[tuple[str, Mapping[str, Any]]]
+    ) -> list[RankedLink]:
+        """Text and metadata of each document, ranked; see `rank_links`."""
+        links = [
+            Link(
+                str(metadata.get(self.url_key, "")),
+                text,
+                _read(metadata, "n_seen", int, missing=1, unreadable=1),
+                _read(metadata, "last_modified", _read_date, missing=None, unreadable=None),
+                _read(metadata, "date_confidence", float, missing=1.0, unreadable=0.0),
+            )
+            for text, metadata in documents
+        ]
+        return rank_links(question, links, scorer=self.scorer, options=self.options)
 
 
 def _read(

@@ -147,6 +147,8 @@ class SnippetIndex:
         Raises:
             OptionError: The number is less than 1.
         """
+        if n_snippets is not None and n_snippets < 1:
+            raise OptionError(f"the number of snippets must be at least 1, not {n_snippets}")
         if not self._embedded:
             return []
         query = self._engine.embed_query(question)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import random
 from collections.abc import Sequence
@@ -102,6 +103,19 @@ def rebuilt(chunks: Sequence[Document]) -> list[Document]:
         Document(page_content=str(chunk.page_content), metadata=dict(chunk.metadata))
         for chunk in chunks
     ]
+
+
+def sent(chunks: list[Document], way: str) -> list[Document]:
+    """Chunks as another process reads them: from JSON, from a checkpoint or from a pickle."""
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+    if way == "json":
+        return [Document(**json.loads(json.dumps(chunk.model_dump()))) for chunk in chunks]
+    if way == "checkpoint":
+        serializer = JsonPlusSerializer()
+        chunks = serializer.loads_typed(serializer.dumps_typed(chunks))
+        assert {type(chunk.page_content) for chunk in chunks} == {str}
+    return chunks
 
 
 def assert_same(stored: Vectors, truth: Vectors, tolerance: float = 1e-5) -> None:

@@ -11,8 +11,11 @@ from langchain_core.documents import Document
 
 from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.langchain import LateChunkEmbeddings, LateChunkTextSplitter
-from latechunk_integrations.langchain.compressors import LinkRankingCompressor, SnippetCompressor
-from latechunk_integrations.langchain.retrievers import SnippetRetriever
+from latechunk_integrations.langchain.retrievers import (
+    LinkRankingCompressor,
+    SnippetCompressor,
+    SnippetRetriever,
+)
 from latechunk_integrations.retrieval.links import LinkRankingOptions
 from latechunk_integrations.retrieval.snippets import SnippetOptions, select_snippets
 

@@ -60,7 +60,7 @@ def _edited(documents: list[Document], number: int) -> list[Document]:
 
 
 @pytest.mark.parametrize("cleanup", [None, "incremental", "full", "scoped_full"])
-@pytest.mark.parametrize("batch_size", [2, 100])
+@pytest.mark.parametrize("batch_size", [3, 100])
 def test_a_changed_document_is_embedded_anew_with_all_its_chunks(
     pair: LateChunkPair,
     records: InMemoryRecordManager,

@@ -31,6 +31,7 @@ from tests.langchain.support import (
     pair_of_lines,
     rebuilt,
     rows_as_vectors,
+    sent,
     true_vectors,
 )
 
@@ -146,44 +147,16 @@ def pair_of_lines_of(model: Path, folder: Path) -> Any:
     )
 
 
-_SPLITTING = """
-import json, pickle, sys
-from langchain_classic.storage import LocalFileStore
-from latechunk_integrations.langchain import late_chunking
-from tests.langchain.support import WORDS, corpus, lines
-
-store = LocalFileStore(sys.argv[1])
-pair = late_chunking("words", lines, header=None, encoder=WORDS, parent_store=store)
-sys.stdout.buffer.write(pickle.dumps(pair.splitter.split_documents(corpus(6))))
-"""
-
-
-@pytest.fixture(scope="module")
-def split_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Document]]:
-    """What a process that splits leaves: its parents in a folder, and pickled chunks."""
-    folder = tmp_path_factory.mktemp("parents")
-    command = [sys.executable, "-c", _SPLITTING, str(folder)]
-    done = subprocess.run(command, capture_output=True, check=True)
-    return folder, pickle.loads(done.stdout)
-
-
 @pytest.mark.parametrize("name", sorted(KINDS))
 @pytest.mark.parametrize("way", ["json", "checkpoint", "pickle"])
 def test_chunks_split_in_another_process_are_right_in_every_store(
     split_elsewhere: tuple[Path, list[Document]], tmp_path: Path, name: str, way: str
 ) -> None:
-    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-
     folder, chunks = split_elsewhere
     embeddings = LateChunkEmbeddings(
         "words", encoder=WORDS, parent_store=_file_store(folder), memory_bytes=10_000
     )
-    if way == "json":
-        chunks = [Document(**json.loads(json.dumps(chunk.model_dump()))) for chunk in chunks]
-    elif way == "checkpoint":
-        serializer = JsonPlusSerializer()
-        chunks = serializer.loads_typed(serializer.dumps_typed(chunks))
-        assert {type(chunk.page_content) for chunk in chunks} == {str}
+    chunks = sent(chunks, way)
     kind = KINDS[name](tmp_path)
     store = kind.empty(embeddings, embeddings.engine.dimensions)
     target = store if way == "pickle" else LateChunkVectorStore(store)
@@ -249,7 +222,7 @@ def test_a_damaged_store_gives_no_wrong_vector(
     assert here.stats["parent_not_held"] == len(chunks) - n_late
     if damage != "nan":
         assert n_late < len(chunks)
-    assert "the parent store holds" in caplog.text
+    assert "holds what it should not" in caplog.text
 
 
 def _with_nan(content: bytes) -> bytes:
@@ -283,7 +256,7 @@ def test_vectors_of_another_parent_of_as_many_chunks_are_not_taken(
     here = LateChunkEmbeddings(engine=tiny_engine, parent_store=shared)
     vectors = here.embed_documents([c.page_content for c in here.attach(chunks)])
     assert_same(as_rows(chunks, vectors), true_vectors(tiny_engine, documents))
-    assert "the parent store holds" in caplog.text
+    assert "holds what it should not" in caplog.text
 
 
 def test_add_late_chunks_reads_a_store_of_its_own(tiny_engine: LateChunkEngine) -> None:

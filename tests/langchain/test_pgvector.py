@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.documents import Document
 from sqlalchemy import Engine, NullPool, create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.langchain import LateChunkVectorStore, add_late_chunks
+from latechunk_integrations.langchain import (
+    LateChunkEmbeddings,
+    LateChunkVectorStore,
+    add_late_chunks,
+)
 from tests.langchain.support import (
+    WORDS,
     Vectors,
     assert_same,
     corpus,
     pair_of_lines,
     rebuilt,
     rows_as_vectors,
+    sent,
     true_vectors,
 )
 from tests.postgres import running_postgres
@@ -52,7 +61,10 @@ def _rows(database: Engine, query: str, **values: str) -> Vectors:
     return rows_as_vectors([(metadata, json.loads(vector)) for metadata, vector in rows])
 
 
-@pytest.mark.parametrize("path", ["from_documents", "batches", "proxy", "add_late_chunks"])
+@pytest.mark.parametrize(
+    "path",
+    ["from_documents", "1", "7", "100", "proxy 1", "proxy 7", "proxy 100", "add_late_chunks"],
+)
 def test_pgvector_holds_the_engines_vectors(
     database: Engine, tiny_engine: LateChunkEngine, path: str
 ) -> None:
@@ -66,48 +78,85 @@ def test_pgvector_holds_the_engines_vectors(
         PGVector.from_documents(
             chunks, pair.embeddings, connection=database, collection_name=path, use_jsonb=True
         )
-    elif path == "batches":
-        for start in range(0, len(chunks), 7):
-            store.add_documents(chunks[start : start + 7])
-    elif path == "proxy":
-        LateChunkVectorStore(store).add_documents(rebuilt(chunks)[::-1])
-    else:
+    elif path == "add_late_chunks":
         add_late_chunks(store, rebuilt(chunks), parents=pair.splitter.parents(documents))
+    else:
+        target = LateChunkVectorStore(store) if path.startswith("proxy") else store
+        given = rebuilt(chunks)[::-1] if path.startswith("proxy") else chunks
+        size = int(path.removeprefix("proxy "))
+        for start in range(0, len(chunks), size):
+            target.add_documents(given[start : start + size])
     assert_same(_rows(database, _COLLECTION, name=path), true_vectors(tiny_engine, documents))
     assert pair.embeddings.stats["unknown"] == 0
     assert len(store.similarity_search("Who pays?", k=3)) == 3
 
 
-@pytest.mark.parametrize(
-    ("cleanup", "seed"), [("incremental", 11), ("full", 12), ("scoped_full", 13)]
-)
-def test_index_follows_edits_and_deletions(
-    database: Engine, tiny_engine: LateChunkEngine, cleanup: Any, seed: int
+@pytest.mark.parametrize("way", ["json", "checkpoint", "pickle"])
+def test_pgvector_holds_chunks_that_another_process_split(
+    split_elsewhere: tuple[Path, list[Document]], database: Engine, way: str
 ) -> None:
-    """Each in documents of its own: PGVector's ids are those of all collections."""
-    from langchain_core.indexing import InMemoryRecordManager, index
+    from langchain_classic.storage import LocalFileStore
     from langchain_postgres import PGVector
 
-    name = f"index {cleanup}"
+    folder, chunks = split_elsewhere
+    late = LateChunkEmbeddings("words", encoder=WORDS, parent_store=LocalFileStore(folder))
+    store = PGVector(late, connection=database, collection_name=way, use_jsonb=True)
+    target = store if way == "pickle" else LateChunkVectorStore(store)
+    target.add_documents(sent(chunks, way))
+    truth = true_vectors(late.engine, corpus(6))
+    assert_same(_rows(database, _COLLECTION, name=way), truth)
+    assert late.stats["late"] == len(chunks)
+
+
+_CLEANUPS = [(None, 100), ("incremental", 3), ("full", 100), ("scoped_full", 3)]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(("cleanup", "batch_size"), _CLEANUPS)
+async def test_index_follows_edits_and_deletions(
+    server: str,
+    database: Engine,
+    tiny_engine: LateChunkEngine,
+    cleanup: Any,
+    batch_size: int,
+    is_async: bool,
+) -> None:
+    """Each in documents of its own: PGVector's ids are those of all collections."""
+    from langchain_core.indexing import InMemoryRecordManager, aindex, index
+    from langchain_postgres import PGVector
+
+    name = f"index {cleanup} {is_async}"
     pair = pair_of_lines(tiny_engine)
-    store = PGVector(pair.embeddings, connection=database, collection_name=name, use_jsonb=True)
+    connection: Any = create_async_engine(server, poolclass=NullPool) if is_async else database
+    store = PGVector(
+        pair.embeddings,
+        connection=connection,
+        collection_name=name,
+        use_jsonb=True,
+        async_mode=is_async,
+        create_extension=not is_async,
+    )
     records = InMemoryRecordManager(name)
     records.create_schema()
-    documents = corpus(5, seed=seed)
+    documents = corpus(5, seed=20 + 2 * _CLEANUPS.index((cleanup, batch_size)) + is_async)
+    for document in documents:  # ids are hashes of text and metadata
+        document.metadata["source"] += name
     edited = [document.model_copy(deep=True) for document in documents]
     edited[2].page_content += "\nOne more clause was added."
     for version in (documents, edited, edited[:4] if cleanup == "full" else edited):
-        index(
-            pair.splitter.split_documents(version),
-            records,
-            LateChunkVectorStore(store),
-            cleanup=cleanup,
-            source_id_key="source",
-            key_encoder="sha256",
-        )
-        stored = _rows(database, _COLLECTION, name=name)
-        assert_same(stored, true_vectors(tiny_engine, version))
+        chunks = pair.splitter.split_documents(version)
+        options: Any = {"cleanup": cleanup, "source_id_key": "source", "key_encoder": "sha256"}
+        options |= {"batch_size": batch_size}
+        if is_async:
+            await aindex(chunks, records, LateChunkVectorStore(store), **options)
+        else:
+            index(chunks, records, LateChunkVectorStore(store), **options)
+        if cleanup is not None or version is documents:
+            stored = _rows(database, _COLLECTION, name=name)
+            assert_same(stored, true_vectors(tiny_engine, version))
     assert pair.embeddings.stats["unknown"] == 0
+    if is_async:
+        await connection.dispose()
 
 
 def test_the_newer_pgvector_store_holds_the_engines_vectors(

@@ -271,7 +271,6 @@ def workers() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-@pytest.mark.slow
 @pytest.mark.rule(5)
 @pytest.mark.slow
 def test_no_sequence_of_calls_gives_a_chunk_a_vector_that_is_not_its_own(

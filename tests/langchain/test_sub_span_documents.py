@@ -212,7 +212,7 @@ def test_sub_spans_that_other_options_cut_are_refused(
     documents = corpus(1)
     parts, _ = parts_of(engine, documents)
     other = LateChunkEmbeddings(str(tiny_model_path), dtype="float32", sub_span_tokens=8)
-    with pytest.raises(UnknownSubSpanError, match="anew with split_sub_spans"):
+    with pytest.raises(UnknownSubSpanError, match="index the documents anew, with split_sub_spans"):
         other.embed_documents([part.page_content for part in parts])
     plain = LateChunkEmbeddings(engine=tiny_engine)
     with pytest.raises(UnknownSubSpanError, match="cut none"):

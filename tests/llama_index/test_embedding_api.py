@@ -136,6 +136,25 @@ def test_a_cache_serves_vectors_of_the_same_parent_model_and_role_only(
     assert second.embeddings_cache is None
 
 
+@pytest.mark.parametrize("damage", ["other", "short", "none"])
+def test_a_damaged_cache_is_said_and_computed_again(
+    tiny_engine: LateChunkEngine,
+    documents: list[Document],
+    damage: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = SimpleKVStore()
+    list(LateChunkEmbedding(engine=tiny_engine, embeddings_cache=store)(SPLITTER(documents)))
+    kept = store.get_all("late_chunking")
+    one, another = list(kept)[:2]
+    damaged = {"other": kept[another], "short": {"packed": kept[one]["packed"][:-41]}, "none": {}}
+    store.put(one, damaged[damage], collection="late_chunking")
+    again = LateChunkEmbedding(engine=tiny_engine, embeddings_cache=store)
+    check(list(again(SPLITTER(documents))), expected(tiny_engine, documents))
+    assert again.stats["cached_parents"] == 4
+    assert "holds what it should not" in caplog.text
+
+
 def test_dictionaries_round_trip(tiny_model_path: Path, documents: list[Document]) -> None:
     """``from_dict(to_dict())`` gives the same vectors, for the model and all parsers."""
     model = LateChunkEmbedding(

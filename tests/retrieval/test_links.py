@@ -15,11 +15,11 @@ from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.errors import ModelLoadError, OptionError
 from latechunk_integrations.retrieval.links import (
     Link,
+    LinkRanker,
     LinkRankingOptions,
     cross_encoder_scorer,
     embedding_scorer,
     normalize_url,
-    rank_documents,
     rank_links,
 )
 from tests.tiny_models import wordpiece_tokenizer
@@ -125,7 +125,7 @@ def test_the_scorer_is_asked_once_and_not_at_all_without_a_weight() -> None:
 )
 def test_metadata_are_read_as_pages_give_them(date: object) -> None:
     metadata = {"href": "https://a.org", "n_seen": "4", "last_modified": date}
-    (ranked,) = rank_documents("q", [("text", metadata)], "href", scorer=by_length)
+    (ranked,) = LinkRanker(url_key="href", scorer=by_length).rank("q", [("text", metadata)])
     assert (ranked.link.url, ranked.link.text, ranked.link.n_seen) == ("https://a.org", "text", 4)
     assert ranked.link.last_modified is not None
     assert ranked.link.last_modified.replace(tzinfo=timezone.utc) == NOW
@@ -136,7 +136,7 @@ def test_metadata_that_cannot_be_read_are_ignored_and_said(
 ) -> None:
     bad = {"url": "https://a.org", "n_seen": "?", "last_modified": "lately", "date_confidence": []}
     empty = {"url": "https://b.org", "last_modified": "", "n_seen": None}
-    ranked = rank_documents("q", [("", bad), ("", empty)], "url", scorer=by_length)
+    ranked = LinkRanker(scorer=by_length).rank("q", [("", bad), ("", empty)])
     links = [one.link for one in ranked]
     assert links == [Link("https://a.org", date_confidence=0.0), Link("https://b.org")]
     assert "'lately'" in caplog.text

@@ -199,6 +199,8 @@ def test_impossible_options_and_a_bare_string_are_refused(tiny_engine: LateChunk
         SnippetOptions(n_snippets=0)
     with pytest.raises(InputTypeError):
         select_snippets(tiny_engine, "q", "one text")
+    with pytest.raises(OptionError, match="at least 1"):
+        SnippetIndex(tiny_engine, ["one text"]).select("q", 0)
 
 
 def test_minilm_finds_the_paragraph_that_answers(minilm_engine: LateChunkEngine) -> None:
