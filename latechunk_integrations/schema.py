@@ -338,10 +338,9 @@ class ChunkVectors:
             for row in np.flatnonzero((cut == span).all(axis=1)):
                 return np.asarray(parts.vectors[own.start + row])
         raise UnknownSubSpanError(
-            f"{tuple(span)} is no sub-span of chunk {chunk}, of which these options cut "
-            f"{cut.tolist() or 'none'}: model or sub_span_tokens are not those that the sub-spans "
-            "were cut with; take these, or index the documents anew, with split_sub_spans or "
-            "SubSpanNodeParser",
+            f"{tuple(span)} is no sub-span of chunk {chunk}: these options cut "
+            f"{cut.tolist() or 'none'}. Take the model and the sub_span_tokens that they were cut "
+            "with, or index the documents anew, with split_sub_spans or SubSpanNodeParser",
             parent_id=self.parent_id,
             span=span,
         )
