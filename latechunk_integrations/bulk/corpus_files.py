@@ -172,7 +172,8 @@ class FileSource:
     def _read_parquet(self, file: Path, name: str) -> _Read:
         number = 0
         try:
-            table = _open_parquet(file)
+            # A text that many rows share is there once: a file of some kilobytes may hold gigabytes.
+            table = _open_parquet(file, read_dictionary=self._columns.names)
             n_groups = table.num_row_groups
         except _UNREADABLE as error:
             yield self._damaged(name, name, error)
@@ -183,8 +184,9 @@ class FileSource:
                 for batch in table.iter_batches(
                     _BATCH_ROWS, row_groups=[group], columns=self._columns.names
                 ):
-                    for record in batch.to_pylist():
+                    for row in range(batch.num_rows):
                         number += 1
+                        record = {key: batch[key][row].as_py() for key in batch.schema.names}
                         yield self._read_row(record, name, number)
             except _UNREADABLE as error:
                 yield self._damaged(f"{name}:{number + 1}-{end}", name, error)
@@ -233,8 +235,8 @@ def _limit_fields(n_bytes: int) -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _open_parquet(path: Path) -> Any:
-    return import_extra("pyarrow.parquet", extra="bulk").ParquetFile(path)
+def _open_parquet(path: Path, **options: Any) -> Any:
+    return import_extra("pyarrow.parquet", extra="bulk").ParquetFile(path, **options)
 
 
 def _count_rows(path: Path) -> int:

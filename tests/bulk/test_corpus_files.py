@@ -73,6 +73,22 @@ def test_parquet_rows_are_read_from_the_named_columns(tmp_path: Path) -> None:
     assert source.n_documents() == 2
 
 
+def test_a_small_parquet_file_of_large_texts_is_not_unpacked_at_once(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 256, pa.int32()), ["x" * (1 << 20)])
+    table = pa.table({"id": list(range(256)), "text": texts})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", store_schema=False)
+    assert (tmp_path / "a.parquet").stat().st_size < 10_000
+    most = 0
+    for document in FileSource(tmp_path, Columns()):
+        assert isinstance(document, CorpusDocument)
+        assert len(document.text) == 1 << 20
+        most = max(most, pa.total_allocated_bytes())
+    assert most < 32 << 20
+
+
 def test_a_missing_column_is_refused_with_those_there_are(tmp_path: Path) -> None:
     _parquet(tmp_path / "a.parquet", id=["x"], body=["eins"])
     with pytest.raises(OptionError, match="no column 'text' for the text; it has id, body"):
