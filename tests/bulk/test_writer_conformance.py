@@ -51,6 +51,19 @@ def _document(name: str, text: str, vector: NDArray[np.float32], version: str) -
     )
 
 
+def test_a_table_of_lancedb_does_not_fall_to_pieces(tmp_path: Path) -> None:
+    """A merge looks at every piece: with one for each write, each write would be slower."""
+    import lancedb
+
+    vector = np.ones(8, np.float32)
+    with closing(Target.parse(support.target("lancedb", tmp_path)).open(8, "")) as writer:
+        for number in range(70):
+            writer.write([_document(f"d{number}", "text", vector, "1")], number)
+        assert writer.count() == 70
+    table = lancedb.connect(tmp_path / "lancedb.db").open_table("chunks")
+    assert table.stats().fragment_stats.num_fragments < 40
+
+
 def test_a_store_keeps_orders_and_replaces(target: str) -> None:
     versions = iter(range(9))
     with closing(Target.parse(target).open(8, "")) as writer:

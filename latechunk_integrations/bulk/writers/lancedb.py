@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from latechunk_integrations.plugins import import_extra
 __all__ = ["LanceWriter"]
 
 _ROWS = 512
+# Each write leaves a piece, and each merge looks at all pieces: so often they become one.
+_WRITES_A_PIECE = 32
 # What the client raises: it has no class of its own.
 _FAILURES = (OSError, RuntimeError, ValueError)
 
@@ -37,6 +40,7 @@ class LanceWriter(StoreWriter):
         lance = import_extra("lancedb", extra="lancedb")
         self._name = collection
         self._dimensions = dimensions
+        self._n_writes = 0
         if dimensions is None and not Path(place).is_dir():
             raise WriterError(f"there is no folder {place}")
         self._database = self._repeat(lambda: lance.connect(place), "opening")
@@ -61,6 +65,10 @@ class LanceWriter(StoreWriter):
             versions = _format_list([document.version for document in documents])
             former = f"document_id in {ids} and version not in {versions}"
             self._repeat(lambda: self._table.delete(former), "a deletion from")
+        self._n_writes += 1
+        if self._n_writes % _WRITES_A_PIECE == 0:
+            with suppress(*_FAILURES):  # another writer is in the way: later, then
+                self._table.optimize()
         return ""
 
     def count(self) -> int:
