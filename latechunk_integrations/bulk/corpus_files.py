@@ -172,7 +172,7 @@ class FileSource:
     def _read_parquet(self, file: Path, name: str) -> _Read:
         number = 0
         try:
-            # A text that many rows share is there once: a file of some kilobytes may hold gigabytes.
+            # A text that many rows share is there once: some kilobytes may hold gigabytes.
             table = _open_parquet(file, read_dictionary=self._columns.names)
             n_groups = table.num_row_groups
         except _UNREADABLE as error:
