@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions
 from latechunk_integrations.bulk import embed_dataset, index, write_chunks
@@ -18,6 +20,7 @@ from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.embedder import DocumentEmbedder
 from latechunk_integrations.bulk.ray_pool import RayPool, workers_that_fit
 from latechunk_integrations.bulk.rows import CorpusDocument, DocumentRows, Failure
+from latechunk_integrations.encoders.base import TokenBatch
 from latechunk_integrations.errors import (
     InputTypeError,
     MissingExtraError,
@@ -25,8 +28,11 @@ from latechunk_integrations.errors import (
     OptionError,
 )
 from tests.bulk import support
+from tests.evaluation.word_encoder import WordEncoder
 
 pytestmark = [pytest.mark.store, pytest.mark.slow]
+
+POISON = "zyzzyva"
 
 
 def _values(outcome: DocumentRows | Failure) -> object:
@@ -69,6 +75,31 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(
     embedder = DocumentEmbedder(tiny_engine, chunking)
     assert pool.key == embedder.key
     assert sorted(map(repr, found)) == sorted(repr(_values(e)) for e in embedder.embed(corpus))
+
+
+class FailingEncoder(WordEncoder):
+    """Fails in the forward pass over every text that holds ``POISON``."""
+
+    @classmethod
+    def load(cls, options: LateChunkOptions) -> FailingEncoder:
+        return cls()
+
+    def forward(self, batch: TokenBatch) -> NDArray[np.float32]:
+        (poison,) = self.tokenize([POISON], "")[0].ids.tolist()
+        if poison in batch.ids:
+            raise RuntimeError("bad kernel")
+        return self.embed_tokens(batch)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_forward_pass_that_fails_costs_its_document_on_ray_too(tmp_path: Path) -> None:
+    corpus = [*support.documents(5), CorpusDocument("poison", POISON), support.document(6)]
+    options = LateChunkOptions(model="words", encoder="tests.bulk.test_ray:FailingEncoder")
+    target, given = support.target("jsonl", tmp_path), support.settings(ray=True, concurrency=2)
+    summary = index(corpus, target, options, tmp_path / "checkpoint", given)
+    assert (summary.n_documents, summary.n_failed, summary.n_retried) == (6, 1, 1)
+    held = {row["document_id"] for row in support.read("jsonl", tmp_path).values()}
+    assert held == {each.id for each in corpus} - {"poison"}
 
 
 class UnlikeAnywhereElse:

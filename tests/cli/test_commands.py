@@ -180,6 +180,25 @@ def test_inspect_shows_windows_chunks_and_the_query(tmp_path: Path, model: list[
     assert "early" not in plain
 
 
+@pytest.mark.parametrize("command", ["inspect", "diagnose", "compare"])
+def test_what_documents_hold_does_nothing_to_a_terminal(
+    tmp_path: Path, model: list[str], command: str
+) -> None:
+    """Colours, titles, a screen that is cleared: names, texts and questions are anybody's."""
+    evil = "\x1b[2J\x1b]0;title\x07\x9b31m\x08"
+    file = tmp_path / f"a{evil}.md"
+    file.write_text(f"{evil}Berlin has {evil} parks. " * 30, encoding="utf-8")
+    given = {"inspect": [file, "--query", evil + "parks?", "--title", evil], "diagnose": [tmp_path]}
+    if command == "compare":
+        rows = [{"query": f"{evil} {n}?", "quote": f"has {evil} parks"} for n in range(3)]
+        given["compare"] = [write_jsonl(tmp_path / "q.jsonl", rows), "--documents", tmp_path]
+    result = _run(command, *given[command], *model, "--chunk-size", 20)
+    printed = result.stdout + result.stderr
+    assert "a" in printed
+    assert not {character for character in printed if ord(character) < 32} - {"\n", "\r", "\t"}
+    assert not {character for character in printed if 0x7F <= ord(character) < 0xA0}
+
+
 def test_chunks_that_do_not_stand_in_the_text_are_reported(
     tmp_path: Path, model: list[str]
 ) -> None:

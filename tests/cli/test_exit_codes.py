@@ -123,6 +123,8 @@ WRONG: dict[str, Callable[[Path], list[str]]] = {
     "option out of range": lambda folder: ["--option", "max_tokens=0"],
     "option no pair": lambda folder: ["--option", "nothing"],
     "option nested deeply": lambda folder: ["--option", "max_tokens=" + "[" * 5_000],
+    "cache a folder": lambda folder: ["-o", f"window_cache={folder}"],
+    "checkpoint a file": lambda folder: ["--checkpoint", str(folder / "source" / "0.txt")],
     "no splitter": lambda folder: ["--splitter", "nowhere:at_all"],
     "no model": lambda folder: ["--model", str(folder / "no-model")],
     "share out of range": lambda folder: ["--prune-at-most", "1.5"],
