@@ -93,7 +93,8 @@ class FailingEncoder(WordEncoder):
 
 @pytest.mark.usefixtures("ray_here")
 def test_a_forward_pass_that_fails_costs_its_document_on_ray_too(tmp_path: Path) -> None:
-    corpus = [*support.documents(5), CorpusDocument("poison", POISON), support.document(6)]
+    corpus = [support.document(number, f"Text {number}.") for number in range(6)]
+    corpus.insert(4, CorpusDocument("poison", POISON))
     options = LateChunkOptions(model="words", encoder="tests.bulk.test_ray:FailingEncoder")
     target, given = support.target("jsonl", tmp_path), support.settings(ray=True, concurrency=2)
     summary = index(corpus, target, options, tmp_path / "checkpoint", given)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -188,7 +189,10 @@ def test_what_documents_hold_does_nothing_to_a_terminal(
     evil = "\x1b[2J\x1b]0;title\x07\x9b31m\x08"
     file = tmp_path / f"a{evil}.md"
     file.write_text(f"{evil}Berlin has {evil} parks. " * 30, encoding="utf-8")
-    given = {"inspect": [file, "--query", evil + "parks?", "--title", evil], "diagnose": [tmp_path]}
+    given: dict[str, list[Any]] = {
+        "inspect": [file, "--query", evil + "parks?", "--title", evil],
+        "diagnose": [tmp_path],
+    }
     if command == "compare":
         rows = [{"query": f"{evil} {n}?", "quote": f"has {evil} parks"} for n in range(3)]
         given["compare"] = [write_jsonl(tmp_path / "q.jsonl", rows), "--documents", tmp_path]
