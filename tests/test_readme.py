@@ -58,3 +58,21 @@ def test_option_table_names_every_option_and_its_default() -> None:
     for name, default in options.items():
         if name != "model":
             assert table[name].replace('"', "") == str(default), name
+
+
+def test_every_link_works_where_a_package_index_shows_the_page() -> None:
+    markdown = pytest.importorskip("readme_renderer.markdown")
+    shown = markdown.render(PAGES[0].read_text(encoding="utf-8"))
+    links = re.findall(r'(?:href|src)="([^"]+)"', shown)
+    site = "https://latechunk.github.io/latechunk_integrations/"
+    assert len(links) > 10
+    for link in links:
+        if link.startswith(site):
+            page, _, place = link.removeprefix(site).partition("#")
+            text = (ROOT / "docs" / f"{page.strip('/')}.md").read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+            assert not place or place in {h.lower().replace(" ", "-") for h in headings}, link
+        elif "latechunk_integrations" in link:
+            assert (ROOT / link.split("/main/")[1]).is_file(), link
+        else:
+            assert link.startswith("https://"), link
