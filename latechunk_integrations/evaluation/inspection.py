@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import pairwise
 from typing import Literal
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.alignment import align
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.evaluation.diagnostics import plain_cuts
+from latechunk_integrations.evaluation.notebook import NotebookView
 from latechunk_integrations.evaluation.similarity import compare_sentences, late_engine
 from latechunk_integrations.flow.token_plan import TokenBlock
 from latechunk_integrations.schema import Mode, Parent
@@ -71,7 +71,7 @@ class ChunkView:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(NotebookView):
     """How a document is embedded.
 
     Args:
@@ -97,13 +97,6 @@ class Inspection:
     chunks: tuple[ChunkView, ...]
     query: str = ""
     notes: tuple[str, ...] = ()
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        # By its name: what shows results needs to know what one is.
-        terminal = import_module("latechunk_integrations.evaluation.terminal")
-        html: str = terminal.print_html(terminal.show_inspection, self)
-        return html
 
     @property
     def highest(self) -> float:

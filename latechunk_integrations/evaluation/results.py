@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latechunk_integrations.errors import MissingExtraError
+from latechunk_integrations.evaluation.notebook import NotebookView
 from latechunk_integrations.options import Layout
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ class ConfigurationResult:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(NotebookView):
     """Every configuration, with every model at every chunk size, over one golden set.
 
     Args:
@@ -342,13 +342,6 @@ class Comparison:
             if (result.name, result.chunk_size, result.model) == wanted:
                 return result
         raise KeyError(f"no result for {name!r} at chunk size {chunk_size}; have {self.names}")
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows: the table and the advice."""
-        # By its name: what shows results needs to know what one is.
-        terminal = import_module("latechunk_integrations.evaluation.terminal")
-        html: str = terminal.print_html(terminal.show_comparison, self)
-        return html
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each configuration and chunk size, as a pandas data frame.

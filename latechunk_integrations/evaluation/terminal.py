@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -29,7 +27,6 @@ from latechunk_integrations.evaluation.results import (
 )
 
 __all__ = [
-    "print_html",
     "show_comparison",
     "show_diagnosis",
     "show_files",
@@ -39,18 +36,9 @@ __all__ = [
 
 _COLOURS = {"change": "green", "keep": "yellow", "unclear": "blue", "too few": "red"}
 _BAR_CELLS = 40
-_NOTEBOOK_COLUMNS = 120
 _SHOWN_CHARS = 160
 _SHOWN_DOCUMENTS = 20
 _SHOWN_WINDOWS = 12
-
-
-def print_html(show: Callable[[Any, Console], None], shown: Any) -> str:
-    """What one of these functions prints, as HTML for a notebook; every text is escaped."""
-    console = Console(record=True, file=io.StringIO(), width=_NOTEBOOK_COLUMNS)
-    show(shown, console)
-    frame = '<pre style="line-height: 1.3; overflow-x: auto">{code}</pre>'
-    return console.export_html(inline_styles=True, code_format=frame)
 
 
 def show_comparison(
@@ -319,3 +307,7 @@ def escape(text: str) -> str:
 def _print_notes(console: Console, notes: Sequence[str]) -> None:
     for note in notes:
         console.print(f"note: {escape(note)}", style="yellow", highlight=False)
+
+
+Comparison.print_with(show_comparison)
+Inspection.print_with(show_inspection)
