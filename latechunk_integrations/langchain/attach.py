@@ -19,7 +19,6 @@ __all__ = [
     "ChunkText",
     "Metadatas",
     "Parents",
-    "Reason",
     "StandaloneText",
     "attach",
     "batch_chunks",

@@ -163,7 +163,8 @@ def _headers(
         return "", None
     sources = list({id(owner.source): owner.source for owner in owners}.values())
     if callable(header):
-        own = {id(one): header(one) for one in sources}
+        copies = [Document(str(one.page_content), metadata=one.metadata) for one in sources]
+        own = {id(one): header(copied) for one, copied in zip(sources, copies, strict=True)}
         headers = [own[id(owner.source)] for owner in owners]
         return (headers[0], None) if len(set(headers)) == 1 else ("", headers)
     metadata = common_entries([source.metadata for source in sources])

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from langchain_core.documents import Document
@@ -33,7 +33,6 @@ from latechunk_integrations.flow.kept_vectors import MEMORY_BYTES
 from latechunk_integrations.langchain.attach import (
     ChunkText,
     Parents,
-    Reason,
     StandaloneText,
     attach,
     batch_chunks,
@@ -80,7 +79,7 @@ class _Found(NamedTuple):
 
     chunks: list[tuple[int, ChunkText]]
     parents: dict[str, Parent]
-    alone: dict[int, Reason | Literal["probe"]]
+    alone: dict[int, str]
 
 
 class LateChunkEmbeddings(EngineFields, Embeddings):
@@ -287,7 +286,7 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
         alive = {name: parent for name, text in named.items() if (parent := text.parent)}
         parents = alive | self._parents.find(name for name in named if name not in alive)
         chunks: list[tuple[int, ChunkText]] = []
-        alone: dict[int, Reason | Literal["probe"]] = {}
+        alone: dict[int, str] = {}
         for row, text in enumerate(texts):
             if isinstance(text, StandaloneText):
                 alone[row] = text.reason

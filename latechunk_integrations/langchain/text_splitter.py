@@ -179,7 +179,8 @@ class LateChunkTextSplitter(TextSplitter):
         """What documents of one parent share; None: this one is a parent of its own."""
         if self._parent_by is None or self._is_nested(source):
             return None
-        key = joining_key(self._parent_by, source, source.metadata)
+        shown = Document(str(source.page_content), metadata=source.metadata)  # it may be changed
+        key = joining_key(self._parent_by, shown, source.metadata)
         if not isinstance(key, Hashable):
             raise InputTypeError(f"parent_by must give something hashable, not {key!r}")
         return key

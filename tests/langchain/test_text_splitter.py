@@ -339,6 +339,34 @@ def test_documents_that_are_chunks_already_keep_their_ids(tiny_engine: LateChunk
     assert [chunk.id for chunk in pair.splitter.split_documents(documents)] == ["a", None, None]
 
 
+def test_a_document_given_twice_is_cut_twice(embeddings: LateChunkEmbeddings) -> None:
+    splitter = LateChunkTextSplitter(embeddings=embeddings, splitter=lambda text: text.split("\n"))
+    document = Document("One line.\nTwo lines.", metadata={"source": "a"})
+    for chunks in (
+        splitter.split_documents([document, document]),
+        list(splitter.lazy_split_documents([document, document])),
+    ):
+        assert [str(chunk.page_content) for chunk in chunks] == ["One line.", "Two lines."] * 2
+
+
+def test_functions_of_a_user_may_change_the_document_that_they_are_given(
+    embeddings: LateChunkEmbeddings,
+) -> None:
+    def header(document: Document) -> str:
+        return str(document.metadata.pop("title", "lost"))
+
+    def parent_by(document: Document) -> object:
+        return document.metadata.pop("source", None)
+
+    splitter = LateChunkTextSplitter(embeddings=embeddings, header=header, parent_by=parent_by)
+    documents = [Document(f"Page {n}.", metadata={"source": "a", "title": "T"}) for n in (1, 2)]
+    chunks = splitter.split_documents(documents)
+    assert [document.metadata for document in documents] == [{"source": "a", "title": "T"}] * 2
+    assert {chunk.metadata["title"] for chunk in chunks} == {"T"}
+    (parent,) = splitter.parents(documents)
+    assert parent.header == "T"
+
+
 def test_empty_documents_give_no_chunks(embeddings: LateChunkEmbeddings) -> None:
     splitter = LateChunkTextSplitter(embeddings=embeddings)
     assert splitter.create_documents(["", "  \n", "text"]) == splitter.create_documents(["text"])
