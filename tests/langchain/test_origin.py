@@ -25,13 +25,16 @@ from latechunk_integrations.langchain import (
     LateChunkPair,
     LateChunkVectorStore,
     attach,
+    late_chunking,
 )
 from tests.langchain.support import (
+    WORDS,
     as_rows,
     assert_same,
     corpus,
     key_of,
     line_spans,
+    lines,
     pair_of_lines,
     rebuilt,
     true_vectors,
@@ -99,6 +102,29 @@ def test_components_that_embed_plain_texts_get_plain_vectors(
     assert pair.embeddings.stats["unknown"] == 1  # `plain` counts nothing
 
 
+@pytest.mark.rule(5)
+def test_other_components_on_the_same_embeddings_get_plain_vectors_too(
+    pair: LateChunkPair, tiny_engine: LateChunkEngine
+) -> None:
+    """They saw texts equal to those of an indexed lease; each is counted all the same."""
+    from langchain_community.document_transformers import EmbeddingsRedundantFilter
+    from langchain_experimental.text_splitter import SemanticChunker
+
+    InMemoryVectorStore(pair.embeddings).add_documents(pair.splitter.split_documents([_LEASE]))
+    late = pair.embeddings.stats["late"]
+    kept: Any = EmbeddingsRedundantFilter(embeddings=pair.embeddings).transform_documents([_FAQ])
+    alone = tiny_engine.embed_texts(["No pets."])[0]
+    np.testing.assert_allclose(kept[0].state["embedded_doc"], alone, atol=1e-6)
+    text = "Paris lease. No pets. The rent is due."
+    cut = [
+        SemanticChunker(embeddings, buffer_size=0).split_text(text)
+        for embeddings in (pair.embeddings, pair.embeddings.plain)
+    ]
+    assert cut[0] == cut[1]
+    assert pair.embeddings.stats["unknown"] == 1 + 3
+    assert pair.embeddings.stats["late"] == late
+
+
 @pytest.mark.rule(6)
 @pytest.mark.parametrize("seed", range(20))
 def test_subsets_and_orders_of_rebuilt_chunks_are_right(
@@ -117,21 +143,25 @@ def test_subsets_and_orders_of_rebuilt_chunks_are_right(
 
 
 @pytest.mark.rule(5)
-def test_boilerplate_of_many_documents_is_right(
-    pair: LateChunkPair, tiny_engine: LateChunkEngine
-) -> None:
+@pytest.mark.parametrize("n_documents", [100, pytest.param(2_000, marks=pytest.mark.slow)])
+def test_boilerplate_of_many_documents_is_right(n_documents: int) -> None:
+    """Documents of the same thirteen lines and one of their own, shuffled."""
+    pair = late_chunking("words", lines, header=None, encoder=WORDS)
+    body = "\n".join(["All rights reserved.", "Page 1.", "None."] * 4)
     documents = [
-        Document(f"Notice {n}.\nAll rights reserved.\nPage 1.", metadata={"source": str(n)})
-        for n in range(200)
+        Document(f"Notice {n}.\n{body}\nEnd.", metadata={"source": str(n)})
+        for n in range(n_documents)
     ]
     chunks = rebuilt(pair.splitter.split_documents(documents))
+    assert len(chunks) == 14 * n_documents
     random.Random(0).shuffle(chunks)
     inner = InMemoryVectorStore(pair.embeddings)
     store = LateChunkVectorStore(inner)
-    for start in range(0, len(chunks), 7):
-        store.add_documents(chunks[start : start + 7])
+    for start in range(0, len(chunks), 500):
+        store.add_documents(chunks[start : start + 500])
     stored = {key_of(r["metadata"]): np.array(r["vector"]) for r in inner.store.values()}
-    assert_same(stored, true_vectors(tiny_engine, documents))
+    assert_same(stored, true_vectors(pair.embeddings.engine, documents))
+    assert pair.embeddings.stats["late"] == len(chunks)
 
 
 @pytest.mark.rule(5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from langchain_tests.integration_tests.base_store import BaseStoreSyncTests
+from langchain_tests.integration_tests.base_store import BaseStoreAsyncTests, BaseStoreSyncTests
 
 from latechunk_integrations import Parent
 from latechunk_integrations.langchain import BoundedStore
@@ -11,8 +11,8 @@ from latechunk_integrations.langchain import BoundedStore
 _PARENTS = [Parent(f"{number}" * 10_000) for number in range(5)]
 
 
-class TestBoundedStore(BaseStoreSyncTests[Parent]):
-    """LangChain's standard suite."""
+class _Bounded:
+    """What LangChain's standard suites are given."""
 
     @pytest.fixture
     def kv_store(self) -> BoundedStore:
@@ -21,6 +21,16 @@ class TestBoundedStore(BaseStoreSyncTests[Parent]):
     @pytest.fixture
     def three_values(self) -> tuple[Parent, Parent, Parent]:
         return _PARENTS[0], _PARENTS[1], _PARENTS[2]
+
+
+class TestBoundedStore(_Bounded, BaseStoreSyncTests[Parent]):
+    pass
+
+
+class TestBoundedStoreAwaited(_Bounded, BaseStoreAsyncTests[Parent]):
+    @pytest.fixture
+    async def kv_store(self) -> BoundedStore:
+        return BoundedStore()
 
 
 def test_the_least_recently_used_go_first_and_the_newest_stays() -> None:
