@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from multiprocessing import get_context
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -32,7 +33,8 @@ from tests.postgres import running_postgres
 from tests.tiny_models import save_tiny_model
 
 _COMMAND = [sys.executable, "-m", "latechunk_integrations", "migrate"]
-_CHUNKS_A_DOCUMENT = 7
+# What the splitter of each framework makes of a document, at least.
+_CHUNKS_A_DOCUMENT = {"langchain": 9, "llama-index": 3}
 _KILLS = 3
 _POSTGRES = ("langchain-pgvector", "llama-index-pgvector")
 _TOLERANCE = 1e-5
@@ -79,21 +81,39 @@ def _worst(engine: LateChunkEngine, corpus: dict[str, str], before: Rows, late: 
     return worst
 
 
+def _way(name: str, url: str) -> Written:
+    return WAYS[name] if name in WAYS else postgres_ways(url)[name]
+
+
+def _write(name: str, url: str, place: Path, corpus: dict[str, str]) -> str:
+    return _way(name, url).write(place, corpus)
+
+
+def _read(name: str, url: str, place: Path, late: bool) -> Rows:  # noqa: FBT001  # through a pool
+    way = _way(name, url)
+    return way.read_late(place) if late else way.read_old(place)
+
+
 def _measure(
-    way: Written, place: Path, corpus: dict[str, str], model: Path, engine: LateChunkEngine
+    name: str, url: str, place: Path, corpus: dict[str, str], model: Path, engine: LateChunkEngine
 ) -> None:
     """Fill, migrate and check one collection; prints its line."""
     place.mkdir()
-    collection = way.write(place, corpus)
-    before = way.read_old(place)
+    framework = _way(name, url).framework
+    # Each in a process of its own: a store in a file belongs to the process that opened it.
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        collection = pool.apply(_write, (name, url, place, corpus))
+        before = pool.apply(_read, (name, url, place, False))
     start = time.perf_counter()
-    n_kills = _migrate(collection, way.framework, model, place / "state", len(corpus))
+    n_kills = _migrate(collection, framework, model, place / "state", len(corpus))
     seconds = time.perf_counter() - start
-    after = way.read_old(place)
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        after = pool.apply(_read, (name, url, place, False))
+        late = pool.apply(_read, (name, url, place, True))
     assert {key: row.vector for key, row in after.items()} == {
         key: row.vector for key, row in before.items()
     }
-    worst = _worst(engine, corpus, before, way.read_late(place))
+    worst = _worst(engine, corpus, before, late)
     print(f"{place.name:22} {len(before):7} {n_kills:5} {seconds:8.1f} {worst:9.1e}", flush=True)
     assert worst <= _TOLERANCE
 
@@ -105,19 +125,19 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=10_000)
     parser.add_argument("--only", nargs="*", default=list(names), choices=names)
     given = parser.parse_args()
-    corpus = texts(given.chunks // _CHUNKS_A_DOCUMENT)
     print(f"{'collection':22} {'chunks':>7} {'kills':>5} {'seconds':>8} {'worst':>9}")
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        ways = dict(WAYS)
-        if not ways.keys() >= set(given.only):
+        url = ""
+        if not WAYS.keys() >= set(given.only):
             url = stack.enter_context(running_postgres())
             with psycopg.connect(plain(url), autocommit=True) as connection:
                 connection.execute("create extension if not exists vector")
-            ways |= postgres_ways(url)
         model = save_tiny_model(Path(folder) / "model", "wordpiece")
         engine = LateChunkEngine.from_pretrained(model, dtype="float32", device="cpu")
         for name in given.only:
-            _measure(ways[name], Path(folder) / name, corpus, model, engine)
+            n_documents = given.chunks // _CHUNKS_A_DOCUMENT[_way(name, url).framework]
+            corpus = texts(n_documents + 1)
+            _measure(name, url, Path(folder) / name, corpus, model, engine)
 
 
 if __name__ == "__main__":

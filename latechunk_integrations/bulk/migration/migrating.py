@@ -14,7 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from latechunk_integrations import marks
-from latechunk_integrations.bulk.checkpoint import Checkpoint
+from latechunk_integrations.bulk.checkpoint import Checkpoint, hold_checkpoint, read_state
 from latechunk_integrations.bulk.device_health import DeviceHealth
 from latechunk_integrations.bulk.migration.chunk_fields import mark_record
 from latechunk_integrations.bulk.migration.collections.opening import open_collection
@@ -143,10 +143,10 @@ def switch_vectors(
     Raises:
         WriterError: Chunks have no late vector, or the store cannot switch.
     """
-    settings = settings or MigrationSettings()
-    if not (Path(checkpoint) / "run.json").exists():
+    settings, folder = settings or MigrationSettings(), Path(checkpoint)
+    if not (folder / "run.json").exists():
         raise CheckpointError(f"{checkpoint} is no checkpoint of a migration: migrate first")
-    with closing(open_collection(collection, settings)) as opened:
+    with hold_checkpoint(folder), closing(open_collection(collection, settings)) as opened:
         n_chunks, n_late = opened.count(), opened.count_late()
         if n_late < n_chunks:
             raise WriterError(
@@ -159,6 +159,13 @@ def switch_vectors(
             raise WriterError(
                 f"{opened.place_of_late} holds {n_late} vectors for {n_chunks} chunks: some were "
                 "deleted since. Delete it with the store's own client, and migrate with a restart"
+            )
+        state = read_state(folder, {})
+        if state.begun or state.n_chunks < n_late:
+            raise WriterError(
+                f"{opened.place_of_late} holds {n_late} vectors, of which this migration has made "
+                f"{state.n_chunks} so far: the others are of another model or other options. "
+                "Migrate again to its end"
             )
         return opened.switch()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -261,6 +262,31 @@ def test_vectors_of_somebody_else_are_not_written_over(
         migrate(collection, options, tmp_path / "ours", settings(way, unplaced="standalone"))
     assert way.read_late(tmp_path) == before
     migrate(collection, options, tmp_path / "ours", settings(way, restart=True))
+
+
+@pytest.mark.parametrize("name", ["langchain-qdrant", "llama-index-chroma"])
+def test_vectors_of_two_models_are_not_switched(
+    name: str, tmp_path: Path, tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Migrated, then again with other options, and stopped: every chunk has a late vector."""
+    way = WAYS[name]
+    collection, options = (
+        way.write(tmp_path, collections.texts(6)),
+        support.options(tiny_model_path),
+    )
+    migrate(collection, options, tmp_path / "c", settings(way))
+    before = without_marks(way.read_old(tmp_path))
+    other = replace(options, context_weight=0.5)
+    again = settings(way, restart=True)
+    with monkeypatch.context() as patch:
+        _fail_at_second_write(patch, after=False)
+        with pytest.raises(KeyboardInterrupt):
+            migrate(collection, other, tmp_path / "c", again)
+    with pytest.raises(WriterError, match="Migrate again"):
+        switch_vectors(collection, tmp_path / "c", settings(way))
+    assert without_marks(way.read_old(tmp_path)) == before
+    migrate(collection, other, tmp_path / "c", settings(way))
+    switch_vectors(collection, tmp_path / "c", settings(way))
 
 
 def test_the_old_vectors_are_not_taken_for_the_late_ones(
