@@ -133,7 +133,8 @@ def _processor() -> str:
     has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     names = [name for name in ("amx_bf16", "avx512_bf16", "avx512_f") if has.get(name)]
     name = has.get("cpu_name") or platform.processor() or platform.machine()
-    return f"{name} ({', '.join(names)}), {torch.get_num_threads()} threads"
+    instructions = f" ({', '.join(names)})" if names else ""
+    return f"{name}{instructions}, {torch.get_num_threads()} threads"
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -155,5 +155,6 @@ def test_a_run_keeps_figures_versions_and_the_page(
     assert {"model", "set", "size", "configuration", "value"} <= set(record["figures"][0])
     written = page.read_text()
     assert "| early | " in written
+    assert "The cost of indexing was not measured in this run" in written
     assert str(tmp_path) not in written  # no path of a machine
     assert written.index(record["date"]) < written.index("2026-01-02")
