@@ -26,6 +26,6 @@ class NotebookView:
     def _repr_html_(self) -> str:
         """What is printed, as HTML; every text is escaped."""
         console = Console(record=True, file=io.StringIO(), width=_COLUMNS)
-        type(self)._print(self, console)
+        type(self)._print(self, console)  # noqa: SLF001  # its own class
         frame = '<pre style="line-height: 1.3; overflow-x: auto">{code}</pre>'
         return console.export_html(inline_styles=True, code_format=frame)
