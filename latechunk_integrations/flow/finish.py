@@ -46,6 +46,8 @@ def finish_sides(sides: Sides, options: LateChunkOptions) -> NDArray[np.float32]
     Returns:
         Float32, shape ``(n_chunks, dim)``; what is no number stays so.
     """
+    # Nothing was pooled for them, and a model's heads may make no number of it.
+    sides.late[~sides.is_late] = 0
     blended = options.standalone or options.header_weight > 0
     vectors = make_unit(sides.late) if blended else sides.late
     if len(sides.alone_rows):

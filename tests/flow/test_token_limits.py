@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
@@ -103,3 +104,21 @@ def test_two_units_of_a_window_attend_to_each_other_as_far_as_the_focus_lets_the
     assert (cosines[0] < cosines[1] - 1e-4).all()
     assert (cosines[1] < cosines[2] - 1e-4).all()
     np.testing.assert_allclose(cosines[2], 1, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_heads_that_scale_rows_meet_no_empty_ones(tiny_model_path: Path) -> None:
+    """Chunks without a late side have no sum, and 0 / 0 is no number."""
+    options: dict[str, Any] = {"dtype": "float32", "device": "cpu", "min_parent_tokens": 12}
+    parents = [Parent("No pets.", [(0, 8)]), Parent("word " * 40, [(0, 20), (100, 140)])]
+    engine = LateChunkEngine.from_pretrained(str(tiny_model_path), **options)
+    right = engine.embed(parents)
+    assert isinstance(engine.encoder, LocalEncoder)
+
+    def scale(means: NDArray[np.float32]) -> NDArray[np.float32]:
+        scaled: NDArray[np.float32] = means / np.linalg.norm(means, axis=1, keepdims=True)
+        return scaled
+
+    engine.encoder.finish = scale  # type: ignore[method-assign]  # as a plugged encoder may do
+    for one, other in zip(right, engine.embed(parents), strict=True):
+        np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-6)

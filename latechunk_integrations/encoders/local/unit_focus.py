@@ -1,9 +1,10 @@
 """The focus of units in windows that lie end to end, without padding and without a bias.
 
 In a window ``W`` a token of the unit ``U`` attends to key ``j`` with the weight ``exp(s_j + f_j)``,
-where the focus ``f_j`` is 0 outside of ``U``. With ``e_j = exp(f_j) - 1``, which is 0 there too:
+where the focus ``f_j`` is 0 outside of ``U``. With ``M``, the largest focus in the unit or 0:
 
-    sum_W exp(s_j + f_j) v_j  =  sum_W exp(s_j) v_j  +  sum_U exp(s_j) e_j v_j
+    sum_W exp(s_j + f_j) v_j  ~  exp(-M) sum_W exp(s_j) v_j  +  sum_U exp(s_j) e_j v_j
+    e_j  =  exp(f_j - M) - exp(-M)
 
 and the same without ``v_j`` for what it is divided by. So one pass of flash attention over windows
 and two over units give the exact result: nothing is as large as a window times a window. Where
@@ -59,18 +60,27 @@ class UnitFocus:
     Args:
         windows: Bounds of the windows; of the units where their focus is infinite.
         units: Bounds of the units.
-        surplus: ``exp(focus) - 1`` of each token as a key, float32, shape ``(n_tokens,)``; None:
-            there is no finite focus.
-        even: Whether all tokens of a unit have the same one.
+        outside: ``-M`` of each token's unit, float32, shape ``(n_tokens,)``; None: there is no
+            finite focus.
+        inside: ``e_j`` of each token as a key, float32, same shape; None likewise.
+        is_even: Whether a unit's keys have the same focus, those of headers too.
     """
 
     def __init__(
-        self, windows: Bounds, units: Bounds, surplus: Tensor | None, *, even: bool
+        self,
+        windows: Bounds,
+        units: Bounds,
+        outside: NDArray[np.float32] | None = None,
+        inside: NDArray[np.float32] | None = None,
+        *,
+        is_even: bool = True,
     ) -> None:
         self.windows = windows
         self.units = units
-        self.surplus = surplus
-        self.even = even
+        device = units.edges.device
+        self.outside = None if outside is None else to_device(outside, device)
+        self.inside = None if inside is None else to_device(inside, device)
+        self.is_even = is_even
         self._as_values: Tensor | None = None
 
     @classmethod
@@ -85,8 +95,8 @@ class UnitFocus:
         focus, header_focus = batch.focus, batch.header_focus
         if units is None or is_header is None or focus is None or header_focus is None:
             raise ValueError("a focus needs units, headers and both values")
-        inside = np.arange(units.shape[1]) < batch.lengths[:, None]
-        own = units[inside]
+        is_token = np.arange(units.shape[1]) < batch.lengths[:, None]
+        own = units[is_token]
         n_tokens = len(own)
         rows = np.repeat(np.arange(len(units)), batch.lengths)
         new_row = np.append(True, rows[1:] != rows[:-1])
@@ -96,24 +106,26 @@ class UnitFocus:
         new_unit = new_row | (step != 0)
         alone = np.isinf(focus)
         header = np.where(alone | np.isinf(header_focus), 0, header_focus)
-        added = np.where(is_header[inside], header[rows], np.where(alone, 0, focus)[rows])
+        added = np.where(is_header[is_token], header[rows], np.where(alone, 0, focus)[rows])
         windows = np.flatnonzero(new_row | (new_unit & alone[rows]))
         starts = np.flatnonzero(new_unit)
-        surplus = np.expm1(added).astype(np.float32) if added.any() else None
-        return cls(
-            Bounds.of(windows, n_tokens, device),
-            Bounds.of(starts, n_tokens, device),
-            None if surplus is None else to_device(surplus, device),
-            even=bool((added[1:] == added[:-1])[~new_unit[1:]].all()),
-        )
+        bounds = Bounds.of(windows, n_tokens, device), Bounds.of(starts, n_tokens, device)
+        if not added.any():
+            return cls(*bounds)
+        sizes = np.diff(starts, append=n_tokens)
+        most = np.repeat(np.maximum(np.maximum.reduceat(added, starts), 0), sizes)
+        weights = np.exp(added - most) - np.exp(-most)
+        outside, inside = (values.astype(np.float32) for values in (-most, weights))
+        is_even = bool((added[1:] == added[:-1])[~new_unit[1:]].all())
+        return cls(*bounds, outside, inside, is_even=is_even)
 
-    def surplus_as_values(self, like: Tensor) -> Tensor:
-        """The surplus in the shape of ``like``, as if it were values; kept for all layers."""
+    def inside_as_values(self, like: Tensor) -> Tensor:
+        """The weights in the shape of ``like``, as if they were values; kept for all layers."""
         kept = self._as_values
         if kept is None or kept.shape != like.shape or kept.dtype != like.dtype:
-            if self.surplus is None:
+            if self.inside is None:
                 raise ValueError("no finite focus")
-            kept = self.surplus.to(like.dtype)[:, None, None].expand(like.shape).contiguous()
+            kept = self.inside.to(like.dtype)[:, None, None].expand(like.shape).contiguous()
             self._as_values = kept
         return kept
 
@@ -148,15 +160,20 @@ def attend_in_units(
         attend: The model's own attention within bounds, causal or in a sliding window perhaps.
     """
     context, all_keys = attend(query, key, value, focus.windows)
-    if focus.surplus is None:
+    if focus.outside is None or focus.inside is None:
         return context
-    if focus.even:
+    if focus.is_even:
         own, own_keys = attend(query, key, value, focus.units)
-        # What the keys of the unit have of the window's denominator, times their surplus.
-        share = (torch.exp(own_keys - all_keys) * focus.surplus).transpose(0, 1)[..., None]
-        return ((context + share * own) / (1 + share)).to(value.dtype)
-    surplus = focus.surplus_as_values(value)
-    own, own_keys = attend(query, key, value * surplus, focus.units)
-    total, _ = attend(query, key, surplus, focus.units)
-    share = torch.exp(own_keys - all_keys).transpose(0, 1)[..., None]
-    return ((context + share * own) / (1 + share * total[..., :1])).to(value.dtype)
+        total = focus.inside[:, None, None]
+        own = own * total
+    else:
+        weights = focus.inside_as_values(value)
+        own, own_keys = attend(query, key, value * weights, focus.units)
+        total = attend(query, key, weights, focus.units)[0][..., :1]
+    # What both sums are worth, as logarithms: of the larger one 1 is left.
+    near = (own_keys - all_keys).transpose(0, 1)[..., None]
+    far = focus.outside[:, None, None]
+    largest = torch.maximum(near, far)
+    near, far = torch.exp(near - largest), torch.exp(far - largest)
+    tiny = torch.finfo(torch.float32).tiny
+    return ((far * context + near * own) / (far + near * total).clamp_min(tiny)).to(value.dtype)

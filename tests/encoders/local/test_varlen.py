@@ -116,7 +116,7 @@ def test_windows_end_to_end_give_the_vectors_of_padded_ones(
     assert not kernel.n_calls, "queries come padded"
 
 
-@pytest.mark.parametrize("focus", [0.0, 1.5, "auto", float("inf")])
+@pytest.mark.parametrize("focus", [0.0, 1.5, "auto", 100.0, float("inf")])
 @pytest.mark.parametrize("name", PACKED)
 def test_units_end_to_end_give_the_vectors_of_padded_ones(
     name: str, focus: float | str, published: dict[str, Path], kernel: SlowKernel
@@ -138,6 +138,21 @@ def test_units_end_to_end_give_the_vectors_of_padded_ones(
         return
     for one, other in zip(padded, engine.embed(parents), strict=True):
         np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
+    assert kernel.n_calls
+
+
+@pytest.mark.parametrize("focus", [12.0, 100.0])
+@pytest.mark.parametrize("header", ["", "Title"])
+def test_a_large_focus_overflows_no_half_precision(
+    focus: float, header: str, published: dict[str, Path], kernel: SlowKernel
+) -> None:
+    path = published["nomic-embed-text-v1.5"]
+    parents = [Parent(TEXT, [(0, 20), (20, 45), (46, 70)], header=header)]
+    right = _engine(path, layout="units", focus=focus).embed(parents)
+    engine = _engine(path, layout="units", focus=focus, dtype="float16")
+    assert isinstance(engine.encoder, LocalEncoder)
+    assert varlen.use_varlen(engine.encoder.model[0])
+    assert _worst(right, engine.embed(parents)) < 0.01
     assert kernel.n_calls
 
 
