@@ -113,7 +113,8 @@ def joining_key(
     """
     key = metadata.get(parent_by) if isinstance(parent_by, str) else parent_by(item)
     # A table leaves out what it does not know as "" or NaN: that is nothing to share.
-    return None if key == "" or (isinstance(key, float) and math.isnan(key)) else key
+    nothing = not key if isinstance(key, str) else isinstance(key, float) and math.isnan(key)
+    return None if nothing else key
 
 
 def is_config(source: object) -> bool:

@@ -331,16 +331,18 @@ class ChunkVectors:
         Raises:
             UnknownSubSpanError: The chunk was not cut there.
         """
-        parts, cut = self.sub_spans, np.zeros((0, 2), np.int64)
-        if parts is not None:
-            own = parts.of_chunk(chunk)
-            cut = parts.spans.array[own]
-            for row in np.flatnonzero((cut == span).all(axis=1)):
-                return np.asarray(parts.vectors[own.start + row])
+        parts = self.sub_spans
+        if parts is None:
+            reason = "this model cut no sub-spans: build it with the sub_span_tokens of the index"
+            raise UnknownSubSpanError(reason, parent_id=self.parent_id, span=span)
+        own = parts.of_chunk(chunk)
+        cut = parts.spans.array[own]
+        for row in np.flatnonzero((cut == span).all(axis=1)):
+            return np.asarray(parts.vectors[own.start + row])
         raise UnknownSubSpanError(
-            f"{tuple(span)} is no sub-span of chunk {chunk}: these options cut "
-            f"{cut.tolist() or 'none'}. Take the model and the sub_span_tokens that they were cut "
-            "with, or index the documents anew, with split_sub_spans or SubSpanNodeParser",
+            f"{tuple(span)} is no sub-span of chunk {chunk}: these options cut {cut.tolist()}. "
+            "Take the model and the sub_span_tokens that they were cut with, or index the "
+            "documents anew, with split_sub_spans or SubSpanNodeParser",
             parent_id=self.parent_id,
             span=span,
         )

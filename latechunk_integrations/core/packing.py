@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from typing import Any, get_args
 
 import numpy as np
@@ -17,11 +18,23 @@ from numpy.typing import NDArray
 from latechunk_integrations.errors import InputError, LateChunkError
 from latechunk_integrations.schema import CharSpans, ChunkVectors, Mode, Parent, SubSpanVectors
 
-__all__ = ["pack_parent", "pack_vectors", "unpack_parent", "unpack_vectors"]
+__all__ = [
+    "DAMAGED_ZIP",
+    "PACKED_FORM",
+    "pack_parent",
+    "pack_vectors",
+    "unpack_parent",
+    "unpack_vectors",
+]
+
+PACKED_FORM = 2
+"""Of packed vectors: a part of their key, so that none of another form is taken for damaged."""
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError)
+"""What reading an archive raises where it is damaged, or seems encrypted or of another method."""
 
 _MODES: tuple[Mode, ...] = get_args(Mode)
 # What NumPy raises where bytes are not what they should be.
-_DAMAGED = (ValueError, KeyError, IndexError, EOFError, OSError, zipfile.BadZipFile, LateChunkError)
+_DAMAGED = (ValueError, KeyError, IndexError, EOFError, OSError, LateChunkError, *DAMAGED_ZIP)
 
 
 def pack_parent(parent: Parent) -> bytes:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from latechunk_integrations.core.packing import DAMAGED_ZIP
 from latechunk_integrations.evaluation.results import Costs
 from latechunk_integrations.schema import Parent
 
 __all__ = ["CachedVectors", "VectorCache", "input_key"]
 
 logger = logging.getLogger(__name__)
-
-_DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +87,7 @@ class VectorCache:
         if path.is_file():
             try:
                 return _check(_read(path), shape)
-            except (ValueError, TypeError, KeyError, EOFError, *_DAMAGED_ZIP) as error:
+            except (ValueError, TypeError, KeyError, EOFError, *DAMAGED_ZIP) as error:
                 logger.warning("kept vectors in %s are damaged, computed anew: %s", path, error)
         made = compute()
         _write(path, made)

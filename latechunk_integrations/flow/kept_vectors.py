@@ -7,9 +7,10 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
-from latechunk_integrations.core.packing import pack_vectors, unpack_vectors
+from latechunk_integrations.core.packing import PACKED_FORM, pack_vectors, unpack_vectors
 from latechunk_integrations.errors import InputError
 from latechunk_integrations.schema import ChunkVectors, Parent
 
@@ -41,11 +42,12 @@ class BoundedMemory:
     Thread-safe.
 
     Args:
-        max_bytes: Bound on texts and vectors together; the newest entry always stays.
+        max_bytes: Bound on texts and vectors together; the newest entry stays, unless it is 0.
     """
 
     def __init__(self, max_bytes: int = MEMORY_BYTES) -> None:
         self._max_bytes = max_bytes
+        self._n_kept = 1 if max_bytes else 0
         self._entries: OrderedDict[str, tuple[Held, int]] = OrderedDict()
         self._n_bytes = 0
         self._lock = threading.Lock()
@@ -66,7 +68,7 @@ class BoundedMemory:
                 size = _size(value)
                 self._entries[key] = value, size
                 self._n_bytes += size
-            while self._n_bytes > self._max_bytes and len(self._entries) > 1:
+            while self._n_bytes > self._max_bytes and len(self._entries) > self._n_kept:
                 self._drop(next(iter(self._entries)))
 
     def mdelete(self, keys: Sequence[str]) -> None:
@@ -95,11 +97,12 @@ class KeptVectors:
 
     Args:
         outer: A store that other processes read too; None: what is kept stays in this process.
-        max_bytes: Bound on what is kept in memory.
+        max_bytes: Bound on what is kept in memory; 0: nothing is.
+        name: Of the store, for the log.
     """
 
-    def __init__(self, outer: ByteStore | None, max_bytes: int) -> None:
-        self.outer = outer
+    def __init__(self, outer: ByteStore | None, max_bytes: int, name: str) -> None:
+        self.outer, self._name = outer, name
         self.memory = BoundedMemory(max_bytes)
 
     def keep_vectors(self, engine: str, parent: Parent, vectors: ChunkVectors) -> None:
@@ -110,7 +113,11 @@ class KeptVectors:
     def find_vectors(self, engine: str, parents: Sequence[Parent]) -> list[ChunkVectors | None]:
         """The vectors of each parent, None where they are not kept."""
         keys = [_key(engine, parent) for parent in parents]
-        return self._read(keys, lambda row, packed: unpack_vectors(packed, keys[row], parents[row]))
+        found: list[ChunkVectors | None] = self._read(
+            keys, lambda row, packed: unpack_vectors(packed, keys[row], parents[row])
+        )
+        # Equal parents share an entry, under whichever id it was kept.
+        return [one and replace(one, parent_id=parents[row].id) for row, one in enumerate(found)]
 
     def _write(self, values: dict[str, Any], pack: Callable[[Any], bytes]) -> None:
         self.memory.mset(list(values.items()))
@@ -131,12 +138,12 @@ class KeptVectors:
                 found[row] = value = unpack(row, content)
                 self.memory.mset([(keys[row], value)])
             except InputError as error:  # vectors are computed again
-                logger.warning("a store holds what it should not: %s", error)
+                logger.warning("%s holds what it should not: %s", self._name, error)
         return found
 
 
 def _key(engine: str, parent: Parent) -> str:
-    return f"late_vectors-{engine}-{parent.fingerprint}"
+    return f"late_vectors-{PACKED_FORM}-{engine}-{parent.fingerprint}"
 
 
 def _size(value: Held) -> int:

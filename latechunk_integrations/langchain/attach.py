@@ -13,7 +13,7 @@ from latechunk_integrations import marks
 from latechunk_integrations.core.folding import says_the_same
 from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.langchain.parent_store import ALIVE, ParentStore
-from latechunk_integrations.schema import Parent, Span
+from latechunk_integrations.schema import Parent, Span, check_texts
 
 __all__ = [
     "ChunkText",
@@ -187,8 +187,11 @@ def make_documents(
     texts: Iterable[str], metadatas: Metadatas, ids: Sequence[str] | None = None
 ) -> list[Document]:
     """Documents of texts; one that knows its parent keeps that knowledge."""
-    texts = list(texts)
+    texts = texts if isinstance(texts, str) else list(texts)
+    check_texts(texts)
     n = len(texts)
+    if metadatas and (len(metadatas) != n or not all(isinstance(one, dict) for one in metadatas)):
+        raise InputTypeError("metadatas must be a list of dicts, one for each text")
     own_ids: Sequence[str | None] = ids or [None] * n
     columns = zip(texts, metadatas or [{}] * n, own_ids, strict=True)
     return [with_text(Document(one, metadata=own, id=name), one) for one, own, name in columns]

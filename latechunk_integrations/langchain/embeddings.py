@@ -20,7 +20,6 @@ from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.engine_handle import EngineHandle
 from latechunk_integrations.errors import (
     AlteredChunkError,
-    InputTypeError,
     LateChunkError,
     OptionError,
     OriginError,
@@ -39,7 +38,7 @@ from latechunk_integrations.langchain.attach import (
 )
 from latechunk_integrations.langchain.parent_store import ParentStore
 from latechunk_integrations.marks import ENGINE_KEY, MODE_KEY
-from latechunk_integrations.schema import ChunkVectors, Parent
+from latechunk_integrations.schema import ChunkVectors, Parent, check_texts
 
 __all__ = ["LateChunkEmbeddings", "PlainEmbeddings"]
 
@@ -237,8 +236,7 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
             TextKeyedCacheError: ``strict`` and a cache of texts seems to lie between.
             LateChunkError: A parent fails; the error names it. See `drop_failed`.
         """
-        if isinstance(texts, str):  # type: ignore[unreachable]  # users pass what they like
-            raise InputTypeError("embed_documents wants a list of texts, not one str")
+        check_texts(texts)
         found = self._find(texts)
         self._report(len(texts), found)
         engine, late, alone = self.engine, found.parents, list(found.alone)
@@ -329,11 +327,13 @@ class PlainEmbeddings(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Passage vectors, in order."""
+        check_texts(texts)
         plain = [str(text) for text in texts]
         rows: list[list[float]] = self._embeddings.engine.embed_texts(plain).tolist()
         return rows
 
     def embed_query(self, text: str) -> list[float]:
         """The query's vector, with the model's query prompt."""
-        vector: list[float] = self._embeddings.engine.embed_query(str(text)).tolist()
+        query = str(text) if isinstance(text, str) else text  # a ChunkText; no text is refused
+        vector: list[float] = self._embeddings.engine.embed_query(query).tolist()
         return vector

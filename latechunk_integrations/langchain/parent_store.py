@@ -26,7 +26,7 @@ class BoundedStore(BoundedMemory, BaseStore[str, Any]):
     """Parents and vectors in memory; the least recently used go first. Thread-safe.
 
     Args:
-        max_bytes: Bound on texts and vectors together; the newest entry always stays.
+        max_bytes: Bound on texts and vectors together; the newest entry stays, unless it is 0.
     """
 
 
@@ -40,7 +40,7 @@ class ParentStore(KeptVectors):
     def __init__(
         self, outer: BaseStore[str, bytes] | None = None, max_bytes: int = MEMORY_BYTES
     ) -> None:
-        super().__init__(outer, max_bytes)
+        super().__init__(outer, max_bytes, "parent_store")
         self.embedding = threading.RLock()
         self._max_bytes = max_bytes
 

@@ -123,7 +123,7 @@ class SnippetRetriever(SearchingRetriever):
     embeddings: LateChunkEmbeddings
     documents: Sequence[Document]
     options: SnippetOptions = Field(default_factory=SnippetOptions)
-    k: int | None = None
+    k: int | None = Field(default=None, ge=1)
 
     @cached_property
     def _index(self) -> SnippetIndex:

@@ -76,11 +76,8 @@ def _cut(
     known = list(parents) if isinstance(parents, Iterator) else parents
     for batch in batch_chunks(chunks):
         attached = embeddings.attach(batch, known)
-        held: dict[str, Parent] = {}
-        for chunk in attached:
-            text = chunk.page_content
-            if isinstance(text, ChunkText) and text.parent is not None:
-                held[text.fingerprint] = text.parent
+        texts = [one.page_content for one in attached if isinstance(one.page_content, ChunkText)]
+        held = {text.fingerprint: text.parent for text in texts if text.parent is not None}
         found = dict(zip(held, embeddings.embed_parents(list(held.values())), strict=True))
         for chunk in attached:
             text = chunk.page_content

@@ -124,9 +124,8 @@ class LateChunkTextSplitter(TextSplitter):
 
         Raises:
             ChunkNotFoundError: ``strict`` and a chunk is not in its document.
+            InputTypeError: There is no list of texts, or not a dict for each.
         """
-        if isinstance(texts, str):  # type: ignore[unreachable]  # users pass what they like
-            raise InputTypeError("create_documents wants a list of texts, not one str")
         return self.split_documents(make_documents(texts, metadatas))
 
     def split_documents(self, documents: Iterable[Document]) -> list[Document]:
@@ -282,6 +281,8 @@ def late_chunking(
             raise OptionError(f"options beside the file {model}: write them into it")
         fields = _read_fields(str(model))
     else:
+        if given := {"model_name", "engine"} & options.keys():
+            raise OptionError(f"a model beside the first argument: leave out {given.pop()}=")
         options["engine" if isinstance(model, LateChunkEngine) else "model_name"] = model
         fields = {"splitter": splitter, "header": header, "parent_by": parent_by}
         fields["embeddings"] = LateChunkEmbeddings(**options)

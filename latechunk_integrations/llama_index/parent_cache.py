@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 
 from llama_index.core.storage.kvstore.types import BaseKVStore
@@ -26,7 +25,7 @@ class ParentCache(KeptVectors):
     """
 
     def __init__(self, store: BaseKVStore) -> None:
-        super().__init__(_Bytes(store), max_bytes=0)
+        super().__init__(_Bytes(store), 0, "embeddings_cache")
 
     def __deepcopy__(self, memo: dict[int, object]) -> ParentCache:
         """Copies of an embed model keep one store."""
@@ -52,5 +51,5 @@ def _decode(value: dict[str, str] | None) -> bytes | None:
     """What was packed; damaged values give what cannot be unpacked."""
     try:
         return None if value is None else base64.b64decode(value["packed"])
-    except (KeyError, TypeError, binascii.Error):
+    except (KeyError, TypeError, ValueError):
         return b""

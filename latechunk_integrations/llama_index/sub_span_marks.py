@@ -74,7 +74,14 @@ class ChunkParts:
             UnknownSubSpanError: The chunk was not cut where the node says.
         """
         start, end = _place(node)
-        self._set(node, key, (self.span.start + start, self.span.start + end))
+        try:
+            self._set(node, key, (self.span.start + start, self.span.start + end))
+        except UnknownSubSpanError as error:
+            raise UnknownSubSpanError(
+                f"the node {node.node_id!r}, at {start}:{end} of its chunk: {error.args[0]}",
+                parent_id=error.parent_id,
+                span=error.span,
+            ) from error
 
     def _set(self, node: BaseNode, key: MarkKey, span: tuple[int, int]) -> None:
         node.embedding = self.result.sub_span_vector(self.row, span).tolist()

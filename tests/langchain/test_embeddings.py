@@ -257,8 +257,20 @@ def test_options_are_flat_keywords_and_checked(
         LateChunkEmbeddings(engine=tiny_engine, context_weight=0.5)
     with pytest.raises(OptionError, match="model"):
         LateChunkEmbeddings()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_what_is_no_text_is_refused(tiny_engine: LateChunkEngine, plain: bool) -> None:
+    """``str(None)`` would be embedded as if somebody had asked for "None"."""
+    late = LateChunkEmbeddings(engine=tiny_engine)
+    embeddings: Any = late.plain if plain else late
+    for query, kind in ((None, "NoneType"), (["a"], "list"), (5, "int")):
+        with pytest.raises(InputTypeError, match=f"one str, not {kind}"):
+            embeddings.embed_query(query)
+        with pytest.raises(InputTypeError, match=f"list of texts is wanted; it holds {kind}"):
+            embeddings.embed_documents(["a", query])
     with pytest.raises(InputTypeError, match="list of texts"):
-        LateChunkEmbeddings(engine=tiny_engine).embed_documents("one str")  # type: ignore[arg-type]  # what is under test
+        embeddings.embed_documents("one str")
 
 
 def test_a_pickle_leaves_model_and_texts_behind_and_loads_them_again(

@@ -222,7 +222,22 @@ def test_a_damaged_store_gives_no_wrong_vector(
     assert here.stats["parent_not_held"] == len(chunks) - n_late
     if damage != "nan":
         assert n_late < len(chunks)
-    assert "holds what it should not" in caplog.text
+    assert "parent_store holds what it should not" in caplog.text
+
+
+def test_a_store_of_an_older_form_fills_anew_and_is_not_called_damaged(
+    tiny_engine: LateChunkEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What another build packed lies under other keys: bytes of it are neither read nor judged."""
+    shared = InMemoryByteStore()
+    documents = corpus(3)
+    for parent in pair_of_lines(tiny_engine).splitter.parents(documents):
+        shared.mset([(f"late_vectors-{tiny_engine.fingerprint}-{parent.fingerprint}", b"older")])
+    pair = pair_of_lines(tiny_engine, parent_store=shared)
+    chunks = pair.splitter.split_documents(documents)
+    vectors = pair.embeddings.embed_documents([chunk.page_content for chunk in chunks])
+    assert_same(as_rows(chunks, vectors), true_vectors(tiny_engine, documents))
+    assert "holds what it should not" not in caplog.text
 
 
 def _with_nan(content: bytes) -> bytes:

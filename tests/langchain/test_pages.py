@@ -232,6 +232,9 @@ def test_a_key_that_cannot_be_one_is_refused(tiny_engine: LateChunkEngine) -> No
     splitter, _ = pair_of_lines(tiny_engine, parent_by="tags")
     with pytest.raises(InputTypeError, match="hashable"):
         splitter.split_documents([Document("One.", metadata={"tags": ["a"]})])
+    odd: Any = lambda document: np.array([1, 2])  # noqa: E731  # an array has no truth value
+    with pytest.raises(InputTypeError, match="hashable"):
+        pair_of_lines(tiny_engine, parent_by=odd).splitter.split_documents([Document("One.")])
 
 
 @pytest.mark.parametrize("nothing", [None, "", float("nan")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from langchain_core.documents import Document
@@ -48,3 +50,11 @@ def test_options_reach_the_engine_and_wrong_ones_are_refused(tiny_engine: LateCh
     assert embeddings.engine.options.context_weight == 0.5
     with pytest.raises(OptionError, match="chunk_size"):
         late_chunking("model", lines, chunk_size=100)
+
+
+def test_two_models_are_refused(tiny_engine: LateChunkEngine) -> None:
+    second: dict[str, Any]
+    for model in ("words", tiny_engine):
+        for second in ({"model_name": "other"}, {"engine": tiny_engine}):
+            with pytest.raises(OptionError, match=f"beside.*{next(iter(second))}"):
+                late_chunking(model, lines, **second)

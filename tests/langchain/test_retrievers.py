@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from langchain_core.documents import Document
+from pydantic import ValidationError
 
 from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.langchain import LateChunkEmbeddings
@@ -15,6 +16,13 @@ from latechunk_integrations.retrieval.snippets import SnippetOptions, select_sni
 
 TEXTS = ["".join(f"Report {n} says {m}. " for n in range(20)) for m in ("yes", "no")]
 OPTIONS = SnippetOptions(length=20, chunk_size=10, n_snippets=2)
+
+
+def test_no_snippets_are_refused_at_once(tiny_engine: LateChunkEngine) -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        SnippetRetriever(
+            embeddings=LateChunkEmbeddings(engine=tiny_engine), documents=[Document("A.")], k=0
+        )
 
 
 def test_a_retriever_gives_the_selected_snippets_and_embeds_its_documents_once(

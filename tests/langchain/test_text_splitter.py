@@ -367,6 +367,18 @@ def test_functions_of_a_user_may_change_the_document_that_they_are_given(
     assert parent.header == "T"
 
 
+@pytest.mark.parametrize(
+    ("texts", "metadatas"),
+    [([5], None), ("one str", None), (["A."], [None]), (["A."], [{}, {}])],
+)
+def test_texts_and_metadata_are_checked(
+    embeddings: LateChunkEmbeddings, texts: Any, metadatas: Any
+) -> None:
+    splitter = LateChunkTextSplitter(embeddings=embeddings)
+    with pytest.raises(InputTypeError, match="metadatas" if metadatas is not None else "texts"):
+        splitter.create_documents(texts, metadatas)
+
+
 def test_empty_documents_give_no_chunks(embeddings: LateChunkEmbeddings) -> None:
     splitter = LateChunkTextSplitter(embeddings=embeddings)
     assert splitter.create_documents(["", "  \n", "text"]) == splitter.create_documents(["text"])

@@ -136,7 +136,7 @@ def test_a_cache_serves_vectors_of_the_same_parent_model_and_role_only(
     assert second.embeddings_cache is None
 
 
-@pytest.mark.parametrize("damage", ["other", "short", "none"])
+@pytest.mark.parametrize("damage", ["other", "short", "none", "letters", "list"])
 def test_a_damaged_cache_is_said_and_computed_again(
     tiny_engine: LateChunkEngine,
     documents: list[Document],
@@ -147,12 +147,31 @@ def test_a_damaged_cache_is_said_and_computed_again(
     list(LateChunkEmbedding(engine=tiny_engine, embeddings_cache=store)(SPLITTER(documents)))
     kept = store.get_all("late_chunking")
     one, another = list(kept)[:2]
-    damaged = {"other": kept[another], "short": {"packed": kept[one]["packed"][:-41]}, "none": {}}
+    damaged: dict[str, Any] = {
+        "other": kept[another],
+        "short": {"packed": kept[one]["packed"][:-41]},
+        "none": {},
+        "letters": {"packed": "é"},
+        "list": [kept[one]["packed"]],
+    }
     store.put(one, damaged[damage], collection="late_chunking")
     again = LateChunkEmbedding(engine=tiny_engine, embeddings_cache=store)
     check(list(again(SPLITTER(documents))), expected(tiny_engine, documents))
     assert again.stats["cached_parents"] == 4
-    assert "holds what it should not" in caplog.text
+    assert "embeddings_cache holds what it should not" in caplog.text
+
+
+def test_what_is_deleted_from_a_cache_is_gone(
+    tiny_engine: LateChunkEngine, documents: list[Document]
+) -> None:
+    """The store is the user's, and so is its memory: nothing is kept beside it."""
+    store = SimpleKVStore()
+    model = LateChunkEmbedding(engine=tiny_engine, embeddings_cache=store)
+    list(model(SPLITTER(documents)))
+    for key in store.get_all("late_chunking"):
+        store.delete(key, collection="late_chunking")
+    list(model(SPLITTER(documents)))
+    assert model.stats["cached_parents"] == 0
 
 
 def test_dictionaries_round_trip(tiny_model_path: Path, documents: list[Document]) -> None:

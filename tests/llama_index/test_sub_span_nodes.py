@@ -191,8 +191,9 @@ def test_sub_spans_that_other_options_cut_are_refused(
         other = LateChunkEmbedding(
             model_name=str(tiny_model_path), dtype="float32", sub_span_tokens=size
         )
-        with pytest.raises(UnknownSubSpanError, match=said):
+        with pytest.raises(UnknownSubSpanError, match=said) as refused:
             other(nodes)
+        assert any(repr(node.node_id) in str(refused.value) for node in nodes)
 
 
 def test_a_model_that_cuts_none_is_refused(
