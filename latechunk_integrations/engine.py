@@ -328,7 +328,7 @@ class LateChunkEngine:
         """The vector of one query, float32, shape ``(dimensions,)``: never late-chunked."""
         if not isinstance(text, str):
             raise InputTypeError(f"embed_query wants one str, not {type(text).__name__}")
-        vector: NDArray[np.float32] = self.embed_queries([text])[0]
+        vector: NDArray[np.float32] = self.embed_queries([str(text)])[0]  # a subclass goes as a str
         return vector
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:

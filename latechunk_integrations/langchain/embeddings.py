@@ -334,6 +334,5 @@ class PlainEmbeddings(Embeddings):
 
     def embed_query(self, text: str) -> list[float]:
         """The query's vector, with the model's query prompt."""
-        query = str(text) if isinstance(text, str) else text  # a ChunkText; no text is refused
-        vector: list[float] = self._embeddings.engine.embed_query(query).tolist()
+        vector: list[float] = self._embeddings.engine.embed_query(text).tolist()
         return vector
