@@ -328,7 +328,7 @@ class LateChunkEngine:
         """The vector of one query, float32, shape ``(dimensions,)``: never late-chunked."""
         if not isinstance(text, str):
             raise InputTypeError(f"embed_query wants one str, not {type(text).__name__}")
-        vector: NDArray[np.float32] = self.embed_queries([str(text)])[0]  # a subclass goes as a str
+        vector: NDArray[np.float32] = self.embed_queries([text])[0]
         return vector
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -338,7 +338,7 @@ class LateChunkEngine:
         """
         check_texts(texts)
         with trace_span("latechunk.embed_queries", texts=len(texts)):
-            return self._flow.embed_queries(texts, self._partner)
+            return self._flow.embed_queries(list(map(str, texts)), self._partner)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Standalone passage vectors, as the model itself gives them.
@@ -357,7 +357,8 @@ class LateChunkEngine:
         """
         check_texts(texts)
         with trace_span("latechunk.embed_texts", texts=len(texts)):
-            return self._flow.embed_texts(texts, self._partner)
+            # Subclasses of str go as a str: a chunk notes who asks for its bytes.
+            return self._flow.embed_texts(list(map(str, texts)), self._partner)
 
 
 @lru_cache(maxsize=4)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 __all__ = [
     "CHUNK_KEY",
@@ -25,6 +25,7 @@ __all__ = [
     "VECTOR_KEYS",
     "digest_text",
     "name_sub_span",
+    "read_span",
     "without_marks",
 ]
 
@@ -71,6 +72,11 @@ def without_marks(metadata: Mapping[_Key, _Value]) -> dict[_Key, _Value]:
     return {key: one for key, one in metadata.items() if key not in (*VECTOR_KEYS, CHUNK_KEY)}
 
 
+def read_span(metadata: Mapping[Any, Any], start_key: str, end_key: str) -> tuple[int, int]:
+    """A place that metadata name; -1 is no place. Some stores make floats or texts of integers."""
+    return _read_bound(metadata.get(start_key)), _read_bound(metadata.get(end_key))
+
+
 def name_sub_span(chunk_id: str, offset: int) -> str:
     """The id of the sub-span that begins so many code points after its chunk."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{chunk_id}/{offset}"))
@@ -84,3 +90,11 @@ def digest_text(*texts: str) -> str:
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
     return digest.hexdigest()[:32]
+
+
+def _read_bound(value: object) -> int:
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else -1

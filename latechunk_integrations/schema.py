@@ -325,6 +325,12 @@ class ChunkVectors:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def sub_spans_of(self, chunk: int) -> list[Span]:
+        """Where the sub-spans of one chunk are in the parent; none without ``sub_span_tokens``."""
+        parts = self.sub_spans
+        rows = [] if parts is None else parts.spans.array[parts.of_chunk(chunk)].tolist()
+        return [Span(*row) for row in rows]
+
     def sub_span_vector(self, chunk: int, span: tuple[int, int]) -> NDArray[np.float32]:
         """The vector of the part of a chunk at a range of the parent, float32, shape ``(dim,)``.
 

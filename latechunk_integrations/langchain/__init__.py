@@ -8,12 +8,17 @@ except ImportError as error:
 
     raise MissingExtraError(error.name or "langchain_core", extra="langchain") from error
 
-from latechunk_integrations.langchain.attach import ChunkText, attach
+from latechunk_integrations.langchain.attach import attach
+from latechunk_integrations.langchain.chunk_text import ChunkText
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings, PlainEmbeddings
+from latechunk_integrations.langchain.multivectors import (
+    MultivectorRetriever,
+    add_multivectors,
+    create_multivectors,
+)
 from latechunk_integrations.langchain.parent_store import BoundedStore
 from latechunk_integrations.langchain.retrievers import (
     LinkRankingCompressor,
-    MultivectorRetriever,
     SnippetCompressor,
     SnippetRetriever,
     SubSpanRetriever,
@@ -23,11 +28,7 @@ from latechunk_integrations.langchain.store_proxy import (
     aadd_late_chunks,
     add_late_chunks,
 )
-from latechunk_integrations.langchain.sub_span_documents import (
-    add_multivectors,
-    create_multivectors,
-    split_sub_spans,
-)
+from latechunk_integrations.langchain.sub_span_documents import split_sub_spans
 from latechunk_integrations.langchain.text_splitter import (
     LateChunkPair,
     LateChunkTextSplitter,

@@ -1,10 +1,10 @@
-"""Chunks that know their parent, and how they know it again once they were rebuilt."""
+"""`attach`: chunks know their parent again, from their metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby, repeat
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from langchain_core.documents import Document
 from langchain_core.stores import BaseStore
@@ -12,126 +12,18 @@ from langchain_core.stores import BaseStore
 from latechunk_integrations import marks
 from latechunk_integrations.core.folding import says_the_same
 from latechunk_integrations.errors import InputTypeError
-from latechunk_integrations.langchain.parent_store import ALIVE, ParentStore
+from latechunk_integrations.langchain.chunk_text import ChunkText, StandaloneText, with_text
+from latechunk_integrations.langchain.parent_store import ParentStore
 from latechunk_integrations.schema import Parent, Span, check_texts
 
-__all__ = [
-    "ChunkText",
-    "Metadatas",
-    "Parents",
-    "StandaloneText",
-    "attach",
-    "batch_chunks",
-    "make_documents",
-    "with_ids",
-    "with_text",
-]
+__all__ = ["Metadatas", "Parents", "attach", "batch_chunks", "make_documents", "with_ids"]
 
 _BATCH_CHUNKS = 1_000
-
-Reason: TypeAlias = Literal["unknown", "altered", "parent_not_held"]
-"""Why a text has no parent: nothing names one, it was changed, the parent is not held here."""
 
 Parents: TypeAlias = "Iterable[Parent] | BaseStore[str, bytes] | ParentStore | None"
 """Where parents come from: themselves, a store of them, or what this process holds."""
 
 Metadatas: TypeAlias = "list[dict[Any, Any]] | None"
-
-
-class ChunkText(str):
-    """A chunk's text with its origin.
-
-    Vector stores hand texts to ``embed_documents`` without metadata; this one brings its
-    parent along. Anything that rebuilds the text leaves a plain str; `attach` makes it this one
-    again. Pickled, it names its parent, which whoever reads it finds in the parent store.
-
-    Args:
-        text: What the splitter made of the span; most often the span itself.
-        parent: The parent with all of its chunks' spans, or its fingerprint.
-        row: Which of them this is.
-        marks: Metadata that are told how the chunk was embedded.
-        sub_span: The part of the chunk, in its parent, that the vector is of; None: all of it.
-    """
-
-    __slots__ = ("_parent", "fingerprint", "is_hashed", "marks", "row", "sub_span")
-
-    _parent: Parent | None
-    fingerprint: str
-    is_hashed: bool
-    row: int
-    marks: dict[Any, Any] | None
-    sub_span: Span | None
-
-    def __new__(  # noqa: PYI034  # Self: 3.11
-        cls,
-        text: str,
-        parent: Parent | str,
-        row: int,
-        marks: dict[Any, Any] | None = None,
-        sub_span: Span | None = None,
-    ) -> ChunkText:
-        """Build the str, then attach where it comes from."""
-        chunk = super().__new__(cls, text)
-        chunk._parent = None if isinstance(parent, str) else parent
-        chunk.fingerprint = parent if isinstance(parent, str) else parent.fingerprint
-        chunk.row, chunk.marks, chunk.sub_span = row, marks, sub_span
-        chunk.is_hashed = False
-        return chunk
-
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        """The text's bytes, as of any str; it is noted that somebody asked for them.
-
-        A cache that makes its keys of texts asks before it embeds, and nothing else tells that
-        it is there. The bytes must stay those of the text: database drivers store them.
-        """
-        self.is_hashed = True
-        return super().encode(encoding, errors)
-
-    @property
-    def parent(self) -> Parent | None:
-        """The parent, where this text or anything else in this process holds it."""
-        return self._parent or ALIVE.get(self.fingerprint)
-
-    @property
-    def span(self) -> Span | None:
-        """The chunk's range in its parent's text, where the parent is at hand."""
-        parent = self.parent
-        return None if parent is None else parent.chunk_span(self.row)
-
-    @property
-    def is_verbatim(self) -> bool:
-        """Whether the text is exactly what is at its span."""
-        parent = self.parent
-        return parent is not None and parent.chunk_text(self.row) == self
-
-    def __reduce__(self) -> tuple[object, ...]:
-        if self._parent is not None:
-            ALIVE.setdefault(self.fingerprint, self._parent)
-        return ChunkText, (str(self), self.fingerprint, self.row, None, self.sub_span)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ChunkText:
-        """The copy shares the parent; it belongs to other metadata, if to any."""
-        return ChunkText(self, self._parent or self.fingerprint, self.row, sub_span=self.sub_span)
-
-
-class StandaloneText(str):
-    """A chunk's text whose metadata name a parent that it cannot be given, and why."""
-
-    __slots__ = ("marks", "reason")
-
-    marks: dict[Any, Any]
-    reason: Reason
-
-    def __new__(  # noqa: PYI034  # Self: 3.11
-        cls, text: str, reason: Reason, marks: dict[Any, Any]
-    ) -> StandaloneText:
-        """Build the str, then attach the reason, and the metadata that are told of it."""
-        chunk = super().__new__(cls, text)
-        chunk.reason, chunk.marks = reason, marks
-        return chunk
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return str, (str(self),)
 
 
 def attach(documents: Iterable[Document], parents: Parents = None) -> list[Document]:
@@ -177,12 +69,6 @@ def batch_chunks(chunks: Iterable[Document]) -> Iterator[list[Document]]:
         yield batch
 
 
-def with_text(document: Document, text: str) -> Document:
-    """The document, with a text that pydantic must not make a plain str of."""
-    document.page_content = text
-    return document
-
-
 def make_documents(
     texts: Iterable[str], metadatas: Metadatas, ids: Sequence[str] | None = None
 ) -> list[Document]:
@@ -209,15 +95,6 @@ def _parent_name(document: Document) -> str:
     """The fingerprint of the parent that a text or its metadata name; empty: they name none."""
     name = getattr(document.page_content, "fingerprint", document.metadata.get(marks.PARENT_KEY))
     return name if isinstance(name, str) else ""
-
-
-def _bound(value: object) -> int:
-    """A bound; some stores make floats or texts of integers. -1: none, which no parent holds."""
-    if isinstance(value, str) and value.isdecimal():
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) else -1
 
 
 def _known(parents: Parents, fingerprints: set[str]) -> Mapping[str, Parent]:
@@ -252,11 +129,10 @@ def _attached(
     if name not in rows:
         bounds = map(tuple, parent.spans.array.tolist())
         rows[name] = {span: row for row, span in enumerate(bounds)}
-    start, end = (_bound(metadata.get(key)) for key in (marks.START_KEY, marks.END_KEY))
-    row = rows[name].get((start, end))
+    row = rows[name].get(marks.read_span(metadata, marks.START_KEY, marks.END_KEY))
     if row is None or not _stands(text, parent, row, metadata):
         return with_text(copied, StandaloneText(text, "altered", metadata))
-    start, end = (_bound(metadata.get(key)) for key in (marks.SUB_START_KEY, marks.SUB_END_KEY))
+    start, end = marks.read_span(metadata, marks.SUB_START_KEY, marks.SUB_END_KEY)
     part = Span(start, end) if 0 <= start < end else None
     return with_text(copied, ChunkText(text, parent, row, metadata, part))
 

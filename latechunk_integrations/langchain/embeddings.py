@@ -29,13 +29,8 @@ from latechunk_integrations.errors import (
 )
 from latechunk_integrations.flow.failures import FailureStreak
 from latechunk_integrations.flow.kept_vectors import MEMORY_BYTES
-from latechunk_integrations.langchain.attach import (
-    ChunkText,
-    Parents,
-    StandaloneText,
-    attach,
-    batch_chunks,
-)
+from latechunk_integrations.langchain.attach import Parents, attach, batch_chunks
+from latechunk_integrations.langchain.chunk_text import ChunkText, StandaloneText
 from latechunk_integrations.langchain.parent_store import ParentStore
 from latechunk_integrations.marks import ENGINE_KEY, MODE_KEY
 from latechunk_integrations.schema import ChunkVectors, Parent, check_texts
@@ -243,7 +238,7 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
         results = dict(zip(late, self.embed_parents(list(late.values())), strict=True))
         out = np.zeros((len(texts), engine.dimensions), np.float32)
         if alone:
-            out[alone] = engine.embed_texts([str(texts[row]) for row in alone])
+            out[alone] = engine.embed_texts([texts[row] for row in alone])
         for text in (texts[row] for row in alone):
             if isinstance(text, StandaloneText):
                 _stamp(text.marks, engine.fingerprint, "standalone")
@@ -327,9 +322,7 @@ class PlainEmbeddings(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Passage vectors, in order."""
-        check_texts(texts)
-        plain = [str(text) for text in texts]
-        rows: list[list[float]] = self._embeddings.engine.embed_texts(plain).tolist()
+        rows: list[list[float]] = self._embeddings.engine.embed_texts(texts).tolist()
         return rows
 
     def embed_query(self, text: str) -> list[float]:

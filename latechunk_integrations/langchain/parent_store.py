@@ -34,7 +34,12 @@ class ParentStore(KeptVectors):
     """Parents by fingerprint, and their vectors by engine and parent.
 
     Who holds `embedding` embeds, so that a parent that several threads want is embedded once. A
-    pickle leaves behind what is in memory. For the arguments see `KeptVectors`.
+    pickle leaves behind what is in memory.
+
+    Args:
+        outer: A store of bytes, such as a ``LocalFileStore`` or a ``RedisStore``, that other
+            processes read too; None: what is kept stays in this process.
+        max_bytes: Bound on what is kept in memory; 0: nothing is.
     """
 
     def __init__(

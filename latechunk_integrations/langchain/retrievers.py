@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from langchain_core.callbacks import Callbacks
@@ -15,7 +15,6 @@ from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, Field
 
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
-from latechunk_integrations.langchain.sub_span_documents import CONTENT_KEY, METADATA_KEY
 from latechunk_integrations.marks import CHUNK_KEY, PLACE_KEYS, SUB_END_KEY, without_marks
 from latechunk_integrations.retrieval.best_of import afetch_best, fetch_best
 from latechunk_integrations.retrieval.links import LinkRanker
@@ -28,7 +27,7 @@ from latechunk_integrations.retrieval.snippets import (
 
 __all__ = [
     "LinkRankingCompressor",
-    "MultivectorRetriever",
+    "SearchingRetriever",
     "SnippetCompressor",
     "SnippetRetriever",
     "SubSpanRetriever",
@@ -62,18 +61,21 @@ class SnippetCompressor(BaseDocumentCompressor):
 
 
 class LinkRankingCompressor(LinkRanker, BaseDocumentCompressor):
-    """Ranks documents that are links, best first, a few for each host; see `LinkRanker`."""
+    """Ranks documents that are links, best first, a few for each host.
+
+    Args:
+        scorer: Relevance of texts to the query; None: a cross-encoder.
+        options: Weights and limits.
+        url_key: Metadata key of the URL; for what is read beside it see `LinkRanker`.
+    """
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks = None
     ) -> Sequence[Document]:
         """The kept documents with ``link_score`` in their metadata."""
         ranked = self.rank(query, [(one.page_content, one.metadata) for one in documents])
-        kept = [(documents[one.index], one.score) for one in ranked]
-        return [
-            document.model_copy(update={"metadata": {**document.metadata, "link_score": score}})
-            for document, score in kept
-        ]
+        kept = [(documents[one.index], {"link_score": one.score}) for one in ranked]
+        return [one.model_copy(update={"metadata": one.metadata | score}) for one, score in kept]
 
 
 def _snippet_document(source: Document, snippet: Snippet) -> Document:
@@ -155,17 +157,14 @@ class SubSpanRetriever(SearchingRetriever):
     sub_spans_per_chunk: float = Field(default=3.0, ge=1)
 
     def _search(self, query: str, k: int) -> list[Document]:
-        def search(n: int) -> list[Document]:
-            return self.vectorstore.similarity_search(query, k=n, **self.search_kwargs)
-
-        found = fetch_best(search, _chunk_key, k, per_chunk=self.sub_spans_per_chunk)
+        search = partial(self.vectorstore.similarity_search, query, **self.search_kwargs)
+        found = fetch_best(lambda n: search(k=n), _chunk_key, k, per_chunk=self.sub_spans_per_chunk)
         return list(map(_chunk_of, found))
 
     async def _asearch(self, query: str, k: int) -> list[Document]:
-        async def search(n: int) -> list[Document]:
-            return await self.vectorstore.asimilarity_search(query, k=n, **self.search_kwargs)
-
-        found = await afetch_best(search, _chunk_key, k, per_chunk=self.sub_spans_per_chunk)
+        search = partial(self.vectorstore.asimilarity_search, query, **self.search_kwargs)
+        n_parts = self.sub_spans_per_chunk
+        found = await afetch_best(lambda n: search(k=n), _chunk_key, k, per_chunk=n_parts)
         return list(map(_chunk_of, found))
 
 
@@ -185,35 +184,3 @@ def _chunk_of(found: Document) -> Document:
     metadata = dict(found.metadata)
     name = metadata.pop(CHUNK_KEY, None)  # the sub-span's own id would name a part
     return Document(page_content=found.page_content, metadata=metadata, id=name)
-
-
-class MultivectorRetriever(SearchingRetriever):
-    """Gives the chunks whose best sub-spans are nearest to the question.
-
-    Args:
-        client: Of ``qdrant-client``.
-        collection_name: A collection of `create_multivectors`.
-        embeddings: What embeds the question.
-        k: Number of chunks; also a keyword of ``invoke``.
-        query_filter: A ``qdrant_client.models.Filter``, over ``metadata.<key>``.
-    """
-
-    client: Any
-    collection_name: str
-    embeddings: LateChunkEmbeddings
-    k: int = Field(default=4, ge=1)
-    query_filter: Any = None
-
-    def _search(self, query: str, k: int) -> list[Document]:
-        found = self.client.query_points(
-            self.collection_name,
-            query=[self.embeddings.embed_query(query)],
-            limit=k,
-            query_filter=self.query_filter,
-            with_payload=True,
-        )
-        payloads = [(point.payload, str(point.id)) for point in found.points]
-        return [
-            Document(page_content=one[CONTENT_KEY], metadata=one[METADATA_KEY], id=name)
-            for one, name in payloads
-        ]

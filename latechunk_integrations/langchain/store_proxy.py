@@ -111,7 +111,11 @@ class LateChunkVectorStore(VectorStore):
     ) -> LateChunkVectorStore:
         """A store of these chunks, built by ``store_class.from_documents`` and wrapped.
 
-        ``embedding`` is `LateChunkEmbeddings`, or a cache over them with their ``cache_key``.
+        Args:
+            documents: Chunks of a `LateChunkTextSplitter`, as they were or rebuilt.
+            embedding: `LateChunkEmbeddings`, or a cache over them with their ``cache_key``.
+            store_class: The store to build, such as ``Milvus``.
+            **kwargs: What else ``store_class.from_documents`` takes.
         """
         if store_class is None:
             raise InputTypeError("name the store to build and wrap: store_class=Milvus")

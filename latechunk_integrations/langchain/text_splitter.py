@@ -20,7 +20,8 @@ from latechunk_integrations.errors import (
     InputTypeError,
     OptionError,
 )
-from latechunk_integrations.langchain.attach import ChunkText, make_documents, with_text
+from latechunk_integrations.langchain.attach import make_documents
+from latechunk_integrations.langchain.chunk_text import ChunkText, with_text
 from latechunk_integrations.langchain.cutting import (
     Cut,
     CutChunk,
@@ -271,10 +272,15 @@ def late_chunking(
 ) -> LateChunkPair:
     """A splitter and embeddings that belong together.
 
-    ``model`` is a hub name, a local path or a loaded engine; or a YAML file of options, which says
-    splitter, header and ``parent_by`` too. The other arguments are those of
-    `LateChunkTextSplitter`; ``options`` those of `LateChunkEmbeddings`, and so of
-    `LateChunkOptions`.
+    Args:
+        model: A hub name, a local path or a loaded engine; or a YAML file of options, which says
+            splitter, header and ``parent_by`` too.
+        splitter: See `LateChunkTextSplitter`, as for the next four.
+        section_splitter: Cuts documents into sections first.
+        header: What a chunk attends to beside its text.
+        parent_by: Which documents are one parent.
+        add_mode: Embed when splitting, so that metadata say how.
+        **options: Of `LateChunkEmbeddings`, and so of `LateChunkOptions`.
     """
     if is_config(model):
         if options or splitter is not None or header != "auto" or parent_by is not None:

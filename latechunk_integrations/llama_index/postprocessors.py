@@ -55,7 +55,13 @@ class SnippetPostprocessor(BaseNodePostprocessor):
 
 
 class LinkRankingPostprocessor(LinkRanker, BaseNodePostprocessor):
-    """Ranks nodes that are links, best first, a few for each host; see `LinkRanker`."""
+    """Ranks nodes that are links, best first, a few for each host.
+
+    Args:
+        scorer: Relevance of texts to the query; None: a cross-encoder.
+        options: Weights and limits.
+        url_key: Metadata key of the URL; for what is read beside it see `LinkRanker`.
+    """
 
     @classmethod
     def class_name(cls) -> str:

@@ -14,7 +14,14 @@ from latechunk_integrations.llama_index.marking import (
     mark_node,
     vector_state,
 )
-from latechunk_integrations.marks import START_KEY, SUB_END_KEY, SUB_START_KEY, name_sub_span
+from latechunk_integrations.marks import (
+    END_KEY,
+    START_KEY,
+    SUB_END_KEY,
+    SUB_START_KEY,
+    name_sub_span,
+    read_span,
+)
 from latechunk_integrations.schema import ChunkVectors, Parent, Span
 
 __all__ = ["ChunkParts", "SubSpanNodes", "chunk_node", "is_sub_span"]
@@ -59,12 +66,11 @@ class ChunkParts:
             node_id=chunk.node_id,
             metadata={} if above is None else {_ABOVE_KEY: above.node_id},
         )
-        found = self.result.sub_spans
-        for span in [] if found is None else found.spans.array[found.of_chunk(self.row)].tolist():
+        for span in self.result.sub_spans_of(self.row):
             part = bare.model_copy(deep=True)
-            part.id_ = name_sub_span(chunk.node_id, span[0] - self.span.start)
+            part.id_ = name_sub_span(chunk.node_id, span.start - self.span.start)
             part.relationships[NodeRelationship.PARENT] = info.model_copy()
-            self._set(part, key, (span[0], span[1]))
+            self._set(part, key, span)
             yield part
 
     def fill(self, node: BaseNode, key: MarkKey) -> None:
@@ -169,6 +175,6 @@ def _chunk_id(part: BaseNode) -> str:
 
 def _place(node: BaseNode) -> tuple[int, int]:
     """Where a sub-span is in its chunk."""
-    start, end = node.metadata.get(SUB_START_KEY, 0), node.metadata.get(SUB_END_KEY, 0)
-    first = node.metadata.get(START_KEY, 0)
-    return int(start) - int(first), int(end) - int(first)
+    start, end = read_span(node.metadata, SUB_START_KEY, SUB_END_KEY)
+    first, _ = read_span(node.metadata, START_KEY, END_KEY)
+    return start - first, end - first
