@@ -146,7 +146,9 @@ def _key(engine: str, parent: Parent) -> str:
     return f"late_vectors-{PACKED_FORM}-{engine}-{parent.fingerprint}"
 
 
-def _size(value: Held) -> int:
+def _size(value: Held | bytes) -> int:
+    if isinstance(value, bytes):
+        return sys.getsizeof(value) + _ENTRY_BYTES
     if isinstance(value, ChunkVectors):
         parts = value.sub_spans
         extra = 0 if parts is None else parts.vectors.nbytes + 3 * parts.chunks.nbytes
