@@ -46,10 +46,12 @@ class ChunkText(str):
     ) -> ChunkText:
         """Build the str, then attach where it comes from."""
         chunk = super().__new__(cls, text)
-        chunk._parent = None if isinstance(parent, str) else parent
         chunk.fingerprint = parent if isinstance(parent, str) else parent.fingerprint
-        chunk.row, chunk.marks, chunk.sub_span = row, marks, sub_span
-        chunk.is_hashed = False
+        # One object for all chunks of a parent: a pickle finds it as long as any of them is there.
+        chunk._parent = (
+            None if isinstance(parent, str) else ALIVE.setdefault(chunk.fingerprint, parent)
+        )
+        chunk.row, chunk.marks, chunk.sub_span, chunk.is_hashed = row, marks, sub_span, False
         return chunk
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
@@ -79,8 +81,6 @@ class ChunkText(str):
         return parent is not None and parent.chunk_text(self.row) == self
 
     def __reduce__(self) -> tuple[object, ...]:
-        if self._parent is not None:
-            ALIVE.setdefault(self.fingerprint, self._parent)
         return ChunkText, (str(self), self.fingerprint, self.row, None, self.sub_span)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ChunkText:

@@ -118,7 +118,7 @@ class UnlikeAnywhereElse:
 
 @pytest.mark.usefixtures("ray_here")
 def test_workers_that_would_give_other_vectors_are_refused(tiny_model_path: Path) -> None:
-    with pytest.raises(OptionError, match="name the dtype"):
+    with pytest.raises(OptionError, match="Name the dtype"):
         RayPool(support.options(tiny_model_path), Chunking(UnlikeAnywhereElse()), concurrency=2)
 
 
@@ -130,7 +130,7 @@ def test_a_worker_started_anew_that_would_give_other_vectors_is_refused(
     try:
         assert len([*pool.run([support.documents(1)])]) == 1
         os.kill(pool.process_ids[0], signal.SIGKILL)
-        with pytest.raises(OptionError, match="name the dtype"):
+        with pytest.raises(OptionError, match="Name the dtype"):
             list(pool.run([support.documents(1)]))
     finally:
         pool.close()

@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from langchain_core.documents import Document
@@ -76,3 +77,16 @@ def test_parents_that_differ_in_their_chunks_alone_are_not_mixed_up() -> None:
     assert first.span == second.span == Span(4, 7)
     assert first.parent is _PARENT
     assert second.parent is other
+
+
+def test_pickles_find_the_parent_of_the_chunks_that_are_held(tiny_model_path: Path) -> None:
+    """Cut twice it is made twice, and memory holds the first one until it is full."""
+    inner = RecursiveCharacterTextSplitter(chunk_size=20, chunk_overlap=0)
+    pair = late_chunking(str(tiny_model_path), inner, memory_bytes=1)
+    document = Document("Cats are allowed. Dogs are not. See section two.")
+    pair.splitter.split_documents([document])
+    chunks = pair.splitter.split_documents([document])
+    texts = [pickle.loads(pickle.dumps(chunk)).page_content for chunk in chunks]
+    for text in texts:
+        pair.embeddings.embed_documents([text])
+    assert pair.embeddings.stats["late"] == len(chunks) > 1
