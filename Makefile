@@ -31,7 +31,7 @@ test: $(INSTALLED) ## Run the tests
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
 	    $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
-test-fast: $(INSTALLED) ## Run the tests without those marked slow, in about two minutes
+test-fast: $(INSTALLED) ## Run the tests without those marked slow, in some ten minutes on two cores
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
 	    $(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
 
