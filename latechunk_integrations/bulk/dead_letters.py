@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from latechunk_integrations.errors import OptionError
 __all__ = ["DeadLetters", "format_letter"]
 
 _KEYS = {"id", "error", "reason"}
-_BEGINNING = b'{"id": '
+# A letter that is cut off begins so, and goes on so after the id.
+_BEGINNING, _NEXT = b'{"id": "', b'", "error": "'
+_CUT_LETTER = re.compile(_BEGINNING.replace(b"{", b"\\{") + rb'(?:[^"\\]|\\.)*\\?(.*)', re.DOTALL)
 
 
 class DeadLetters:
@@ -50,10 +53,10 @@ def check_is_ours(path: Path) -> None:
     try:
         with path.open("rb") as file:
             *lines, last = file.read().split(b"\n")
+        if not _was_cut(last):
+            lines.append(last)
         letters = [json.loads(line) for line in lines]
-        # A full disk, or a kill, cuts the last line off.
-        was_cut = last.startswith(_BEGINNING) or _BEGINNING.startswith(last)
-        if was_cut and all(isinstance(each, dict) and each.keys() == _KEYS for each in letters):
+        if all(isinstance(each, dict) and each.keys() == _KEYS for each in letters):
             return
     except (ValueError, RecursionError, OSError):
         pass
@@ -61,6 +64,18 @@ def check_is_ours(path: Path) -> None:
         f"{path} is no file of dead letters, and would be replaced: name another file for "
         "dead_letters (--dead-letters)"
     )
+
+
+def _was_cut(line: bytes) -> bool:
+    """Whether this is the beginning of a letter: a full disk, or a kill, cuts the last one off."""
+    found = _CUT_LETTER.fullmatch(line)
+    if found is None:
+        return _BEGINNING.startswith(line)
+    try:
+        json.loads(line)
+    except ValueError:
+        return found[1].startswith(_NEXT) or _NEXT.startswith(found[1])
+    return False
 
 
 def format_letter(failure: Failure) -> bytes:

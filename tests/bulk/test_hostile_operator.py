@@ -21,6 +21,7 @@ from latechunk_integrations.bulk import index, plan_index, repair, verify
 from latechunk_integrations.bulk.checkpoint import Checkpoint
 from latechunk_integrations.bulk.corpus_files import FileSource
 from latechunk_integrations.bulk.corpus_walk import find_files
+from latechunk_integrations.bulk.dead_letters import DeadLetters, format_letter
 from latechunk_integrations.bulk.document_formats import read_format
 from latechunk_integrations.bulk.rows import Columns, CorpusDocument, Failure
 from latechunk_integrations.cli.exit_codes import ExitCode, exit_code_of
@@ -63,6 +64,35 @@ def test_a_dead_letter_that_was_cut_off_is_no_foreign_file(given: Given, tmp_pat
     letters.write_bytes(letters.read_bytes() + b'{"id": "blank2.txt", "err')
     assert index(*given, support.settings()).n_failed == 1
     assert len(letters.read_bytes().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"id": "a", "text": "one document, and no line break"}',
+        '{"id": "a", "error": "E", "severity": 3}',
+        '{"id": "a", "text": "cut o',
+        '{"id": 3, "err',
+    ],
+)
+def test_a_foreign_line_without_an_end_is_not_replaced(
+    content: str, given: Given, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "foreign.jsonl"
+    foreign.write_text(content, encoding="utf-8")
+    with pytest.raises(OptionError, match="no file of dead letters"):
+        index(*given, support.settings(dead_letters=foreign))
+    assert foreign.read_text(encoding="utf-8") == content
+
+
+def test_letters_are_ours_wherever_they_are_cut(tmp_path: Path) -> None:
+    file = tmp_path / "letters.jsonl"
+    failures = [Failure("a.txt", "Error", '} " \\ b'), Failure('q"\\x', "Error", "{")]
+    letters = b"".join(map(format_letter, failures))
+    for n_bytes in range(len(letters) + 1):
+        file.write_bytes(letters[:n_bytes])
+        DeadLetters(file, failures)
+        assert file.read_bytes() == letters
 
 
 def test_a_log_that_cannot_be_closed_is_let_go(
