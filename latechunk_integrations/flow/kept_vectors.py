@@ -23,7 +23,7 @@ MEMORY_BYTES = 256 * 1024 * 1024
 # Measured: what an entry takes beside its text and arrays.
 _ENTRY_BYTES = 600
 
-Held: TypeAlias = "Parent | ChunkVectors"
+Held: TypeAlias = "Parent | ChunkVectors | bytes"
 
 
 class ByteStore(Protocol):
@@ -37,9 +37,9 @@ class ByteStore(Protocol):
 
 
 class BoundedMemory:
-    """Parents and vectors in memory, within a bound; the least recently used go first.
+    """Parents and vectors in memory, or their bytes, within a bound. Thread-safe.
 
-    Thread-safe.
+    The least recently used go first.
 
     Args:
         max_bytes: Bound on texts and vectors together; the newest entry stays, unless it is 0.
@@ -146,7 +146,7 @@ def _key(engine: str, parent: Parent) -> str:
     return f"late_vectors-{PACKED_FORM}-{engine}-{parent.fingerprint}"
 
 
-def _size(value: Held | bytes) -> int:
+def _size(value: Held) -> int:
     if isinstance(value, bytes):
         return sys.getsizeof(value) + _ENTRY_BYTES
     if isinstance(value, ChunkVectors):

@@ -32,7 +32,7 @@ from latechunk_integrations.encoders.local.loaded_contract import check_modules,
 from latechunk_integrations.encoders.local.loading import load_model, wanted_loras
 from latechunk_integrations.encoders.local.lora import check_loras
 from latechunk_integrations.encoders.local.probe import check_own_vector, once, probe_transformer
-from latechunk_integrations.encoders.local.unit_focus import UnitFocus, with_units
+from latechunk_integrations.encoders.local.unit_focus import UnitFocus
 from latechunk_integrations.encoders.local.unpadded import (
     allow_unpadded,
     first_position,
@@ -220,11 +220,8 @@ class LocalEncoder:
         transformer: Any = self._body[0]
         if takes_unpadded(transformer):
             focus = None if batch.units is None else UnitFocus.of(batch, self._device)
-            if batch.units is None:
-                return self._run_body(flat_features(transformer, batch, self._device))
-            if focus is not None:
-                with with_units(focus):
-                    return self._run_body(flat_features(transformer, batch, self._device))
+            if batch.units is None or focus is not None:
+                return self._run_body(flat_features(transformer, batch, self._device, focus))
         ids, lengths = batch.ids, batch.lengths
         mask = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64)
         features: dict[str, Any] = {

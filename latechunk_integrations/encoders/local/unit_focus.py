@@ -13,9 +13,7 @@ headers have the same focus, ``e_j`` is one number in a unit, and one pass over 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +24,11 @@ from torch import Tensor
 from latechunk_integrations.core.transfer import to_device
 from latechunk_integrations.encoders.base import TokenBatch
 
-__all__ = ["Bounds", "UnitFocus", "attend_in_units", "current_units", "with_units"]
+__all__ = ["Bounds", "UnitFocus", "attend_in_units"]
 
 Attend = Callable[[Tensor, Tensor, Tensor, "Bounds"], tuple[Tensor, Tensor]]
 """Of queries, keys and values the attention, ``(n_tokens, n_heads, head_width)``, and the
 logarithms of its denominators, float32, ``(n_heads, n_tokens)``."""
-
-_current: ContextVar[UnitFocus | None] = ContextVar("latechunk_units", default=None)
 
 
 @dataclass(frozen=True)
@@ -128,21 +124,6 @@ class UnitFocus:
             kept = self.inside.to(like.dtype)[:, None, None].expand(like.shape).contiguous()
             self._as_values = kept
         return kept
-
-
-def current_units() -> UnitFocus | None:
-    """The focus of the batch that is going through a model without padding, if it has one."""
-    return _current.get()
-
-
-@contextmanager
-def with_units(focus: UnitFocus) -> Iterator[None]:
-    """Let the models of this thread attend with a focus."""
-    token = _current.set(focus)
-    try:
-        yield
-    finally:
-        _current.reset(token)
 
 
 def attend_in_units(

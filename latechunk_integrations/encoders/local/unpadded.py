@@ -19,6 +19,7 @@ from transformers.utils import import_utils
 from latechunk_integrations.core.transfer import to_device
 from latechunk_integrations.encoders.base import TokenBatch
 from latechunk_integrations.encoders.local import varlen
+from latechunk_integrations.encoders.local.unit_focus import UnitFocus
 
 __all__ = ["allow_unpadded", "first_position", "flat_features", "takes_unpadded"]
 
@@ -75,13 +76,16 @@ def _use_package(transformer: Any) -> bool:
     return False
 
 
-def flat_features(transformer: Any, batch: TokenBatch, device: torch.device) -> dict[str, Any]:
+def flat_features(
+    transformer: Any, batch: TokenBatch, device: torch.device, focus: UnitFocus | None = None
+) -> dict[str, Any]:
     """A padded batch as one row without padding, with the bounds of its windows.
 
     Args:
         transformer: The first module.
         batch: The batch.
         device: Where the features go.
+        focus: That of its units; None: there is none.
 
     Returns:
         What the module's ``forward`` wants. It gives token embeddings of shape
@@ -93,7 +97,7 @@ def flat_features(transformer: Any, batch: TokenBatch, device: torch.device) -> 
     positions = (counted if batch.positions is None else batch.positions)[inside]
     bounds = to_device(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), device)
     longest = int(lengths.max())
-    return {
+    features = {
         "input_ids": to_device(ids[inside][None], device),
         "position_ids": to_device(positions[None] + first_position(transformer.model), device),
         "cu_seq_lens_q": bounds,
@@ -101,6 +105,7 @@ def flat_features(transformer: Any, batch: TokenBatch, device: torch.device) -> 
         "max_length_q": longest,
         "max_length_k": longest,
     }
+    return features if focus is None else {**features, "unit_focus": focus}
 
 
 def first_position(model: torch.nn.Module) -> int:

@@ -16,11 +16,7 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from latechunk_integrations.encoders.local.focus_attention import attend, make_mask
-from latechunk_integrations.encoders.local.unit_focus import (
-    Bounds,
-    attend_in_units,
-    current_units,
-)
+from latechunk_integrations.encoders.local.unit_focus import Bounds, UnitFocus, attend_in_units
 
 __all__ = ["IMPLEMENTATION", "has_varlen", "use_varlen"]
 
@@ -31,7 +27,9 @@ IMPLEMENTATION = "latechunk_varlen"
 _HEAD_DIM_MULTIPLE, _MAX_HEAD_DIM = 8, 256
 _MIN_CAPABILITY = (8, 0)
 # What a model passes through to its attention layers, beside what it knows by name.
-_ARGUMENTS = frozenset({"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"})
+_ARGUMENTS = frozenset(
+    {"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "unit_focus"}
+)
 
 
 def _find_kernel() -> Any:
@@ -99,6 +97,7 @@ def _attend(  # noqa: PLR0913  # the signature that transformers calls
     is_causal: bool | None = None,
     cu_seq_lens_q: torch.Tensor | None = None,
     max_length_q: int | None = None,
+    unit_focus: UnitFocus | None = None,
     **rest: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of ``(1, heads, tokens, head_dim)``, sequences end to end; padded ones as SDPA."""
@@ -121,9 +120,8 @@ def _attend(  # noqa: PLR0913  # the signature that transformers calls
     shared = query.shape[1] // key.shape[1]
     heads = _tokens_first(query), _tokens_first(key, shared), _tokens_first(value, shared)
     run = partial(_run_kernel, scale=scaling, window_size=(reach, 0 if causal else reach))
-    focus = current_units()
-    if focus is not None:
-        return attend_in_units(*heads, focus, run)[None], None
+    if unit_focus is not None:
+        return attend_in_units(*heads, unit_focus, run)[None], None
     return run(*heads, Bounds(cu_seq_lens_q, max_length_q))[0][None], None
 
 
