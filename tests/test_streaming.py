@@ -210,3 +210,15 @@ def test_batches_without_padding_give_the_same_vectors(
     for one, other in zip(padded, engine.embed(parents), strict=True):
         np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-6)
     assert unpadded.n_batches == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"sub_span_tokens": 8}, {"context_weight": 0.5}])
+def test_a_kept_result_keeps_no_others_in_memory(
+    tiny_engine: LateChunkEngine, options: dict[str, Any]
+) -> None:
+    """Vectors of many parents are made at once: each gets its own."""
+    engine = engine_like(tiny_engine, **options)
+    for result in engine.embed([Parent(f"No pets in house {n}.") for n in range(5)]):
+        parts = result.sub_spans
+        for vectors in [result.vectors] if parts is None else [result.vectors, parts.vectors]:
+            assert vectors.base is None

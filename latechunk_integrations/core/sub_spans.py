@@ -33,7 +33,8 @@ def cut_words(text: str, offsets: NDArray[np.integer], size: int) -> list[int]:
     >>> cut_words("a bb c dd", np.array([[0, 1], [2, 4], [5, 6], [7, 9]]), 2)
     [5]
     """
-    offsets = offsets[[not text[a:b].isspace() for a, b in offsets.tolist()]]
+    # Some tokenizers give a space no characters at all.
+    offsets = offsets[[bool(text[a:b].strip()) for a, b in offsets.tolist()]]
     n_parts = round(len(offsets) / size)
     if n_parts < 2:  # noqa: PLR2004  # one part is not divided
         return []

@@ -48,6 +48,15 @@ def test_a_word_is_divided_only_where_it_is_longer_than_a_part() -> None:
     assert cut_words("東京タワーは高い", np.array([(i, i + 1) for i in range(8)]), 4) == [4]
 
 
+def test_tokens_without_characters_do_not_count() -> None:
+    """As byte-level tokenizers give them for one space of several."""
+    words = [(0, 4), (5, 6), (6, 7), (7, 8), (8, 9)]
+    spaces = [(9, 9), (10, 10), (11, 11)]
+    text, after = "long (all   query more", [(12, 17), (18, 22)]
+    found = cut_words(text, np.array([*words, *spaces, *after]), 4)
+    assert found == cut_words(text, np.array([*words, *after]), 4) == [12]
+
+
 def test_tokens_of_one_character_stay_together() -> None:
     offsets = np.array([(0, 1)] * 4 + [(1, 2)] * 4)
     assert cut_words("\U0001f389\U0001f389", offsets, 2) == [1]
