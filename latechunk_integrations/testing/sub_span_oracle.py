@@ -75,7 +75,7 @@ class SubSpanOracle(UnitsOracle):
         """Where one chunk is divided, by trying every place."""
         chunk = text[span[0] : span[1]]
         _, _, offsets = replace(self, prompt="").tokens(chunk)
-        offsets = [(a, b) for a, b in offsets if not chunk[a:b].isspace() or a == b]
+        offsets = [(a, b) for a, b in offsets if chunk[a:b].strip()]
         n_parts = max(1, round(len(offsets) / size))
         cuts: list[int] = []
         for part in range(1, n_parts):
