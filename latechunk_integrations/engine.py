@@ -200,8 +200,8 @@ class LateChunkEngine:
         if isinstance(self._encoder, ChunkEncoder):
             raise OptionError(
                 f"encoder={self.options.encoder!r} gives vectors of chunks, no tokens: what was "
-                "asked for needs an encoder that gives tokens (local, tei, vllm), or a size in "
-                "characters where that can be chosen"
+                "asked for needs an encoder that gives tokens (local, tei, vllm, llama.cpp), or a "
+                "size in characters where that can be chosen"
             )
         return self._encoder
 
@@ -265,6 +265,9 @@ class LateChunkEngine:
             InputTypeError: Something else than parents was given.
             ParentTooLongError: ``fallback="error"`` and a parent is longer than a window.
             ChunkWithoutTokenError: ``strict`` and no token overlaps a chunk.
+            EncodingFailedError: The model failed over a parent, which the error names.
+            NotFiniteError: A vector is NaN, infinite or zero.
+            ServerError: A server or API did not give what was asked of it.
         """
         parents = list(_check_parents(parents))
         results = self.embed_iter(parents)
@@ -320,7 +323,8 @@ class LateChunkEngine:
         """
         if not isinstance(self._flow, TokenFlow):
             raise OptionError(
-                f"encoder={self.options.encoder!r} gives vectors of chunks: its windows are its own"
+                f"encoder={self.options.encoder!r} gives vectors of chunks and shows no windows: "
+                "only encoders that give tokens (local, tei, vllm, llama.cpp) have a plan"
             )
         return self._flow.planner.plan(list(_check_parents(parents)))
 
@@ -334,7 +338,12 @@ class LateChunkEngine:
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors with the query prompt, float32, shape ``(n, dimensions)``.
 
-        What holds for a text that is too long for the model holds here too: see `embed_texts`.
+        A query that is too long for the model is cut: see `embed_texts`.
+
+        Raises:
+            InputTypeError: No list of texts was given.
+            ParentTooLongError: ``strict`` and a query would be cut; any that is too long for an
+                API.
         """
         check_texts(texts)
         with trace_span("latechunk.embed_queries", texts=len(texts)):
@@ -353,6 +362,7 @@ class LateChunkEngine:
             Float32, shape ``(n, dimensions)``.
 
         Raises:
+            InputTypeError: No list of texts was given.
             ParentTooLongError: ``strict`` and a text would be cut.
         """
         check_texts(texts)

@@ -193,7 +193,7 @@ class ParentTooLongError(WindowError):
 
 
 class WindowBudgetError(WindowError):
-    """Prompt and special tokens leave too little of the window to the text.
+    """Prompt and special tokens leave less than half of the window to the text.
 
     Args:
         message: What is wrong and what to do about it.

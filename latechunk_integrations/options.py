@@ -81,20 +81,21 @@ class LateChunkOptions:
             ``"auto"``: units where the encoder takes them.
         focus: How much more a chunk's tokens attend to their own unit than to its neighbours:
             nats that are added to the attention logits. 0: all context alike; infinity: the chunk
-            alone. ``"auto"``: by the sizes of window and unit. Running text: toward the own chunk,
-            special tokens and prompt.
+            alone. ``"auto"``: the more units share the window, the more. Running text: toward the
+            own chunk, special tokens and prompt.
         header_focus: The same toward the own header; ``"auto"``: half a nat below the focus.
         header_pooling: Weight of a header's tokens in the pooling, from 0 (attended only) to 1;
             ``None``: 1 for a model whose document prompt has a title slot, else 0.
-        overlap_tokens: Tokens that neighbouring windows share; ``None``: half of the room
-            that a window leaves to the parent's text, at most 512.
+        overlap_tokens: Tokens that neighbouring windows of running text share; ``None``: half of
+            the room that a window leaves to the parent's text, at most 512.
         fallback: What happens to a parent longer than a window: overlapping windows
             (``"window"``), chunks embedded alone (``"standard"``), nothing (``"skip"``) or
             an error (``"error"``).
         min_parent_tokens: Parents with fewer tokens are embedded standalone.
         context_weight: w in ``normalize(w * late + (1 - w) * standalone)``. Below 1 the
             standalone pass runs too; at 0 it runs alone.
-        preamble_tokens: First tokens of a long parent that its later windows attend to.
+        preamble_tokens: First tokens of a long parent that its later windows of running text
+            attend to.
         header_weight: Adds this much of the header's own vector to each chunk's.
         pool_edges: Pool special tokens and prompt with the chunks that hold the parent's first
             or last token, as the model's own pooling does; ``False``: they are attended only.
@@ -107,8 +108,8 @@ class LateChunkOptions:
             similar neighbours are joined until it is met. ``None``: as many as there are.
         dimensions: Matryoshka truncation of the vectors; ``None``: all dimensions.
         normalize: Give vectors unit length.
-        document_prompt: Prefix of every window, ``{title}`` in it a slot for the header; ``None``:
-            the model's own, ``""``: none.
+        document_prompt: Prefix of every unit, or window of running text; ``{title}`` in it is a
+            slot for the header. ``None``: the model's own, ``""``: none.
         query_prompt: Prefix of every query; ``None``: the model's own, ``""``: none.
         query_prompt_name: Name of the prompt in the model's files that queries get; ``None``: the
             one called ``query``.
@@ -133,9 +134,9 @@ class LateChunkOptions:
         max_retries: Further attempts where a failure may pass.
         max_concurrency: Most requests in flight; ``None``: 8, of Jina's service 5, which are what
             its free tier takes.
-        tokenizer: Where the tokenizer and the configuration of a served model stand, a hub name
-            or a local folder; ``None``: ``model``. For servers that take token ids. By an API's
-            tokenizer tokens are counted before they are sent; ``None``: they are estimated.
+        tokenizer: Hub name or local folder of a served model's tokenizer and configuration, for
+            servers that take token ids; ``None``: ``model``. An API's tokenizer counts tokens
+            before they are sent; ``None``: they are estimated.
 
     Raises:
         OptionError: A value is outside its range.
@@ -198,7 +199,7 @@ class LateChunkOptions:
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be true or false, not {getattr(self, name)!r}")
         if self.query_prompt is not None and self.query_prompt_name is not None:
-            raise OptionError("query_prompt and query_prompt_name are two prompts: give one")
+            raise OptionError("give query_prompt= or query_prompt_name=, not both")
         _check_choice("dtype", self.dtype, get_args(DType))
         _check_choice("pooling", self.pooling, get_args(PoolingChoice))
         _check_choice("fallback", self.fallback, get_args(Fallback))
@@ -262,11 +263,11 @@ class LateChunkOptions:
                 raise OptionError(f"devices must be a list such as ['cuda:0'], not {given!r}")
             object.__setattr__(self, "devices", tuple(given))
             if self.device is not None:
-                raise OptionError("device and devices are the same question: give one")
+                raise OptionError("give device= or devices=, not both")
             if (self.processes or len(given)) < len(given):
                 raise OptionError(f"processes={self.processes} leaves some of devices={given} idle")
         if self.worker_devices and self.window_cache == ":memory:":
-            raise OptionError("window_cache=':memory:' is of one process: name a file for workers")
+            raise OptionError("workers cannot share window_cache=':memory:': name a file")
         served = self.base_url is not None or self.api_key is not None or self.encoder in _SERVED
         if served and (given or self.worker_devices):
             raise OptionError(

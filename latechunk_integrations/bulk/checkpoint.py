@@ -232,7 +232,9 @@ def _lock(folder: Path) -> Any:
     try:
         lock.acquire(timeout=0)
     except locks.Timeout as error:
-        raise CheckpointError(f"another run is using the checkpoint {folder}") from error
+        raise CheckpointError(
+            f"another run is using the checkpoint {folder}: wait for it, or name another folder"
+        ) from error
     return lock
 
 
@@ -292,7 +294,7 @@ def _read_log(folder: Path, state: CheckpointState) -> int:
             elif log.read(1) or line.endswith(b"\n"):
                 raise DamagedCheckpointError(f"line {number} of {path} is damaged; {_HOW_TO_MEND}")
             else:
-                logger.warning("the last line of %s was cut off: that batch is redone", path)
+                logger.warning("the last line of %s was cut off: its batch is done again", path)
                 break
     return n_good
 

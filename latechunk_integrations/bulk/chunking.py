@@ -85,8 +85,8 @@ def spans_of(split: Callable[[str], Iterable[Any]], text: str, document_id: str)
     spans, n_lost = chunk_spans(text, list(split(text)))
     if n_lost:
         raise ChunkNotFoundError(
-            f"{n_lost} chunks of document {document_id!r} are not in its text: the splitter "
-            "changes what it splits",
+            f"{n_lost} chunks of document {document_id!r} are not in its text: take a splitter "
+            "that does not change the text, or that gives (start, end) pairs",
             parent_id=document_id,
         )
     if not len(spans):

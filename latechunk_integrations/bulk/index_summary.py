@@ -134,7 +134,9 @@ class ReportFile:
         try:
             replace_file(self._path, json.dumps(summary.to_dict(), indent=1).encode() + b"\n")
         except OSError as error:  # a full disk ends the run for a better reason than this
-            logger.warning("the report %s cannot be written: %s", self._path, error)
+            logger.warning(
+                "the report %s cannot be written, and the run goes on: %s", self._path, error
+            )
 
 
 def _check_is_report(path: Path) -> None:

@@ -62,10 +62,12 @@ def index(
     """Embed a corpus into a table or a vector store; stopped and called again, it goes on.
 
     Args:
-        source: A folder of ``.txt``, ``.md``, ``.jsonl`` or ``.parquet`` files, or one such file;
-            or the documents themselves, in the same order each time.
-        target: ``milvus:FILE.db#COLLECTION``, ``qdrant:FOLDER#COLLECTION``, a server's URL in
-            place of the file or folder, or a folder ``NAME.parquet`` or ``NAME.jsonl``.
+        source: A folder of text, PDF, HTML, DOCX, ``.jsonl``, ``.csv`` or ``.parquet`` files, or
+            one such file; or the documents themselves, in the same order each time.
+        target: ``milvus:FILE.db#COLLECTION``, ``qdrant:FOLDER#COLLECTION``,
+            ``chroma:FOLDER#COLLECTION``, a server's URL in place of the file or folder,
+            ``lancedb:FOLDER#TABLE``, ``pgvector:postgresql://USER@HOST/DATABASE#TABLE``, or a
+            folder ``NAME.parquet`` or ``NAME.jsonl``.
         options: Of the engine.
         checkpoint: A folder that keeps what is finished.
         settings: Everything else.

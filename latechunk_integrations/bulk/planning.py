@@ -65,8 +65,8 @@ def plan_index(
 ) -> IndexPlan:
     """Compare source and checkpoint; nothing is written, and the target is not opened.
 
-    The model is loaded, for what a document's rows are depends on it. Whether the splitter and
-    the model will take a document is not tried.
+    The model is loaded, since the rows depend on it. Whether the splitter and the model will
+    take a document is not tried.
 
     Args:
         source: As for `index`.

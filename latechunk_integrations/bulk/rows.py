@@ -182,7 +182,7 @@ class DocumentRows:
     Args:
         document_id: The document's id.
         version: See `CorpusDocument.version`.
-        parent: Fingerprint of text and header, `Parent.fingerprint`.
+        parent: Fingerprint of text, spans and header, `Parent.fingerprint`.
         spans: Code points of the text, half-open, int64, shape ``(n_chunks, 2)``.
         texts: The chunks.
         vectors: Float32, shape ``(n_chunks, dim)``.

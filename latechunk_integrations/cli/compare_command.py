@@ -26,7 +26,10 @@ _Models = Annotated[
     typer.Option("--model", help="Hub name or local path of a model; can be repeated."),
 ]
 _All = Annotated[
-    bool, typer.Option("--all", help="Also single options changed: focus, title, running text.")
+    bool,
+    typer.Option(
+        "--all", help="Try more ways: other focuses and titles, running text, sub-spans, a blend."
+    ),
 ]
 _Plots = Annotated[Path | None, typer.Option(help="Write the plots as PNG files to this folder.")]
 _Json = Annotated[

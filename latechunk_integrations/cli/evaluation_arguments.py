@@ -83,7 +83,12 @@ class EvaluationArguments:
     ] = None
     context_weights: Annotated[
         list[float] | None,
-        typer.Option("--context-weight", min=0.0, max=1.0, help="To try; can be repeated."),
+        typer.Option(
+            "--context-weight",
+            min=0.0,
+            max=1.0,
+            help="Share of the late vector to try; can be repeated.",
+        ),
     ] = None
     sub_spans: Annotated[
         list[int] | None,

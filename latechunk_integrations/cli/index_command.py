@@ -35,7 +35,7 @@ _MostFailures = Annotated[
 _Plan = Annotated[
     bool, typer.Option("--plan", help="Say what would be done, and why; write nothing.")
 ]
-_DeadLettersFile = Annotated[Path | None, typer.Option(help="File of failed documents.")]
+_DeadLettersFile = Annotated[Path | None, typer.Option(help="File that lists failed documents.")]
 _MostBytes = Annotated[int, typer.Option(help="Bytes of a text file or of a line, at most.")]
 
 
@@ -47,7 +47,7 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
     concurrency: Annotated[int, typer.Option(help="Number of Ray actors.")] = 1,
     num_cpus: Annotated[float, typer.Option(help="Cores of each actor.")] = 1,
     num_gpus: Annotated[float, typer.Option(help="GPUs of each actor.")] = 0,
-    batch_documents: Annotated[int, typer.Option(help="Documents noted together, at most.")] = 64,
+    batch_documents: Annotated[int, typer.Option(help="Documents written at once, at most.")] = 64,
     share_batches: _ShareBatches = False,
     prune: given.Prune = False,
     prune_at_most: _PruneAtMost = 0.1,

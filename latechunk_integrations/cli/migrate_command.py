@@ -51,7 +51,7 @@ _Fields = Annotated[
     typer.Option(
         "--field",
         metavar="NAME=PATH",
-        help="Where a record keeps text, source, file, start, end, order, next or header.",
+        help="Where a record keeps id, text, source, file, start, end, order, next, header, marks.",
     ),
 ]
 _SourceFolder = Annotated[
@@ -94,7 +94,7 @@ def migrate_command(  # noqa: PLR0913  # every flag is an argument
     unplaced: _Unplaced = "leave",
     vector: _Vector = None,
     late_name: Annotated[str, typer.Option(help="Name of the late vectors.")] = "late",
-    batch_parents: Annotated[int, typer.Option(help="Parents noted together, at most.")] = 64,
+    batch_parents: Annotated[int, typer.Option(help="Parents written at once, at most.")] = 64,
     questions: _Questions = None,
     old_model: _OldModel = None,
     plan: _Plan = False,

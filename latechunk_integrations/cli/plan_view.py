@@ -37,7 +37,7 @@ def _describe(plan: IndexPlan) -> str:
         "would be replaced": plan.replaced,
         "would be removed": plan.removed,
         "gone from the source, would stay": plan.kept,
-        "cannot be told": plan.untold,
+        "cannot be read": plan.untold,
         "would be dead letters": plan.failing,
     }
     lines = [f"{plan.n_unchanged} unchanged"]

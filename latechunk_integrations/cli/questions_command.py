@@ -30,7 +30,7 @@ def questions_command(  # a command's parameters are its options
     ] = None,
     llm_model: Annotated[str, typer.Option(help="Name of the model at --llm-url.")] = "",
     number: Annotated[int, typer.Option(min=1, help="How many questions.")] = 100,
-    seed: Annotated[int, typer.Option(help="Of the choice of passages.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another number draws other passages.")] = 0,
 ) -> None:
     """Propose questions with quotes that answer them; started again, it goes on.
 

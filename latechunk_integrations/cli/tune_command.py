@@ -25,12 +25,14 @@ def tune_command(
     given: EvaluationArguments,
     *,
     model: flags.Model = None,
-    seed: Annotated[int, typer.Option(help="Of the two halves of the queries.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Another number draws other halves of the questions.")
+    ] = 0,
     output: Annotated[
         Path | None, typer.Option(help="Write the choice to this YAML file, which --config reads.")
     ] = None,
 ) -> None:
-    """Choose options on one half of your queries, and report them on the other half."""
+    """Choose options on one half of your questions, and report them on the other half."""
     # Imported here: together they cost seconds, which `latechunk --help` does not pay.
     from latechunk_integrations.evaluation import terminal  # noqa: PLC0415
     from latechunk_integrations.evaluation import tune as tuning  # noqa: PLC0415

@@ -83,7 +83,7 @@ def compare(  # noqa: PLR0913  # a comparison has that many sides, and defaults 
         Every configuration with every model at every chunk size.
 
     Raises:
-        OptionError: A configuration, measure or splitter is impossible, a name stands twice, or
+        OptionError: A configuration, measure or splitter is impossible, a name occurs twice, or
             the opponent is not measured.
         MissingExtraError: A package of the extra ``evaluation`` is not installed.
     """

@@ -111,7 +111,7 @@ class GoldenSet:
         notes: What was left out while reading, in plain words with line numbers.
 
     Raises:
-        GoldenSetError: An id stands twice or is unknown, a text is empty, a span is outside its
+        GoldenSetError: An id occurs twice or is unknown, a text is empty, a span is outside its
             document, a query has no span in the document it names, or nothing is left.
     """
 

@@ -89,7 +89,9 @@ def check_drop(
         if old.questions.get(key) == text and key in before and key in after
     ]
     if not shared:
-        raise GoldenSetError("the record has no question in common with these: write a new one")
+        raise GoldenSetError(
+            "the record has no question in common with these: write a new one with --json"
+        )
     values = [np.array([scores[key] for key in shared]) for scores in (after, before)]
     difference = paired_difference(*values)
     drop = -100 * difference.mean

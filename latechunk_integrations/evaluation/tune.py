@@ -102,7 +102,7 @@ def tune(  # noqa: PLR0913  # as many sides as a comparison
         opponent: What you have now; see `compare`.
         splitter: See `split_documents`.
         measure: What is maximised over the corpus; ``None``: see `main_measure`.
-        seed: Of the halves.
+        seed: Another number draws other halves.
         cache: A folder that keeps vectors; a run that was stopped goes on from
             the last pass that it finished.
         show_progress: Show a progress bar for each pass.

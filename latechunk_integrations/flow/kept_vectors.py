@@ -138,7 +138,9 @@ class KeptVectors:
                 found[row] = value = unpack(row, content)
                 self.memory.mset([(keys[row], value)])
             except InputError as error:  # vectors are computed again
-                logger.warning("%s holds what it should not: %s", self._name, error)
+                logger.warning(
+                    "%s holds what it should not, which is not used: %s", self._name, error
+                )
         return found
 
 

@@ -148,7 +148,7 @@ class SubSpanRetriever(SearchingRetriever):
         vectorstore: Any vector store, of documents of `split_sub_spans`.
         k: Number of chunks; also a keyword of ``invoke``.
         search_kwargs: What else the store's search takes, such as ``filter``.
-        sub_spans_per_chunk: Of a typical chunk: how many are fetched first for each.
+        sub_spans_per_chunk: How many sub-spans are fetched at first for each chunk wanted.
     """
 
     vectorstore: VectorStore

@@ -47,7 +47,7 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 class LateChunkTextSplitter(TextSplitter):
-    """Splits with any splitter and tells the embeddings where each chunk stands.
+    """Splits with any splitter and tells the embeddings where each chunk is.
 
     The parent of a chunk is the whole document. With ``parent_by`` several documents are one
     parent, such as the pages of a file; each keeps its metadata. Where a splitter gives
@@ -170,7 +170,7 @@ class LateChunkTextSplitter(TextSplitter):
             if key in seen:
                 raise IncompleteParentError(
                     f"documents of {key!r} do not follow each other, so that their parent cannot "
-                    "be known before the last of them: sort them, or take split_documents"
+                    "be known before the last of them: sort them, or use split_documents"
                 )
             seen.add(key)
             yield list(group)
@@ -182,7 +182,9 @@ class LateChunkTextSplitter(TextSplitter):
         shown = Document(str(source.page_content), metadata=source.metadata)  # it may be changed
         key = joining_key(self._parent_by, shown, source.metadata)
         if not isinstance(key, Hashable):
-            raise InputTypeError(f"parent_by must give something hashable, not {key!r}")
+            raise InputTypeError(
+                f"the function parent_by= must return something hashable, not {key!r}"
+            )
         return key
 
     def _is_nested(self, source: Document) -> bool:
@@ -273,14 +275,17 @@ def late_chunking(
     """A splitter and embeddings that belong together.
 
     Args:
-        model: A hub name, a local path or a loaded engine; or a YAML file of options, which says
-            splitter, header and ``parent_by`` too.
+        model: A hub name, a local path or a loaded engine; or a YAML file, which holds all options,
+            splitter, header and ``parent_by`` too: none of these can be given beside it.
         splitter: See `LateChunkTextSplitter`, as for the next four.
         section_splitter: Cuts documents into sections first.
         header: What a chunk attends to beside its text.
         parent_by: Which documents are one parent.
         add_mode: Embed when splitting, so that metadata say how.
         **options: Of `LateChunkEmbeddings`, and so of `LateChunkOptions`.
+
+    Raises:
+        OptionError: An option is unknown, impossible, or given beside a file.
     """
     if is_config(model):
         if options or splitter is not None or header != "auto" or parent_by is not None:

@@ -121,7 +121,7 @@ def _joined(lines: Sequence[str], separator: str) -> str:
 def _checked(header: object, node: BaseNode) -> str:
     if not isinstance(header, str):
         raise InputTypeError(
-            f"header= gives a str for each node, not {type(header).__name__}",
+            f"the function header= must return a str, not {type(header).__name__}",
             parent_id=node.ref_doc_id or node.node_id,
         )
     return header

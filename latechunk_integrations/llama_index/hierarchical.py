@@ -23,8 +23,9 @@ class LateChunkHierarchicalNodeParser(LateChunkNodeParser):
 
     Args:
         embed_model: A `LateChunkEmbedding`.
-        chunk_sizes: Tokens of a chunk, one number for each level, largest first.
-        chunk_overlap: Tokens that neighbours share.
+        chunk_sizes: Tokens of a chunk, one number for each level, largest first; 2,048, 512 and
+            128 unless given.
+        chunk_overlap: Tokens that neighbours share; 20 unless given.
         parent_level: See `LateChunkNodeParser`.
         section_parser: See `LateChunkNodeParser`.
 

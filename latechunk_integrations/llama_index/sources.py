@@ -120,7 +120,8 @@ def parent_key(node: BaseNode, parent_by: ParentBy | None) -> str | None:
         return None
     if not isinstance(key, str | int | float):
         raise InputTypeError(
-            f"parent_by names a parent by a str or a number, not {type(key).__name__}",
+            f"the function parent_by= must return a str, a number or None, not a "
+            f"{type(key).__name__}",
             parent_id=node.ref_doc_id or node.node_id,
         )
     return str(key)

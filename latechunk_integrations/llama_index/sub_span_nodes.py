@@ -68,7 +68,7 @@ class SubSpanNodeRetriever(BaseRetriever):
     Args:
         index: Of nodes of a `SubSpanNodeParser`, such as a ``VectorStoreIndex``.
         similarity_top_k: Number of chunks.
-        sub_spans_per_chunk: Of a typical chunk: how many are fetched first for each.
+        sub_spans_per_chunk: How many sub-spans are fetched at first for each chunk wanted.
         **kwargs: What else the index's own retriever takes, such as ``filters``.
     """
 

@@ -42,14 +42,14 @@ def late_chunking(
     """A node parser and an embed model that belong together.
 
     Args:
-        model: A hub name, a local path or a loaded engine; or a YAML file of options, which says
-            splitter, header and ``parent_by`` too, unless they are given here.
+        model: A hub name, a local path or a loaded engine; or a YAML file, which holds all options,
+            header and ``parent_by`` too. Beside a file only splitter and extractors can be given.
         splitter: See `LateChunkNodeParser`.
         extractors: See `LateChunkNodeParser`.
         parent_by: Which source documents are one parent, for both.
         parent_level: See `LateChunkNodeParser`.
-        settings: Make both LlamaIndex's global ones, so that ``VectorStoreIndex.from_documents``
-            is late without another argument.
+        settings: Put both into LlamaIndex's ``Settings``, so that
+            ``VectorStoreIndex.from_documents`` is late without another argument.
         **options: Of `LateChunkEmbedding`, and so of `LateChunkOptions`.
 
     Raises:

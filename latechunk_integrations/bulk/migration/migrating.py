@@ -50,7 +50,7 @@ def plan_migration(collection: str, settings: MigrationSettings | None = None) -
     """Say which chunks can get late vectors, and why others cannot; nothing is changed.
 
     Args:
-        collection: Such as ``qdrant:FOLDER#NAME``; see `parse_collection`.
+        collection: ``qdrant:``, ``chroma:`` or ``milvus:PLACE#NAME``, or ``pgvector:URL#TABLE``.
         settings: How it was written.
 
     Raises:
@@ -78,7 +78,7 @@ def migrate(
     reason and get what ``settings.unplaced`` says.
 
     Args:
-        collection: Such as ``qdrant:FOLDER#NAME``; see `parse_collection`.
+        collection: As for `plan_migration`.
         options: Of the engine.
         checkpoint: A folder that keeps what is finished.
         settings: Everything else.

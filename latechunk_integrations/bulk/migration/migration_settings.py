@@ -28,11 +28,13 @@ class MigrationSettings:
 
     Args:
         framework: Whose class wrote the collection; None: written by hand.
-        fields: Names of fields that differ, by the fields of `ChunkFields`.
+        fields: Where a record keeps ``id``, ``text``, ``source``, ``file``, ``start``, ``end``,
+            ``order``, ``next``, ``header`` or ``marks``, where that differs.
         source_folder: The files that chunks were cut from: each chunk is searched for there.
         vector: Name of the old vector, or of its field, where the store does not say it.
         late_name: Names what the late vectors are put in beside the old ones.
-        unplaced: See `UnplacedPolicy`.
+        unplaced: What chunks without a proved place get: ``"leave"``: no late vector,
+            ``"standalone"``: that of the chunk alone, ``"keep"``: a copy of the old one.
         restart: Forget what the checkpoint holds.
         batch_parents: Parents that are embedded and noted together, at most.
         batch_chunks: Chunks of these, about.

@@ -391,7 +391,10 @@ async def _cancel(tasks: Collection[asyncio.Task[Any] | None]) -> None:
 
 def _closed_error(call: Call[Any], request_id: str | None = None) -> ServerError:
     return ServerUnavailableError(
-        "the client was closed", parent_id=call.parent_id, row=call.row, request_id=request_id
+        "the client was closed during this call",
+        parent_id=call.parent_id,
+        row=call.row,
+        request_id=request_id,
     )
 
 
