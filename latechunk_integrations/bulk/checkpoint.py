@@ -28,7 +28,10 @@ logger = logging.getLogger(__name__)
 FORMAT = 3
 _HEAD, _LOG, _LOCK = CHECKPOINT_FILES = "run.json", "finished.jsonl", "lock"
 _SUM = "sum"
-_HOW_TO_MEND = "latechunk repair makes it anew from what the target holds, restart does all again"
+_HOW_TO_MEND = (
+    "--restart (restart=True) does all again; that of an index is made anew from the rows by "
+    "latechunk repair"
+)
 
 
 class Checkpoint:
@@ -277,7 +280,7 @@ def _check_identity(folder: Path, head: Mapping[str, Any], identity: Mapping[str
         what = " and another ".join(differing)
         raise CheckpointError(
             f"the checkpoint {folder} was made with another {what}; "
-            "name another folder, or restart it to do every document again"
+            "name another folder, or do all again with --restart (restart=True)"
         )
 
 

@@ -189,7 +189,7 @@ class _Run:
         if self._state.n_chunks and not self._writer.count():
             raise CheckpointError(
                 f"the target holds no rows, but the checkpoint {self._checkpoint.folder} counts "
-                f"{self._state.n_chunks}; restart to do every document again"
+                f"{self._state.n_chunks}; --restart (restart=True) does every document again"
             )
 
     def _select_pending(

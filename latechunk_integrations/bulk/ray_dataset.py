@@ -74,9 +74,9 @@ def embed_dataset(  # noqa: PLR0913  # each is a choice of its own, all with def
     Returns:
         A Dataset of chunk rows: ``document_id``, ``chunk_id``, ``start``, ``end`` (code points),
         ``first_page`` and ``last_page`` (0: a dataset has no pages), ``text``, ``vector``
-        (float32), ``mode``, and three fingerprints. ``late_parent`` is that of text and header,
-        ``late_engine`` that of model and options, ``version`` that of all that the row depends
-        on.
+        (float32), ``mode``, and three fingerprints. ``late_parent`` is that of text, header and
+        the places of all chunks, ``late_engine`` that of model and options, ``version`` that of
+        all that the row depends on.
 
     Raises:
         InputTypeError: ``dataset`` is no Ray Dataset.

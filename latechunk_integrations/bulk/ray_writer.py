@@ -19,15 +19,15 @@ __all__ = ["write_chunks"]
 
 
 def write_chunks(dataset: Dataset, target: str, *, concurrency: int | None = None) -> None:
-    """Write the rows of `embed_dataset` into Milvus or Qdrant, from Ray's tasks.
+    """Write the rows of `embed_dataset` into a vector store, from Ray's tasks.
 
     Rows are upserted by ``chunk_id``, and rows of former versions of their documents deleted, so
     writing again changes nothing. For files there are Ray's own writers.
 
     Args:
         dataset: As `embed_dataset` gives it.
-        target: ``milvus:http://HOST:PORT#COLLECTION`` or ``qdrant:http://HOST:PORT#COLLECTION``;
-            a folder of Qdrant takes one task at a time: ``concurrency=1``.
+        target: ``milvus:``, ``qdrant:`` or ``chroma:http://HOST:PORT#COLLECTION``; PostgreSQL and
+            folders of a store take one task at a time: ``concurrency=1``.
         concurrency: Most tasks that write at once.
 
     Raises:
@@ -42,7 +42,7 @@ def write_chunks(dataset: Dataset, target: str, *, concurrency: int | None = Non
         if where.kind == "milvus":  # Milvus Lite locks its file until the process ends
             raise OptionError(f"{target!r} is a file, which tasks cannot share; name a server")
         if concurrency != 1:
-            raise OptionError(f"{target!r} is a folder, for one task at a time: concurrency=1")
+            raise OptionError(f"one task at a time writes to {target!r}: give concurrency=1")
     dataset.write_datasink(_make_datasink(where), concurrency=concurrency)
 
 

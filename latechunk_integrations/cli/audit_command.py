@@ -22,9 +22,7 @@ def audit_command(
     *,
     target: Annotated[
         str,
-        typer.Argument(
-            help="milvus:FILE.db#NAME, qdrant:FOLDER#NAME, a URL, or a folder of parts."
-        ),
+        typer.Argument(help="The store, as --to of latechunk index, such as qdrant:FOLDER#NAME."),
     ],
     engine: Annotated[
         str | None,

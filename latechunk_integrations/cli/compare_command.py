@@ -74,7 +74,7 @@ def compare_command(  # noqa: PLR0913  # every flag is an argument
 ) -> None:
     """Compare early and late chunking on your own questions, and say what to do.
 
-    Ends with 0, with 1 when --baseline or --fail-under failed, with 2 when it could not go on.
+    Ends with 0, with 1 when --baseline or --fail-under failed, with 2 or 3 when it could not go on.
     """
     # Imported here: together they cost seconds, which `latechunk --help` does not pay.
     from latechunk_integrations.evaluation import compare as comparing  # noqa: PLC0415

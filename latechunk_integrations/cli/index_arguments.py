@@ -62,7 +62,8 @@ class IndexArguments:
         str,
         typer.Option(
             help="milvus:FILE.db#NAME, qdrant:FOLDER#NAME, chroma:FOLDER#NAME, "
-            "lancedb:FOLDER#NAME, a URL, or a .parquet/.jsonl folder."
+            "lancedb:FOLDER#NAME, pgvector:URL#TABLE, a server's URL as place, or a .parquet or "
+            ".jsonl folder."
         ),
     ]
     checkpoint: Annotated[Path, typer.Option(help="Folder that keeps what is finished.")]
@@ -74,10 +75,14 @@ class IndexArguments:
         typer.Option(help="'recursive' or module:name. Without it: the file's, else recursive."),
     ] = None
     chunk_size: Annotated[
-        int | None, typer.Option(help="Tokens of a chunk. Without it: the file's.")
+        int | None,
+        typer.Option(
+            help="Tokens of a chunk, at most. Without it: the file's, else the splitter's own."
+        ),
     ] = None
     splitter_argument: Annotated[
-        list[str] | None, typer.Option(help="An argument of the splitter, NAME=VALUE.")
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An argument of the splitter; can be repeated."),
     ] = None
     text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text"
     id_column: Annotated[str, typer.Option(help="Column of the id.")] = "id"

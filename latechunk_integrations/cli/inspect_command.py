@@ -17,7 +17,7 @@ __all__ = ["inspect_command"]
 def inspect_command(  # noqa: PLR0913  # a command's parameters are its options
     file: Annotated[Path, typer.Argument(help="A text file.")],
     *,
-    query: Annotated[str, typer.Option(help="Compared with each chunk, early and late.")] = "",
+    query: Annotated[str, typer.Option(help="A question to compare with each chunk.")] = "",
     title: Annotated[str, typer.Option(help="Title that the whole document attends to.")] = "",
     model: given.Model = None,
     config: given.Config = None,

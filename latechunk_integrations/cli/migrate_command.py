@@ -105,8 +105,8 @@ def migrate_command(  # noqa: PLR0913  # every flag is an argument
 ) -> None:
     """Give an index that you have late vectors, beside the old ones: same chunks, ids and texts.
 
-    Ends with 0, or with 1 when chunks have no late vector (the reasons are shown); docs/bulk.md
-    explains the other exit codes.
+    Ends with 0, with 1 when chunks have no late vector (the reasons are shown), 2 and 3: as
+    latechunk index.
     """
     from latechunk_integrations.bulk.migration import (  # noqa: PLC0415  # costs seconds
         migrating,

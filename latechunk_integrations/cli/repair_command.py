@@ -26,10 +26,10 @@ def repair_command(
     json_file: given.JsonFile = None,
     quiet: given.Quiet = False,
 ) -> None:
-    """Find what ``latechunk verify`` finds, do these documents again, and look once more.
+    """Find what latechunk verify finds, do these documents again, and look once more.
 
     A lost or damaged checkpoint is made anew from the rows of the target. Ends with 0: all is
-    sound, 1: something is left or failed, 2 to 4: as ``latechunk index``.
+    sound, 1: something is left or failed, 2 to 4: as latechunk index.
     """
     from latechunk_integrations.bulk.repairing import repair  # noqa: PLC0415  # costs seconds
 

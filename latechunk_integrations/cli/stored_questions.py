@@ -19,16 +19,19 @@ def read_questions(path: Path) -> list[StoreQuestion]:
 
     Raises:
         GoldenSetError: The file cannot be read, or a row lacks something.
+        MissingExtraError: What will score them is not installed: said before the work.
     """
     from latechunk_integrations.bulk.migration.stored_search import (  # noqa: PLC0415  # costs seconds
         StoreQuestion,
     )
     from latechunk_integrations.errors import GoldenSetError  # noqa: PLC0415  # as above
+    from latechunk_integrations.evaluation.metrics import deepest  # noqa: PLC0415  # as above
     from latechunk_integrations.evaluation.quote_rows import (  # noqa: PLC0415  # as above
         json_rows,
         table_rows,
     )
 
+    deepest(_MEASURES)
     read = json_rows if path.suffix == ".jsonl" else table_rows
     questions = []
     for row in read(path):

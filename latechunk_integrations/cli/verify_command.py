@@ -24,8 +24,8 @@ _SHOWN = 50
 def verify_command(arguments: given.IndexArguments, *, json_file: given.JsonFile = None) -> None:
     """Compare every row in the target with the checkpoint and the source; write nothing.
 
-    Give the arguments of the ``latechunk index`` that wrote it. Ends with 0: all is sound,
-    1: something is damaged or cannot be read, 2 and 3: as ``latechunk index``.
+    Give the arguments of the latechunk index that wrote it. Ends with 0: all is sound,
+    1: something is damaged or cannot be read, 2 and 3: as latechunk index.
     """
     from latechunk_integrations.bulk.verification import verify  # noqa: PLC0415  # costs seconds
 

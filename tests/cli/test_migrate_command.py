@@ -154,3 +154,17 @@ def test_questions_are_asked_of_the_store_by_both_vectors(
     assert "nDCG@10" in shown.output
     assert "too few questions for an interval" in shown.output
     assert "1 left out" in shown.output
+
+
+def test_a_missing_package_for_questions_is_said_before_the_work(
+    tmp_path: Path, tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = collections.write_langchain_qdrant(tmp_path, collections.texts(1))
+    path = tmp_path / "questions.jsonl"
+    path.write_text(json.dumps({"query": "Who?", "ids": ["some-id"]}), encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "ir_measures", None)
+    arguments = _arguments(collection, tiny_model_path, tmp_path)
+    done = CliRunner().invoke(app, [*arguments, "--questions", str(path)])
+    assert done.exit_code == 2
+    assert "latechunk-integrations[evaluation]" in done.output
+    assert not collections.read_qdrant(tmp_path, "late")

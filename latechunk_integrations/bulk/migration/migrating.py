@@ -108,7 +108,7 @@ def migrate(
             if kept.state.n_chunks and not opened.count_late():
                 raise CheckpointError(
                     f"{opened.place_of_late} holds no vectors, but the checkpoint {kept.folder} "
-                    f"counts {kept.state.n_chunks}; restart to do every parent again"
+                    f"counts {kept.state.n_chunks}; --restart (restart=True) does all parents again"
                 )
             run = _Migration(opened, engine, kept, collection, settings)
             run.go()
@@ -123,7 +123,7 @@ def _check_late_place(
     if not (kept.state.n_batches or settings.restart) and (n_late := opened.count_late()):
         raise CheckpointError(
             f"{opened.place_of_late} holds {n_late} vectors that the checkpoint {kept.folder} does "
-            "not know: choose another late_name (--late-name), or restart if they may be replaced"
+            "not know: choose another late_name (--late-name), or --restart if they may be replaced"
         )
 
 
@@ -152,13 +152,13 @@ def switch_vectors(
             raise WriterError(
                 f"{n_chunks - n_late} of {n_chunks} chunks have no vector in "
                 f"{opened.place_of_late} and would not be found any more. Migrate again, with "
-                "unplaced='standalone' for those that have no place. Add a restart where the "
-                "application has written chunks anew since"
+                "unplaced='standalone' for those that have no place. Add --restart (restart=True) "
+                "where the application has written chunks anew since"
             )
         if n_late > n_chunks:
             raise WriterError(
                 f"{opened.place_of_late} holds {n_late} vectors for {n_chunks} chunks: some were "
-                "deleted since. Delete it with the store's own client, and migrate with a restart"
+                "deleted since. Delete it with the store's own client, and migrate with --restart"
             )
         state = read_state(folder, {})
         if state.begun or state.n_chunks < n_late:

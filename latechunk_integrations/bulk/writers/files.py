@@ -20,7 +20,7 @@ __all__ = ["FileKind", "FileWriter", "PartProblem"]
 FileKind: TypeAlias = Literal["parquet", "jsonl"]
 
 
-_HOW_TO_MEND = "latechunk repair does its documents again, restart all of them"
+_HOW_TO_MEND = "latechunk repair does its documents again, --restart all of them"
 _BATCH_ROWS = 1_024
 
 

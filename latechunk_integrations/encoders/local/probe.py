@@ -103,8 +103,8 @@ def check_own_vector(encoder: Any, pooling_mode: str, name: str) -> None:
         raise ContractError(
             f"{name!r} reads or pools a text in a way that late chunking does not follow: a chunk "
             f"over {PROBE_TEXT!r} and the model's own encode_document have cosine {cosine:.6f}. "
-            "Embed with encode_document itself, or choose another model: docs/models.md lists what "
-            "is tested"
+            "Embed with encode_document itself, or choose another model: the documentation lists "
+            "those that are tested"
         )
 
 
