@@ -132,7 +132,7 @@ def test_impossible_headers_are_refused(tiny_engine: LateChunkEngine) -> None:
     with pytest.raises(OptionError, match="'auto'"):
         LateChunkEmbedding(engine=tiny_engine, header=3)  # type: ignore[arg-type]  # the point
     model = LateChunkEmbedding(engine=tiny_engine, header=lambda _: 3)  # type: ignore[arg-type, return-value]  # the point
-    with pytest.raises(InputTypeError, match="gives a str"):
+    with pytest.raises(InputTypeError, match="must return a str"):
         model(SPLITTER([Document(text="Berlin is a city.")]))
 
 

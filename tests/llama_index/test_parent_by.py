@@ -185,7 +185,7 @@ def test_a_function_can_name_the_parent(tiny_engine: LateChunkEngine) -> None:
     documents = pages()
     check(list(model(SPLITTER(documents))), file_vectors(tiny_engine, documents))
     assert "file_of" in str(model.to_dict()["parent_by"])
-    with pytest.raises(InputTypeError, match="names a parent"):
+    with pytest.raises(InputTypeError, match="must return"):
         LateChunkEmbedding(engine=tiny_engine, parent_by=lambda _: ["x"])(SPLITTER(documents))
     with pytest.raises(OptionError, match="file_path"):
         LateChunkEmbedding(engine=tiny_engine, parent_by=3)  # type: ignore[arg-type]  # the point
