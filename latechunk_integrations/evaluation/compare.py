@@ -92,7 +92,10 @@ def compare(  # noqa: PLR0913  # a comparison has that many sides, and defaults 
     if opponent not in [configuration.name for configuration in configurations]:
         raise OptionError(f"the opponent {opponent!r} is not measured: {untitled[0]}")
     if stored is not None and (len(engines) > 1 or splitter != "native"):
-        raise OptionError("a store is compared with one model, over its own chunks")
+        raise OptionError(
+            "a store is compared with one model, over its own chunks: give one model, and "
+            "splitter='native'"
+        )
     run = _Inputs(
         golden, splitter, chunk_sizes, measures, VectorCache(cache), show_progress, stored
     )

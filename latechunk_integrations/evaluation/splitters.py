@@ -82,7 +82,10 @@ def split_documents(
         _refuse_size(splitter, chunk_size)
         missing = [d.doc_id for d in golden.documents if not golden.chunks.get(d.doc_id)]
         if missing:
-            raise OptionError(f"{golden.name} brings no chunks for {len(missing)} documents")
+            raise OptionError(
+                f"{golden.name} brings no chunks for {len(missing)} documents: add them to "
+                "chunks.jsonl, or name another splitter"
+            )
         return [CharSpans(golden.chunks[d.doc_id]) for d in golden.documents], []
     split = _find_function(splitter, chunk_size, encoder)
     spans, notes = [], []

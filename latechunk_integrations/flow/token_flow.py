@@ -223,7 +223,10 @@ class TokenFlow:
         if partner is not None:
             return partner
         if not isinstance(self._encoder, QueryEncoder):
-            raise OptionError(f"{type(self._encoder).__name__} cannot embed queries")
+            raise OptionError(
+                f"{type(self._encoder).__name__} cannot embed queries: give it the members of "
+                "QueryEncoder, or the engine a partner with engine.with_queries"
+            )
         return self._encoder
 
     def _check_truncation(self, texts: Sequence[str], encoder: QueryEncoder, prompt: str) -> None:

@@ -67,7 +67,7 @@ def read_limit(stated: Any) -> int:
     """
     limit = int(stated)
     if not 0 < limit <= _MOST_TOKENS:
-        raise ServerAnswerError(f"the server says that it takes {limit} tokens")
+        raise ServerAnswerError(f"the server says that it takes {limit} tokens: check base_url")
     return limit
 
 
