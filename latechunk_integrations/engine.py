@@ -73,7 +73,7 @@ class LateChunkEngine:
 
     Args:
         encoder: What turns text into token embeddings, or chunks into vectors; None: what the
-            options name. It is loaded now; beside workers when this process needs it.
+            options name. That is loaded now; with worker processes, when this process needs it.
         options: See `LateChunkOptions`.
     """
 

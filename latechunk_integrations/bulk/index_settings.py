@@ -33,7 +33,7 @@ class IndexSettings:
         concurrency: Number of actors.
         num_cpus: Cores of each actor, which are also its threads.
         num_gpus: Accelerators of each actor.
-        reproducible: Embed each document by itself, see `DocumentEmbedder`.
+        reproducible: Embed each document by itself, so that its rows have the same bits always.
         restart: Forget what the checkpoint holds.
         prune: Remove documents from the target that the source no longer has.
         prune_at_most: The share of documents that ``prune`` may remove at once, 0 to 1; more is
@@ -42,7 +42,7 @@ class IndexSettings:
         dead_letters: Where failed documents are listed; ``None``: in the checkpoint's folder.
         report: A JSON file that is kept up to date while the run goes on; ``None``: none.
         batch_documents: Documents that are written and noted together, at most.
-        batch_chars: Characters of these, about.
+        batch_chars: About as many characters end such a batch too.
         most_failures_in_a_row: Documents in a row that the model or its server may fail over
             before the run ends.
         most_document_bytes: Bytes of a text file or of a line, at most.

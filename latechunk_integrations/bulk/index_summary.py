@@ -33,7 +33,7 @@ class IndexSummary:
         n_tokens: Tokens that went through the model.
         n_cached_windows: Windows that the window cache knew.
         n_unchanged: Finished before, and left as they were.
-        n_skipped: Embedded in this run to nothing, under ``fallback="skip"``.
+        n_skipped: Of `n_documents`, those left without rows, under ``fallback="skip"``.
         n_failed: Listed among the dead letters, those of former runs included.
         n_retried: Those among them that keep their rows and are tried again by the next run.
         n_removed: Taken out of the target, under ``prune``.

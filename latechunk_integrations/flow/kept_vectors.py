@@ -42,7 +42,7 @@ class BoundedMemory:
     The least recently used go first.
 
     Args:
-        max_bytes: Bound on texts and vectors together; the newest entry stays, unless it is 0.
+        max_bytes: Bound on texts and vectors together. The newest entry always stays; 0 keeps none.
     """
 
     def __init__(self, max_bytes: int = MEMORY_BYTES) -> None:

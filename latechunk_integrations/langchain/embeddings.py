@@ -171,7 +171,7 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
     def drop_failed(
         self, chunks: Iterable[Document], parents: Parents = None, report: Report = None
     ) -> Iterator[Document]:
-        """The chunks whose parents can be embedded, for a store that shall not stop at others.
+        """The chunks whose parents can be embedded; those of a parent that fails are left out.
 
         They are embedded here, in batches that do not cut a parent, and their vectors are kept
         for the store: ``index(embeddings.drop_failed(chunks), records, store, ...)``. Failed

@@ -26,7 +26,7 @@ class BoundedStore(BoundedMemory, BaseStore[str, Any]):
     """Parents and vectors in memory; the least recently used go first. Thread-safe.
 
     Args:
-        max_bytes: Bound on texts and vectors together; the newest entry stays, unless it is 0.
+        max_bytes: Bound on texts and vectors together. The newest entry always stays; 0 keeps none.
     """
 
 

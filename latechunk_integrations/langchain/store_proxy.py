@@ -62,7 +62,7 @@ class LateChunkVectorStore(VectorStore):
 
     Args:
         store: Any vector store.
-        embeddings: What embeds, where the store does not give that away.
+        embeddings: What embeds, where the store does not tell.
 
     Raises:
         InputTypeError: The store embeds with something else than `LateChunkEmbeddings`.
@@ -198,7 +198,7 @@ def add_late_chunks(
     Args:
         vector_store: Any vector store.
         chunks: Documents of a `LateChunkTextSplitter`, as they were or rebuilt.
-        embeddings: What embeds, where the store does not give that away.
+        embeddings: What embeds, where the store does not tell.
         parents: See `attach`; None: those that the embeddings keep.
         ids: An id for each chunk; None: the documents' own, else the store makes them.
         on_error: ``"skip"``: chunks whose parent fails are left out, counted and logged.
@@ -250,7 +250,7 @@ def _late(embeddings: Embeddings | None, whose: str) -> LateChunkEmbeddings:
     if not isinstance(embeddings, LateChunkEmbeddings):
         raise InputTypeError(
             f"{whose} {type(embeddings).__name__}; late chunking needs LateChunkEmbeddings: give "
-            "them to the store, and pass embeddings= where it does not give them away"
+            "them to the store, and pass embeddings= where the store does not tell"
         )
     return embeddings
 

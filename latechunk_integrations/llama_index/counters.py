@@ -9,7 +9,7 @@ TEXTS_WITHOUT_NODES = (
     "have no parent and are embedded standalone. For an index add one argument, "
     "transformations=[LateChunkNodeParser(embed_model=embed_model)], to from_documents, "
     "from_vector_store or load_index_from_storage, or call late_chunking(..., settings=True) "
-    "once; components whose texts have no parent by right take embed_model.plain()"
+    "once; give embed_model.plain() to components whose texts have no parent, such as selectors"
 )
 
 COUNTERS = (

@@ -57,7 +57,7 @@ _HOW = (
 class LateChunkEmbedding(EngineEmbedding, EngineFields):
     """Embeds nodes with the context of their source, queries with the model's query prompt.
 
-    In ``transformations`` behind any node parser it groups nodes by source and embeds each
+    In ``transformations`` after any node parser it groups nodes by source and embeds each
     group as one parent. Nodes that carry a vector of this model and these options, made of what
     they hold now, are left as they are; any other vector is replaced and counted. Asked for plain
     texts, which have no parent, it embeds them standalone and counts them in `stats`.
@@ -76,11 +76,12 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
         parent_by: Metadata key, or function of a node, that says which source documents are one
             parent, such as ``"file_path"`` for the pages of a file.
         parent_level: ``"section"``: after a Markdown or HTML parser each section is a parent;
-            ``"document"``: all nodes of a source are one. Where `parent_by` joins, it says.
+            ``"document"``: all nodes of a source are one. Where `parent_by` joins documents, that
+            decides.
         on_error: What a parent that fails does. ``"raise"``: it ends the call. ``"skip"``: it costs
             its own nodes, which are left out of what the call gives back, logged, counted in
             `stats` and named in `failures`.
-        show_progress: Show a bar over parents, also where LlamaIndex does not say so.
+        show_progress: Show a progress bar over parents, whatever LlamaIndex says.
         embeddings_cache: A LlamaIndex key-value store for the vectors of parents, under keys of
             our own, since the text alone does not tell a late vector.
         **options: Fields of `LateChunkOptions` (see `EngineFields`), and of ``BaseEmbedding``.
@@ -188,12 +189,12 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
     def failures(self) -> list[FailedParent]:
         """Parents left out under ``on_error="skip"``, with their documents and errors.
 
-        The latest thousand. Worker processes log theirs and cannot tell this one.
+        The latest thousand. Worker processes log theirs, and cannot reach this list.
         """
         return list(self._failures)
 
     def plain(self) -> PlainEmbedding:
-        """The same model for what has no parent by right: early chunking, nothing counted.
+        """The same model for texts that have no parent: early chunking, nothing counted.
 
         For semantic splitters, selectors, memories, evaluators and tools.
         """
