@@ -25,6 +25,7 @@ __all__ = [
     "VECTOR_KEYS",
     "digest_text",
     "name_sub_span",
+    "read_bound",
     "read_span",
     "without_marks",
 ]
@@ -72,9 +73,18 @@ def without_marks(metadata: Mapping[_Key, _Value]) -> dict[_Key, _Value]:
     return {key: one for key, one in metadata.items() if key not in (*VECTOR_KEYS, CHUNK_KEY)}
 
 
+def read_bound(value: object) -> int:
+    """A position that metadata hold; -1 is none."""
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else -1
+
+
 def read_span(metadata: Mapping[Any, Any], start_key: str, end_key: str) -> tuple[int, int]:
     """A place that metadata name; -1 is no place. Some stores make floats or texts of integers."""
-    return _read_bound(metadata.get(start_key)), _read_bound(metadata.get(end_key))
+    return read_bound(metadata.get(start_key)), read_bound(metadata.get(end_key))
 
 
 def name_sub_span(chunk_id: str, offset: int) -> str:
@@ -90,11 +100,3 @@ def digest_text(*texts: str) -> str:
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
     return digest.hexdigest()[:32]
-
-
-def _read_bound(value: object) -> int:
-    if isinstance(value, str) and value.isdecimal():
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) else -1

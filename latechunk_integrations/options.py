@@ -54,6 +54,10 @@ _STRINGS = (
     *("encoder", "window_cache"),
 )
 _FLAGS = ("trust_remote_code", "pool_edges", "normalize", "stable_windows", "strict", "enabled")
+_NUMBERS = (
+    *("focus", "header_focus", "header_pooling", "header_weight", "context_weight"),
+    *("sub_spans_per_chunk", "timeout_seconds"),
+)
 _LEAST_CACHE_BYTES = 1 << 20
 
 
@@ -216,8 +220,15 @@ class LateChunkOptions:
         _check_weight("header_weight", self.header_weight, most=math.inf)
         self._check_server()
         self._check_workers()
+        self._make_floats()
         if not self.enabled:
             object.__setattr__(self, "context_weight", 0.0)
+
+    def _make_floats(self) -> None:
+        """2 and 2.0 are one option: both give one fingerprint."""
+        for name in _NUMBERS:
+            if isinstance(getattr(self, name), int):
+                object.__setattr__(self, name, float(getattr(self, name)))
 
     def _check_layout(self) -> None:
         _check_choice("layout", self.layout, get_args(Layout))

@@ -105,6 +105,14 @@ def test_yaml_and_mapping_are_read_alike(tmp_path: Path) -> None:
     assert LateChunkOptions.from_config(options.to_dict()) == options
 
 
+def test_a_whole_number_is_the_same_option_as_its_float() -> None:
+    """YAML and Python write 2 for 2.0; the fingerprint must not tell them apart."""
+    whole: dict[str, Any] = {"focus": 2, "header_focus": 1, "header_pooling": 1, "header_weight": 3}
+    floats = {name: float(value) for name, value in whole.items()}
+    one, other = (LateChunkOptions(model="m", **given) for given in (whole, floats))
+    assert one.to_key(()) == other.to_key(())
+
+
 def test_the_older_nested_shape_works() -> None:
     inner = {"enabled": True, "model": "m", "max_tokens": 64, "fallback": "standard"}
     options = LateChunkOptions.from_config({"retrieval": {"late_chunking": inner}})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -102,9 +102,16 @@ def cut_sections(
 
 def _split_text(splitter: Splitter, text: str) -> Sequence[str | Document]:
     pieces = splitter(text) if callable(splitter) else splitter.split_text(text)
-    if isinstance(pieces, str):
-        raise InputTypeError("a splitter must give a list of texts, not one str")
-    return list(pieces)
+    if isinstance(pieces, str) or not isinstance(pieces, Iterable):
+        raise InputTypeError(f"a splitter must give a list of texts, not {type(pieces).__name__}")
+    pieces = list(pieces)
+    for piece in pieces:
+        if not isinstance(piece, (str, Document)):
+            raise InputTypeError(
+                f"a splitter must give texts or documents; it gave {type(piece).__name__}. Where "
+                "it finds places, give text[start:end] for each"
+            )
+    return pieces
 
 
 def join_sections(sections: Sequence[CutSection], header: HeaderChoice, name: str) -> Cut:

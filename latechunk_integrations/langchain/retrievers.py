@@ -15,7 +15,13 @@ from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, Field
 
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
-from latechunk_integrations.marks import CHUNK_KEY, PLACE_KEYS, SUB_END_KEY, without_marks
+from latechunk_integrations.marks import (
+    CHUNK_KEY,
+    PLACE_KEYS,
+    SUB_END_KEY,
+    read_bound,
+    without_marks,
+)
 from latechunk_integrations.retrieval.best_of import afetch_best, fetch_best
 from latechunk_integrations.retrieval.links import LinkRanker
 from latechunk_integrations.retrieval.snippets import (
@@ -81,7 +87,7 @@ class LinkRankingCompressor(LinkRanker, BaseDocumentCompressor):
 def _snippet_document(source: Document, snippet: Snippet) -> Document:
     # What names the source as a chunk of a parent goes: a snippet is not one.
     metadata = without_marks(source.metadata)
-    shift = metadata.get("start_index", 0)
+    shift = read_bound(metadata.get("start_index", 0))
     metadata["snippet_score"] = snippet.score
     metadata["start_index"] = shift + snippet.span.start if shift >= 0 else -1
     return Document(page_content=snippet.text, metadata=metadata)

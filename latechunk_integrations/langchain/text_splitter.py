@@ -217,9 +217,11 @@ class LateChunkTextSplitter(TextSplitter):
         if last is None or last[0].fingerprint != root.fingerprint:
             self._last_nested = last = root, *cut_chunks(root, self._splitter)
         _, parent, cut = last
-        shift = source.metadata.get(_INDEX_KEY, root.spans.starts[text.row])
+        shift = marks.read_bound(source.metadata.get(_INDEX_KEY))
+        if shift < 0:
+            shift = int(root.spans.starts[text.row])
         pieces = [
-            piece._replace(source=source, start=int(piece.start + shift)) for piece in cut[text.row]
+            piece._replace(source=source, start=int(piece.start) + shift) for piece in cut[text.row]
         ]
         self._report_missing(pieces, root.id)
         return parent, pieces

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
-from collections.abc import Callable
-from types import CodeType
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import CodeType, FunctionType, MethodType
 from typing import Any, TypeAlias
 
 __all__ = ["Choice", "describe_choice", "is_described_function"]
@@ -15,13 +15,16 @@ Choice: TypeAlias = str | Callable[..., Any]
 
 _FUNCTION = "function "
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+# Globals that count: a client or a model changes while it works, and what it gives does not.
+_PLAIN = (FunctionType, str, int, float, tuple, list, dict, set, frozenset)
 
 
 def describe_choice(choice: Choice | None) -> str | None:
     """The key itself, or the name and a hash of what the function does.
 
     Equal for the same function in another process; another one if its code, its defaults or what
-    it has from around it differ.
+    it has from around it differ: variables, tables and functions of its module, and the object
+    whose method it is.
     """
     if choice is None or isinstance(choice, str):
         return choice
@@ -35,19 +38,55 @@ def is_described_function(described: object) -> bool:
     return isinstance(described, str) and described.startswith(_FUNCTION)
 
 
-def _content(value: object) -> str:
+def _content(value: object, above: tuple[int, ...] = ()) -> str:
     """What a function, or a value that it uses, consists of; the same in every process."""
-    if isinstance(value, functools.partial):
-        return _content((value.func, value.args, sorted(value.keywords.items())))
-    if isinstance(value, CodeType):  # its repr has an address
-        return _content((value.co_code, value.co_names, value.co_consts))
-    if isinstance(value, tuple | list):
-        return f"({','.join(map(_content, value))})"
-    if isinstance(value, set | frozenset):  # their order changes from process to process
-        return f"{{{','.join(sorted(map(_content, value)))}}}"
-    code = getattr(value, "__code__", None)
-    if code is None:
-        state = vars(value) if callable(value) and hasattr(value, "__dict__") else value
-        return _ADDRESS.sub("", repr(state))
-    cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
-    return _content((code, cells, getattr(value, "__defaults__", None)))
+    if id(value) in above:  # a function that calls itself
+        return "..."
+    parts = _parts(value)
+    if isinstance(parts, str):
+        return parts
+    shown = [_content(part, (*above, id(value))) for part in parts]
+    # The order of a set changes from process to process.
+    ordered = sorted(shown) if isinstance(value, set | frozenset | dict) else shown
+    return f"{type(value).__name__}({','.join(ordered)})"
+
+
+def _parts(value: object) -> Iterable[object] | str:
+    """What a value consists of; a str: all there is to it."""
+    parts: Iterable[object] | str
+    if isinstance(value, tuple | list | set | frozenset):
+        parts = value
+    elif isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, partial):
+        parts = (value.func, value.args, value.keywords)
+    elif isinstance(value, CodeType):  # its repr has an address
+        parts = (value.co_code, value.co_names, value.co_consts)
+    elif isinstance(value, MethodType):
+        parts = (value.__func__, _state(value.__self__))
+    elif isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        own = (value.__code__, cells, value.__defaults__, value.__kwdefaults__)
+        parts = (*own, _globals(value))
+    elif callable(value):
+        parts = (getattr(value, "__wrapped__", None) or _state(value),)
+    else:
+        parts = _ADDRESS.sub("", repr(value))
+    return parts
+
+
+def _state(value: object) -> object:
+    """What an object holds; of a class, and of what has no attributes, its name says enough."""
+    plain = isinstance(value, type) or not hasattr(value, "__dict__")
+    return _ADDRESS.sub("", repr(value)) if plain else vars(value)
+
+
+def _globals(function: FunctionType) -> dict[str, object]:
+    """The functions and tables of its module that a function, or one inside of it, names."""
+    codes, names = [function.__code__], set[str]()
+    while codes:
+        code = codes.pop()
+        names.update(code.co_names)
+        codes.extend(one for one in code.co_consts if isinstance(one, CodeType))
+    found = function.__globals__
+    return {name: found[name] for name in names if isinstance(found.get(name), _PLAIN)}

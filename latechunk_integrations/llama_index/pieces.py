@@ -64,7 +64,8 @@ class WaitingNodes:
     """
 
     def __init__(self) -> None:
-        self._groups: OrderedDict[str, dict[int, list[BaseNode]]] = OrderedDict()
+        # By digest and position, with the hash of the document that they were cut from.
+        self._groups: OrderedDict[str, dict[int, tuple[str, list[BaseNode]]]] = OrderedDict()
         self._seen: dict[str, frozenset[str]] = {}
         self._lock = threading.Lock()
 
@@ -73,16 +74,24 @@ class WaitingNodes:
         return WaitingNodes()
 
     def take(self, group: SourceGroup) -> dict[int, list[BaseNode]] | None:
-        """The nodes of the documents present, by position; each is given out once."""
+        """The nodes of the documents present, by position; each is given out once.
+
+        None where not all of them wait, or one has other metadata by now.
+        """
         with self._lock:
             held = self._groups.get(group.digest, {})
-            if not all(row in held for row in group.present):
-                return None
-            return {row: held.pop(row) for row in group.present}
+            for row in group.present:
+                if row not in held or held[row][0] != group.documents[row].hash:
+                    return None
+            return {row: held.pop(row)[1] for row in group.present}
 
     def keep(self, group: SourceGroup, nodes: list[list[BaseNode]]) -> None:
         """Keep the nodes of documents that were not present; the oldest groups make room."""
-        absent = {row: nodes[row] for row in range(len(nodes)) if row not in group.present}
+        absent = {
+            row: (group.documents[row].hash, nodes[row])
+            for row in range(len(nodes))
+            if row not in group.present
+        }
         if not absent:
             return
         with self._lock:

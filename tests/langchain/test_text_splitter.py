@@ -145,6 +145,31 @@ def test_start_index_is_right_on_repeated_lines(own_lines: list[str]) -> None:
     assert [c.metadata["start_index"] for c in chunks] == [start for start, _ in line_spans(text)]
 
 
+@pytest.mark.parametrize("written", [60.0, "60", None, -1, "page 2"])
+def test_a_chunk_is_cut_again_whatever_its_metadata_say_of_its_place(
+    written: object, embeddings: LateChunkEmbeddings
+) -> None:
+    """Tables and stores write texts, floats and nothing for numbers."""
+    text = "".join(f"This is line number {number:02d} of it.\n" for number in range(4))
+    halves = LateChunkTextSplitter(embeddings=embeddings, splitter=lambda t: [t[:60], t[60:]])
+    chunks = halves.split_documents([Document(text)])
+    chunks[1].metadata["start_index"] = written
+    found = LateChunkTextSplitter(embeddings=embeddings, splitter=lines).split_documents(chunks)
+    assert len(found) == 4
+    for chunk in found:
+        assert text.startswith(chunk.page_content, chunk.metadata["start_index"])
+
+
+@pytest.mark.parametrize("given", [None, "one text", 3, [(0, 5)], [b"bytes"], [None]])
+def test_a_splitter_that_gives_no_texts_is_refused(
+    given: Any, embeddings: LateChunkEmbeddings
+) -> None:
+    """No chunk is lost without a word."""
+    splitter = LateChunkTextSplitter(embeddings=embeddings, splitter=lambda _: given)
+    with pytest.raises(InputTypeError, match="a splitter must give"):
+        splitter.split_documents([Document("One line.")])
+
+
 def test_sections_of_markdown_are_parents_and_headings_their_header(
     embeddings: LateChunkEmbeddings, tiny_engine: LateChunkEngine
 ) -> None:

@@ -214,6 +214,11 @@ def test_a_description_of_other_weights_is_refused(
         LateChunkEmbedding.from_dict(described)
 
 
+def test_a_description_with_whole_numbers_is_its_own(tiny_model_path: Path) -> None:
+    model = LateChunkEmbedding(model_name=str(tiny_model_path), focus=2, header_weight=1)
+    assert LateChunkEmbedding.from_dict(model.to_dict()).to_dict() == model.to_dict()
+
+
 def test_a_function_that_was_described_is_asked_for(tiny_model_path: Path) -> None:
     def by_file(node: BaseNode) -> object:
         return node.metadata.get("file_path")

@@ -6,7 +6,7 @@ import copy
 import pickle
 import random
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +218,71 @@ def test_functions_are_told_apart_by_what_they_do(tiny_engine: LateChunkEngine) 
     for names in twins:
         exec(source, names)  # noqa: S102  # the same function, compiled again
     assert described(twins[0]["f"]) == described(twins[1]["f"])
+
+
+class Titles:
+    """Headers from a table, as a user's own class gives them."""
+
+    def __init__(self, title: str) -> None:
+        self.titles = {"title": title}
+
+    def header(self, node: BaseNode) -> str:
+        return self.titles["title"] if node.metadata else ""
+
+
+_MODULE = """
+TITLES = {{"a": {title!r}, "parts": {{"x", "y", "z"}}}}
+def title_of(node):
+    return {helper!r}
+def f(node, depth=0):
+    return [TITLES["a"] + title_of(node) for _ in "x"][0] if depth else f(node, depth=1)
+"""
+
+
+def _of_module(title: str, helper: str) -> Any:
+    names: dict[str, Any] = {"__name__": "x"}
+    exec(_MODULE.format(title=title, helper=helper), names)  # noqa: S102  # a user's module
+    return names["f"]
+
+
+def test_a_function_is_what_it_reads_too(tiny_engine: LateChunkEngine) -> None:
+    """The object whose method it is, tables and functions of its module."""
+
+    def described(function: Any) -> str:
+        return str(LateChunkEmbedding(engine=tiny_engine, header=function).to_dict()["header"])
+
+    def keyed(*, key: str) -> Callable[[BaseNode], object]:
+        def function(node: BaseNode, *, key: str = key) -> object:
+            return node.metadata[key]
+
+        return function
+
+    alpha, beta = Titles("Alpha"), Titles("Beta")
+    alike: list[tuple[Any, ...]] = [
+        (alpha.header, beta.header),
+        (lru_cache(alpha.header), lru_cache(beta.header)),
+        (keyed(key="a"), keyed(key="b")),
+        (_of_module("a", "b"), _of_module("c", "b"), _of_module("a", "c")),
+    ]
+    for functions in alike:
+        assert len({described(one) for one in functions}) == len(functions)
+    assert described(Titles("Alpha").header) == described(alpha.header)
+    assert described(_of_module("a", "b")) == described(_of_module("a", "b"))
+
+
+def test_a_cache_never_serves_the_headers_of_another_table(
+    tiny_engine: LateChunkEngine,
+) -> None:
+    cache = IngestionCache()
+    text = "Rights are reserved. The supplier delivers."
+    for title in ("Alpha", "Beta"):
+        model = LateChunkEmbedding(engine=tiny_engine, header=Titles(title).header)
+        parser = LateChunkNodeParser(embed_model=model, splitter=SPLITTER)
+        given = [Document(text=text, id_="one", metadata={"kind": "terms"})]
+        nodes = IngestionPipeline(transformations=[parser], cache=cache).run(documents=given)
+        spans = [(node.start_char_idx, node.end_char_idx) for node in nodes]  # type: ignore[attr-defined]  # text nodes
+        (right,) = tiny_engine.embed([Parent(text, spans, header=title)])
+        np.testing.assert_allclose([node.embedding for node in nodes], right.vectors, atol=1e-6)
 
 
 @pytest.mark.parametrize("nothing", [None, "", float("nan")])
@@ -468,3 +533,25 @@ def test_extractors_see_the_pages_and_their_words_are_pooled(
         text += own
     (right,) = tiny_engine.embed([Parent(text, spans, headers=headers)])
     np.testing.assert_allclose([n.get_embedding() for n in nodes], right.vectors, atol=1e-6)
+
+
+def test_a_page_that_waited_is_read_again_where_its_metadata_changed(
+    tiny_engine: LateChunkEngine,
+) -> None:
+    """What models do not see is no part of the stamp: who may read a page, for instance."""
+    (parser,) = node_parser(tiny_engine)
+
+    def stamped(readers: str) -> list[Document]:
+        documents = pages(1, 3)
+        for document in documents:
+            document.metadata["readers"] = readers
+            document.excluded_embed_metadata_keys.append("readers")
+            document.excluded_llm_metadata_keys.append("readers")
+        return stamp_parents(documents, parent_by="file_path")
+
+    before, after = stamped("all"), stamped("staff")
+    assert before[0].metadata["late_sources"] == after[0].metadata["late_sources"]
+    nodes = [*parser([before[0]]), *parser([after[1]]), *parser([after[2]])]
+    readers = {str(node.ref_doc_id): node.metadata["readers"] for node in nodes}
+    assert list(readers.values()) == ["all", "staff", "staff"]
+    check(nodes, file_vectors(tiny_engine, pages(1, 3)))
