@@ -282,7 +282,9 @@ def test_a_cache_never_serves_the_headers_of_another_table(
         nodes = IngestionPipeline(transformations=[parser], cache=cache).run(documents=given)
         spans = [(node.start_char_idx, node.end_char_idx) for node in nodes]  # type: ignore[attr-defined]  # text nodes
         (right,) = tiny_engine.embed([Parent(text, spans, header=title)])
-        np.testing.assert_allclose([node.get_embedding() for node in nodes], right.vectors, atol=1e-6)
+        np.testing.assert_allclose(
+            [node.get_embedding() for node in nodes], right.vectors, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("nothing", [None, "", float("nan")])
