@@ -184,7 +184,7 @@ def _format_legend(comparison: Comparison, measure: str) -> str:
         f"gain: points of {measure} over ‘{comparison.label(comparison.opponent)}’, what you have "
         "now; coloured where chance hardly explains it; in doc: only chunks of the document with "
         "the answer compete; answer@2000: how much of the answer the best chunks of 2,000 tokens "
-        "hold, fair between chunk sizes; tokens: through the model, of indexing"
+        "hold, fair between chunk sizes; tokens: what indexing sends through the model"
     )
 
 

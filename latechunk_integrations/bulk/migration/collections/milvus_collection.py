@@ -248,8 +248,8 @@ class MilvusCollection:
         chosen = [wanted] if wanted is not None else own
         if len(chosen) != 1 or chosen[0] not in own:
             raise OptionError(
-                f"the vectors of {self._name!r} are in the fields {own}: name the one that is "
-                "searched now"
+                f"the vectors of {self._name!r} are in the fields {own}: name the one in use "
+                "with --vector"
             )
         return chosen[0]
 

@@ -89,7 +89,10 @@ class PgvectorTable:
         if self._json == "cmetadata" and "langchain_metadata" in columns:
             self._json = "langchain_metadata"
         if self._json and self._json not in columns:
-            raise OptionError(f"the table {self._table!r} has no column {self._json!r}")
+            raise OptionError(
+                f"the table {self._table!r} has no column {self._json!r} for metadata: check "
+                "--from-framework, or name another with --field marks=COLUMN"
+            )
 
     def dimensions(self) -> int:
         """Width of the old vectors."""
@@ -215,7 +218,7 @@ class PgvectorTable:
         if len(keys) != 1 or keys[0] not in columns:
             raise OptionError(
                 f"the table {self._table!r} has no primary key of one column: name the id's column "
-                f"with the field 'id'; there are {', '.join(columns)}"
+                f"with --field id=COLUMN; there are {', '.join(columns)}"
             )
         self._key_type = columns[keys[0]].type
         return keys[0]
@@ -227,7 +230,7 @@ class PgvectorTable:
         if len(chosen) != 1 or chosen[0] not in own:
             raise OptionError(
                 f"the vectors of the table {self._table!r} are in the columns {own}: name the one "
-                "that is searched now"
+                "in use with --vector"
             )
         return chosen[0]
 

@@ -289,7 +289,7 @@ class QdrantCollection:
             return wanted
         if len(own) != 1:
             raise OptionError(
-                f"{self._name!r} has the vectors {own}: name the one that is searched now"
+                f"{self._name!r} has the vectors {own}: name the one in use with --vector"
             )
         return str(own[0])
 
