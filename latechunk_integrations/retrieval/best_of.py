@@ -77,6 +77,9 @@ def fetch_best(
         k: Chunks that are wanted.
         per_chunk: Sub-spans of a typical chunk.
         most: Hits to ask for at most.
+
+    Raises:
+        OptionError: ``k`` is less than 1.
     """
     best: list[_Hit] = []
     for size in fetch_sizes(k, per_chunk, most):

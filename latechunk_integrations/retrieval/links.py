@@ -147,6 +147,11 @@ def rank_links(
 
     Returns:
         What is kept, at most ``top_k_per_host`` links of one host.
+
+    Raises:
+        OptionError: The scorer gave another number of values, or one that is not finite.
+        ModelLoadError: The cross-encoder cannot be loaded.
+        MissingExtraError: It needs the extra ``local``.
     """
     chosen = options or LinkRankingOptions()
     indices = _merge(links, chosen.blocked_hosts)
