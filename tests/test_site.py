@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-PAGES = ("", "tutorial/", "focus/", "results/", "reference/engine/")
+PAGES = ("", "tutorial/", "focus/", "results/", "reference/engine/", "reference/bulk/")
 
 pytestmark = [
     pytest.mark.slow,
