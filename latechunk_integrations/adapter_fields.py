@@ -53,7 +53,7 @@ _ELSEWHERE = {
     "local_files_only": "set HF_HUB_OFFLINE=1",
 }
 # Options that choose how the work is done, or what is said about it, but not the vectors; and
-# those that name the model, in whose place its files stand.
+# those that name the model, for which its files speak.
 _NEUTRAL = (
     *("model", "revision", "batch_tokens", "strict", "trust_remote_code"),
     *WORK_OPTIONS,

@@ -178,7 +178,7 @@ class _Run:
         self._letters.write(self._all_failures())
 
     def _check_target(self) -> None:
-        """A target that was emptied behind our back would stay empty; one of others is theirs."""
+        """A target that somebody emptied would stay empty; one of others is theirs."""
         if not (self._state.n_batches or self._settings.restart) and (n := self._writer.count()):
             logger.warning(
                 "the target holds %d rows that this checkpoint does not know; those of a document "

@@ -37,7 +37,7 @@ class _PlainErrors(TyperGroup):
     """Ends every error in one line and its exit code; ``--debug`` shows the traceback."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take ``--debug`` out, which may stand anywhere."""
+        """Take ``--debug`` out, which may come anywhere."""
         ctx.meta[_DEBUG] = _DEBUG in args
         return super().parse_args(ctx, [each for each in args if each != _DEBUG])
 

@@ -167,7 +167,7 @@ def _fill(sizes: Sequence[int], rooms: Rooms) -> list[tuple[int, int]]:
 
 
 def _step_back(sizes: Sequence[int], rooms: Rooms, start: int, end: int) -> int:
-    """Where the group behind ``[start, end)`` begins: as far back as the overlap allows.
+    """Where the group after ``[start, end)`` begins: as far back as the overlap allows.
 
     One piece is shared even if it is larger than the overlap, where half of the room is left.
     """

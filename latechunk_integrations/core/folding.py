@@ -75,7 +75,7 @@ def _chain(text: str, pieces: Sequence[str]) -> NDArray[np.int64] | None:
     """The places of pieces that cover the whole text in the one way that leaves nothing out.
 
     What most splitters make, and `locate` would find too, at several times the cost. None: a
-    piece stands nowhere between the start of the one before and what follows it, or twice.
+    piece is nowhere between the start of the one before and what follows it, or twice.
     """
     spans = np.empty((len(pieces), 2), np.int64)
     start, end, last = 0, _skip_space(text, 0), ""

@@ -34,7 +34,7 @@ _BEAM = 32
 # How far past that place they are looked for, in characters: room for dozens of chunks left out,
 # and what keeps the search linear in the length of the parent.
 _HORIZON = 1 << 16
-# Chunks that may stay open until one that stands only once decides them; bounds the memory.
+# Chunks that may stay open until one that occurs only once decides them; bounds the memory.
 _MAX_OPEN = 2048
 # Pairs of neighbours, spread over the parent, that the usual overlap is taken from.
 _OVERLAP_SAMPLE = 48
@@ -45,7 +45,7 @@ _IMPOSSIBLE = np.iinfo(np.int64).max
 # of some other text. And it must be longer than a turn of phrase.
 _MIN_PART = 0.5
 _MIN_PART_CHARS = 12
-# What stands more often than this is boilerplate: no part of it tells places apart.
+# What occurs more often than this is boilerplate: no part of it tells places apart.
 _MAX_REPEATS = 256
 # In scripts without spaces each character counts as a word.
 UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -115,7 +115,7 @@ def locate(text: str, chunks: Sequence[str], *, overlap: int | None = None) -> L
         text: The parent.
         chunks: What a splitter made of it, in reading order.
         overlap: Characters that neighbouring chunks usually share; ``None``: the median over
-            neighbours that stand once in the parent. That is better than an upper bound, such as
+            neighbours that occur once in the parent. That is better than an upper bound, such as
             LangChain's ``chunk_overlap`` (measured on text of few words: 99.1 against 98.5 % of
             all chunks right).
 
@@ -319,7 +319,7 @@ def _find_occurrences(hay: str, needle: str, start: int, end: int, limit: int) -
 
 
 def _usual_overlap(text: TextIndex, chunks: Sequence[str]) -> int:
-    """Median overlap of neighbours that stand once in the parent.
+    """Median overlap of neighbours that occur once in the parent.
 
     Without any, the overlap that lets the chunks cover the parent exactly.
     """
@@ -337,7 +337,7 @@ def _usual_overlap(text: TextIndex, chunks: Sequence[str]) -> int:
 
 
 def _find_only(text: str, chunk: str) -> int:
-    """Where a chunk stands, or -1 when that is not at exactly one place."""
+    """Where a chunk is, or -1 when that is not at exactly one place."""
     hits = _find_occurrences(text, chunk, 0, len(text), 2)
     return hits[0] if len(hits) == 1 and chunk else -1
 

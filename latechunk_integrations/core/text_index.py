@@ -55,7 +55,7 @@ class TextIndex:
         return known
 
     def may_hold(self, chunk: str) -> bool:
-        """False where a chunk certainly stands nowhere, whatever the white space."""
+        """False where a chunk is certainly nowhere, whatever the white space."""
         grams = _read_grams("".join(chunk.split()))
         return bool(self.grams[grams & np.uint64(len(self.grams) - 1)].all())
 

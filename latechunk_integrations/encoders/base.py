@@ -320,7 +320,7 @@ class QueryEncoder(Protocol):
     query_prompt: str
     """Prefix of every query."""
     plain_tokens: int | None
-    """Tokens, special tokens included, behind which a plain text is cut; None: never."""
+    """Tokens, special tokens included, after which a plain text is cut; None: never."""
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors, shape ``(n, dimensions)``."""

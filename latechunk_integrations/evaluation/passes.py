@@ -168,7 +168,7 @@ class Passes:
         return self._select(self._kept[key], chunk_size) if shared else self._kept[key]
 
     def _select(self, all_sizes: CachedVectors, chunk_size: int | None) -> CachedVectors:
-        """The rows of one chunk size: each document's rows stand size after size."""
+        """The rows of one chunk size: each document's rows come size after size."""
         counts = np.array([[len(s) for s in spans] for spans in self._spans.values()]).T
         sizes = np.repeat(np.tile(list(range(len(self._spans))), len(counts)), counts.ravel())
         rows = sizes == list(self._spans).index(chunk_size)
@@ -204,7 +204,7 @@ class Passes:
         return _ALONE | {name: configuration.options()[name] for name in own}
 
     def _find_longest(self, header: HeaderUse, chunk_size: int | None) -> int:
-        """Tokens of the longest chunk with all that stands around it."""
+        """Tokens of the longest chunk with all that is around it."""
         if (header, chunk_size) not in self._lengths:
             encoder, longest = self._engine.encoder, 0
             for parent in self._make_parents(self._spans[chunk_size], header):

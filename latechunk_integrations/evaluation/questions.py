@@ -177,7 +177,7 @@ def is_copied(question: str, quote: str) -> bool:
 
 
 def append_questions(path: str | Path, proposals: Iterable[Proposal]) -> int:
-    """Write questions behind those that a file has, one by one, so that a stopped run goes on.
+    """Write questions after those that a file has, one by one, so that a stopped run goes on.
 
     Args:
         path: A file whose name ends in ``.csv`` or ``.jsonl``.

@@ -48,7 +48,7 @@ class Row:
         return value
 
     def new(self, key: str, seen: dict[str, str]) -> str:
-        """An id that no line before had; ``seen`` keeps where each stands."""
+        """An id that no line before had; ``seen`` keeps where each is."""
         value = self.text(key)
         if value in seen:
             raise GoldenSetError(f"{self.where}: {key} {value!r} is already in {seen[value]}")

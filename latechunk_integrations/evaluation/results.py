@@ -2,7 +2,7 @@
 
 Measures are named as in ir-measures (``nDCG@10``, ``RR@10``, ``R@5``, ``Success@5``) and lie
 between 0 and 1; ``answer@2000`` is ours: how much of the answer the best chunks of 2,000 tokens
-together hold. Each stands twice: over the corpus, where a query is matched against the chunks of
+together hold. Each is there twice: over the corpus, where a query is matched against the chunks of
 all documents, and inside the document that holds its answer.
 """
 

@@ -128,7 +128,7 @@ def show_diagnosis(
         notes: What could not be done as asked before it was made.
     """
     console = console or Console()
-    # One chunk has no pairs and its NaN no place in an order: such documents stand last.
+    # One chunk has no pairs and its NaN no place in an order: such documents come last.
     ordered = sorted(
         diagnosis.documents,
         key=lambda each: -each.late_similarity if each.n_chunks > 1 else math.inf,

@@ -170,7 +170,7 @@ class ElementBuilder:
     def build(
         self, source: ElementSource, pieces: Sequence[TextPiece], room: int, preamble: str = ""
     ) -> ElementList:
-        """The document of some pieces; context that stands side by side becomes one element."""
+        """The document of some pieces; neighbouring context becomes one element."""
         front = []
         if source.header:
             front.append(source.header + (_HEADER_SEPARATOR if self._joined else ""))

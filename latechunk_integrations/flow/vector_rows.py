@@ -61,7 +61,7 @@ class VectorRows:
 
 @dataclass(frozen=True)
 class SubSpanRows:
-    """The rows of sub-spans, and where these stand.
+    """The rows of sub-spans, and where these are.
 
     Args:
         rows: Where their sides are.

@@ -23,7 +23,7 @@ Pair = tuple[int, int]
 class Oracle:
     """A transformer in float64 with its tokenizer, and the options of a run.
 
-    Chunks are pooled by mean, or by their last token; matrices behind that are ``heads``.
+    Chunks are pooled by mean, or by their last token; matrices after that are ``heads``.
     """
 
     model: Any

@@ -114,7 +114,7 @@ def find_fields(
 def read_field(record: Mapping[str, Any], path: str) -> Any:
     """The value at a path; None where there is none.
 
-    A name that holds dots itself is found as it stands.
+    A name that holds dots itself is found as it is.
     """
     value: Any = record
     rest = path

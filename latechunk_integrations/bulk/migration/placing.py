@@ -13,7 +13,7 @@ __all__ = ["Placed", "Placement", "place_in_text"]
 
 
 class Placed(NamedTuple):
-    """A chunk, and where it stands: half-open, in code points."""
+    """A chunk, and where it is: half-open, in code points."""
 
     chunk: StoredChunk
     start: int
@@ -21,7 +21,7 @@ class Placed(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Which chunks stand where, and why others do not."""
+    """Which chunks are where, and why others have no place."""
 
     placed: list[Placed]
     unplaced: list[tuple[StoredChunk, str]]

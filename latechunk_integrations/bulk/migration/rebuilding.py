@@ -135,7 +135,7 @@ def _with_offsets(chunks: Iterable[StoredChunk]) -> tuple[list[Placed], list[Unp
 def _without_doubt(known: list[Placed]) -> tuple[list[Placed], list[Unplaced]]:
     """Leave out chunks whose offsets contradict others, or may be those of an equal text.
 
-    Frameworks find offsets by a search, which takes a text that also stands inside an earlier
+    Frameworks find offsets by a search, which takes a text that is also inside an earlier
     chunk for that place. Such a chunk lies inside another, and its own place is a gap.
     """
     reasons: dict[int, str] = {}

@@ -40,7 +40,7 @@ class FileWriter:
     """A part for each batch of documents, put in place whole.
 
     Args:
-        folder: Where the parts stand; made if need be.
+        folder: Where the parts are; made if need be.
         kind: ``"parquet"`` or ``"jsonl"``.
         run_id: Names the parts of this run.
         dimensions: Width of a vector; ``None``: the folder is only read.

@@ -70,7 +70,7 @@ class ModelContract:
         prompt_pooled: Whether the prompt is pooled.
         document_prompt: Prefix of passages; a title's slot is filled as for none.
         query_prompt: Prefix of queries.
-        prompt_source: Where the prompts stand: ``files``, ``model card`` (`families`), ``none``.
+        prompt_source: Where prompts are stated: ``files``, ``model card`` (`families`), ``none``.
         prompt_names: Names of all prompts that the files state, sorted.
         title_template: The document prompt with ``{title}`` where a title goes; None: the model
             was trained without.

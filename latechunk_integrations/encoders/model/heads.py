@@ -143,7 +143,7 @@ class UnitHead(Head):
 
 
 def read_heads(files: PublishedFiles) -> tuple[Head, ...]:
-    """The modules behind ``Pooling`` in a model's ``modules.json``, with their weights.
+    """The modules after ``Pooling`` in a model's ``modules.json``, with their weights.
 
     Args:
         files: The model's files: ``config.json`` and ``model.safetensors`` in the folder of each

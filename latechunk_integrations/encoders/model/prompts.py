@@ -172,7 +172,7 @@ def _card_prompts(
 
 
 def _lora_prompts(lora: str | None) -> tuple[str, ...]:
-    """Names under which a LoRA's prompt may stand (``retrieval.query`` in jina's files)."""
+    """Names under which a LoRA's prompt may be stated (``retrieval.query`` in jina's files)."""
     return (lora, lora.replace("_", ".")) if lora else ()
 
 

@@ -33,7 +33,7 @@ _FLOAT32_BYTES = 4
 class RowReceiver:
     """A JSON body that holds one token matrix, which is never whole in memory as text.
 
-    Each row is parsed as soon as it is there. What stands around the rows is kept, with
+    Each row is parsed as soon as it is there. What is around the rows is kept, with
     ``null`` for each of them, and must have the documented form.
 
     Args:

@@ -40,7 +40,7 @@ _KEY_VARIABLE = "NOMIC_API_KEY"
 # What the client calls its own override of the address.
 _ADDRESS_VARIABLE = "ATLAS_API_PATH"
 _ADDRESS = "https://api-atlas.nomic.ai"
-# The client sends no more texts at once, and the service cuts a text behind so many tokens.
+# The client sends no more texts at once, and the service cuts a text after so many tokens.
 _REQUEST_TEXTS = 10
 _TEXT_TOKENS = 8_192
 _CONCURRENCY = 8

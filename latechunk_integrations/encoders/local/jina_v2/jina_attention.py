@@ -109,7 +109,7 @@ class PackedRows:
             length: -slopes * torch.arange(1 - length, length, device=mask.device).abs()
             for length in set(lengths)
         }
-        # Batches are sorted by length, so equal ones stand together.
+        # Batches are sorted by length, so equal ones are neighbours.
         self._groups = [
             _RowGroup(len(list(rows)), length, biases[length])
             for length, rows in itertools.groupby(lengths)
@@ -120,7 +120,7 @@ class PackedRows:
         return values[self._mask]
 
     def unpack(self, hidden: Tensor) -> Tensor:
-        """Zeros stand where no token is."""
+        """Zeros are where no token is."""
         rows = hidden.new_zeros(*self._mask.shape, hidden.shape[-1])
         rows[self._mask] = hidden
         return rows

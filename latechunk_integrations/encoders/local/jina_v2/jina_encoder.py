@@ -62,8 +62,8 @@ class JinaBert(nn.Module):
             return_dict: The only form there is.
 
         Returns:
-            ``last_hidden_state``, *shape:* ``(n_rows, row_length, width)``; what stands
-            where no token is means nothing.
+            ``last_hidden_state``, *shape:* ``(n_rows, row_length, width)``; values
+            where no token is mean nothing.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
