@@ -74,7 +74,7 @@ def without_marks(metadata: Mapping[_Key, _Value]) -> dict[_Key, _Value]:
 
 
 def read_bound(value: object) -> int:
-    """A position that metadata hold; -1 is none."""
+    """A position that metadata hold; -1: they hold no position."""
     if isinstance(value, str) and value.isdecimal():
         return int(value)
     if isinstance(value, float) and value.is_integer():
