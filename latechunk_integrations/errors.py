@@ -157,7 +157,7 @@ class EmptyTextError(InputError):
 
 
 class InvalidCharacterError(InputError):
-    """A text holds what is no character and what no tokenizer reads: a lone surrogate."""
+    """A text holds half of a surrogate pair, which no tokenizer reads."""
 
 
 class SpanError(InputError):
@@ -228,7 +228,7 @@ class RemoteCodeError(ModelError):
 
 
 class ContractError(ModelError):
-    """The model's modules are not ones that late chunking can honour."""
+    """The model has parts that late chunking cannot honour, or does not do what its files say."""
 
 
 class NotFiniteError(ModelError):
@@ -289,7 +289,7 @@ class SickDeviceError(BulkError):
 
 
 class SourceError(BulkError):
-    """The source of documents cannot be looked at: no permission, or a share that is gone."""
+    """The source of documents cannot be read: no permission, or a share that is gone."""
 
 
 class WorkerError(BulkError):
@@ -382,7 +382,7 @@ class BrokenAnswerError(ServerAnswerError):
 
 
 class OriginError(LateChunkError):
-    """It cannot be told which parent a chunk belongs to."""
+    """Nothing says for certain which parent a chunk belongs to."""
 
 
 class UnknownChunkError(OriginError):
@@ -398,7 +398,7 @@ class ParentNotHeldError(UnknownChunkError):
 
 
 class UnknownSubSpanError(OriginError):
-    """A part of a chunk that the engine does not cut there: its options are others."""
+    """A part of a chunk that the engine does not cut: its options are not those of the index."""
 
 
 class IncompleteParentError(OriginError):
