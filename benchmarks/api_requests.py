@@ -78,7 +78,9 @@ def _count(encoder: str, n_words: int, configuration: dict[str, Any]) -> tuple[i
         sent[0] += 1
         counts = [sum(n for n, _ in exact.count_tokens(elements)) for elements in documents]
         if max(counts) > loaded.limits.document_tokens:
-            future.set_exception(RequestRefusedError("it exceeds the maximum length in tokens"))
+            error = RequestRefusedError("it exceeds the maximum length in tokens")
+            error.status = 400
+            future.set_exception(error)
             return future
         sent[1] += sum(counts)
         width = loaded.dimensions

@@ -68,11 +68,10 @@ def lengths_of(
             fixed=_SPECIALS * each,
             header=_HEADER * each,
             n_tokens=tokens,
-            preamble=LateChunkOptions.preamble_tokens,
             overlap=LateChunkOptions.overlap_tokens,
         )
         runs = plan_runs(tokens, budgets)
-        return fixed + runs.preambles + runs.bounds[:, 1] - runs.bounds[:, 0]
+        return fixed + runs.bounds[:, 1] - runs.bounds[:, 0]
     n_chunks = -(-tokens // chunk)
     documents = np.repeat(np.arange(len(tokens)), n_chunks)
     sizes = np.full(len(documents), fixed + chunk)

@@ -63,12 +63,11 @@ def read_weights(model: torch.nn.Module) -> None:
 
 def child(n_parents: int, n_chars: int, options: argparse.Namespace) -> None:
     """Print peak memory, windows and the bytes of the largest result."""
-    # No overlap and no preamble: sizes are measured, not context.
+    # No overlap: sizes are measured, not context.
     engine = LateChunkEngine.from_pretrained(
         minilm(),
         dtype=options.dtype,
         overlap_tokens=0,
-        preamble_tokens=0,
         batch_tokens=options.batch_tokens,
     )
     read_weights(engine.encoder.model)  # type: ignore[attr-defined]  # a local one

@@ -82,7 +82,6 @@ class EngineFields(BaseModel):
     fallback: Fallback = "window"
     min_parent_tokens: int = 0
     context_weight: float = 1.0
-    preamble_tokens: int = 48
     header_weight: float = 0.0
     pool_edges: bool = True
     sub_span_tokens: int | None = None

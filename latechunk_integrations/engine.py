@@ -50,7 +50,7 @@ from latechunk_integrations.telemetry import count_event, trace_span
 __all__ = ["LateChunkEngine", "rebuild_engine", "shared_engine"]
 
 # Raise this when the same input and options give other vectors than before.
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 
 # Options that change how the work is done but not its result, or that the encoder answers for.
 _NEUTRAL_OPTIONS = (

@@ -98,8 +98,6 @@ class LateChunkOptions:
         min_parent_tokens: Parents with fewer tokens are embedded standalone.
         context_weight: w in ``normalize(w * late + (1 - w) * standalone)``. Below 1 the
             standalone pass runs too; at 0 it runs alone.
-        preamble_tokens: First tokens of a long parent that its later windows of running text
-            attend to.
         header_weight: Adds this much of the header's own vector to each chunk's.
         pool_edges: Pool special tokens and prompt with the chunks that hold the parent's first
             or last token, as the model's own pooling does; ``False``: they are attended only.
@@ -163,7 +161,6 @@ class LateChunkOptions:
     fallback: Fallback = "window"
     min_parent_tokens: int = 0
     context_weight: float = 1.0
-    preamble_tokens: int = 48
     header_weight: float = 0.0
     pool_edges: bool = True
     sub_span_tokens: int | None = None
@@ -212,7 +209,6 @@ class LateChunkOptions:
         _check_count("batch_tokens", self.batch_tokens, least=1)
         _check_count("overlap_tokens", self.overlap_tokens, least=0)
         _check_count("min_parent_tokens", self.min_parent_tokens, least=0, optional=False)
-        _check_count("preamble_tokens", self.preamble_tokens, least=0, optional=False)
         self._check_sub_spans()
         self._check_layout()
         self._check_cache()

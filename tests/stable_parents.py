@@ -15,8 +15,8 @@ _GAPS = (" ", " ", " ", "\n", ". ", ", ", "\n\n", "  ")
 
 OPTION_SETS: tuple[dict[str, Any], ...] = (
     {},
-    {"context_weight": 0.7, "pool_edges": False, "preamble_tokens": 8},
-    {"overlap_tokens": 0, "preamble_tokens": 0, "header_weight": 0.2},
+    {"context_weight": 0.7, "pool_edges": False},
+    {"overlap_tokens": 0, "header_weight": 0.2},
     {"context_weight": 0.0},
 )
 """Options of the text layout, over MiniLM with windows of 64 tokens."""

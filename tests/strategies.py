@@ -42,4 +42,3 @@ headers = st.sampled_from(["", "", "Title", "Handbook > Part 2 > 1.3 東京", "l
 prompts = st.sampled_from(["", "query: ", "search_document: "])
 windows = st.sampled_from([24, 32, 48, 64, 100, 256, 512])
 overlaps = st.one_of(st.none(), st.integers(0, 40))
-preambles = st.sampled_from([0, 3, 8, 48])

@@ -84,11 +84,10 @@ def oracles(loaded: dict[str, Loaded]) -> dict[str, Oracle]:
 def test_every_vector_is_the_oracles(
     loaded: dict[str, Loaded], oracles: dict[str, Oracle], family: Family, data: st.DataObject
 ) -> None:
-    """Rules 1 to 3: windows, overlap, header, prompt, preamble, blend, any spans, any text."""
+    """Rules 1 to 3: windows, overlap, header, prompt, blend, any spans, any text."""
     window = data.draw(strategies.windows)
     prompt = data.draw(strategies.prompts)
     overlap = data.draw(strategies.overlaps)
-    preamble = data.draw(strategies.preambles)
     weight = data.draw(st.sampled_from([1.0, 1.0, 0.5, 0.0]))
     header_weight = data.draw(st.sampled_from([0.0, 0.0, 0.2]))
     pool_edges = data.draw(st.booleans())
@@ -102,7 +101,6 @@ def test_every_vector_is_the_oracles(
             max_tokens=window,
             document_prompt=prompt,
             overlap_tokens=overlap,
-            preamble_tokens=preamble,
             context_weight=weight,
             header_weight=header_weight,
             pool_edges=pool_edges,
@@ -115,7 +113,6 @@ def test_every_vector_is_the_oracles(
         max_tokens=window,
         prompt=prompt,
         overlap=overlap,
-        preamble=preamble,
         context_weight=weight,
         header_weight=header_weight,
         pool_edges=pool_edges,
@@ -424,11 +421,11 @@ def test_an_option_at_its_default_is_no_part_of_a_fingerprint(
     changed = LateChunkEngine.from_pretrained(path, dtype="float32", stable_windows=True)
     assert changed.fingerprint != engine.fingerprint
     defaults = {"layout": "auto", "focus": "auto", "header_focus": "auto", "context_weight": 1.0}
-    defaults |= {"preamble_tokens": 48, "overlap_tokens": None, "pool_edges": True}
+    defaults |= {"overlap_tokens": None, "pool_edges": True}
     defaults |= {"fallback": "window", "min_parent_tokens": 0, "header_weight": 0.0}
     defaults |= {"header_pooling": None, "normalize": True, "stable_windows": False}
     known = LateChunkOptions(model=path).to_dict()
-    assert (ALGORITHM_VERSION, {name: known[name] for name in defaults}) == (2, defaults)
+    assert (ALGORITHM_VERSION, {name: known[name] for name in defaults}) == (3, defaults)
 
 
 def test_equal_engines_have_equal_fingerprints(tiny_model_paths: dict[str, Path]) -> None:

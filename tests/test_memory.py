@@ -20,7 +20,7 @@ import sys, threading, psutil
 from latechunk_integrations import CharSpans, LateChunkEngine, Parent
 model, n_chars, chunk_chars = sys.argv[1], int(sys.argv[2]), 400
 engine = LateChunkEngine.from_pretrained(
-    model, device="cpu", dtype="float32", max_tokens=512, overlap_tokens=0, preamble_tokens=0
+    model, device="cpu", dtype="float32", max_tokens=512, overlap_tokens=0
 )
 sentence = "The supplier delivers every part within 30 days, as agreed in Section 1.3. "
 def parent(n):

@@ -24,7 +24,7 @@ from latechunk_integrations.errors import OptionError
         {"max_tokens": 0},
         {"max_tokens": True},
         {"overlap_tokens": -1},
-        {"preamble_tokens": None},
+        {"min_parent_tokens": None},
         {"context_weight": 1.5},
         {"context_weight": "high"},
         {"header_weight": float("nan")},
@@ -123,7 +123,7 @@ def test_unknown_keys_are_answered_with_the_valid_ones() -> None:
     with pytest.raises(OptionError) as caught:
         LateChunkOptions.from_config({"model": "m", "contextweight": 1})
     assert "did you mean 'context_weight'" in str(caught.value)
-    assert "preamble_tokens" in str(caught.value)
+    assert "overlap_tokens" in str(caught.value)
 
 
 @pytest.mark.parametrize(

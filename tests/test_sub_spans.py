@@ -71,7 +71,6 @@ def test_sub_spans_and_their_chunks_are_the_oracles(
         "header_focus": "auto" if math.isinf(focus) else max(0.0, focus - 0.5),
         "header_pooling": data.draw(st.sampled_from([0.0, 0.0, 1.0])),
         "overlap_tokens": 4,
-        "preamble_tokens": 0,
     }
     budget = data.draw(st.sampled_from([None, None, 1.0, 1.5, 2.0]))
     parents = []
@@ -97,7 +96,6 @@ def test_sub_spans_and_their_chunks_are_the_oracles(
         header_focus=0.0 if math.isinf(focus) else float(options["header_focus"]),
         header_pooling=options["header_pooling"],
         overlap=4,
-        preamble=0,
     )
     for parent, result in zip(parents, engine.embed(parents), strict=True):
         spans = [(int(start), int(end)) for start, end in parent.spans.array]

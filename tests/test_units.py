@@ -110,7 +110,6 @@ def test_every_unit_vector_is_the_oracles(
         "header_pooling": data.draw(st.sampled_from([0.0, 0.0, 0.5, 1.0])),
         "pool_edges": data.draw(st.booleans()),
         "overlap_tokens": 4,
-        "preamble_tokens": 0,
     }
     parents = []
     for _ in range(2):
@@ -132,7 +131,6 @@ def test_every_unit_vector_is_the_oracles(
         header_pooling=options["header_pooling"],
         pool_edges=options["pool_edges"],
         overlap=4,
-        preamble=0,
     )
     for parent, result in zip(parents, engine.embed(parents), strict=True):
         spans = [(int(start), int(end)) for start, end in parent.spans.array]
@@ -148,12 +146,11 @@ def test_every_unit_vector_is_the_oracles(
 def test_every_vector_of_running_text_with_a_focus_is_the_oracles(
     loaded: dict[str, Loaded], family: Family, data: st.DataObject
 ) -> None:
-    """Toward the own chunk, special tokens and prompt; windows, preamble, overlapping chunks."""
+    """Toward the own chunk, special tokens and prompt; windows, overlapping chunks."""
     window = data.draw(st.sampled_from([48, 64, 100, 256]))
     focus = data.draw(st.sampled_from([1.0, 3.0, math.inf]))
     prompt = data.draw(strategies.prompts)
     overlap = data.draw(st.sampled_from([None, 0, 4]))
-    preamble = data.draw(strategies.preambles)
     text = data.draw(strategies.texts(max_pieces=30))
     spans = data.draw(strategies.spans_of(text))
     header = data.draw(strategies.headers)
@@ -165,7 +162,6 @@ def test_every_vector_of_running_text_with_a_focus_is_the_oracles(
             focus=focus,
             document_prompt=prompt,
             overlap_tokens=overlap,
-            preamble_tokens=preamble,
         )
     except WindowBudgetError:
         assume(False)  # the prompt fills a small window: tested elsewhere
@@ -176,7 +172,6 @@ def test_every_vector_of_running_text_with_a_focus_is_the_oracles(
         focus=focus,
         header_focus=header_focus,
         overlap=overlap,
-        preamble=preamble,
     )
     (result,) = engine.embed([Parent(text, spans, header=header)])
     for row, wanted in enumerate(oracle.running_vectors(text, spans, header)):

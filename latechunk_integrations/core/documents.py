@@ -38,14 +38,12 @@ class Rooms(NamedTuple):
     """What fits into a group.
 
     Args:
-        first: Size of the group that holds the first piece.
-        later: Size of every other group.
+        size: Size of a group.
         overlap: Size that neighbouring groups share.
         pieces: Most pieces of a group.
     """
 
-    first: int
-    later: int
+    size: int
     overlap: int
     pieces: int
 
@@ -140,14 +138,14 @@ def group_pieces(sizes: Sequence[int], rooms: Rooms) -> list[tuple[int, int]]:
     """
     groups = _fill(sizes, rooms)
     # The last group of a greedy division is small; shrink all of them until one more is needed.
-    low, high = rooms.later // 2, rooms.later
+    low, high = rooms.size // 2, rooms.size
     while low < high:
-        later = (low + high) // 2
-        tried = _fill(sizes, rooms._replace(first=rooms.first - rooms.later + later, later=later))
+        size = (low + high) // 2
+        tried = _fill(sizes, rooms._replace(size=size))
         if len(tried) > len(groups):
-            low = later + 1
+            low = size + 1
         else:
-            groups, high = tried, later
+            groups, high = tried, size
     return groups
 
 
@@ -155,9 +153,8 @@ def _fill(sizes: Sequence[int], rooms: Rooms) -> list[tuple[int, int]]:
     groups: list[tuple[int, int]] = []
     start = 0
     while True:
-        room = rooms.later if groups else rooms.first
         end, filled = start + 1, sizes[start]
-        while end < min(len(sizes), start + rooms.pieces) and filled + sizes[end] <= room:
+        while end < min(len(sizes), start + rooms.pieces) and filled + sizes[end] <= rooms.size:
             filled += sizes[end]
             end += 1
         groups.append((start, end))
@@ -174,8 +171,8 @@ def _step_back(sizes: Sequence[int], rooms: Rooms, start: int, end: int) -> int:
     back, shared = end, 0
     while back - 1 > start and end - back + 1 < rooms.pieces:
         shared += sizes[back - 1]
-        most = rooms.overlap if back < end else max(rooms.overlap, rooms.later // 2)
-        if not rooms.overlap or shared > most or shared + sizes[end] > rooms.later:
+        most = rooms.overlap if back < end else max(rooms.overlap, rooms.size // 2)
+        if not rooms.overlap or shared > most or shared + sizes[end] > rooms.size:
             break
         back -= 1
     return back

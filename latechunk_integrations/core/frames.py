@@ -13,7 +13,8 @@ from latechunk_integrations.core.windows import Runs, WindowBudgets
 
 __all__ = ["HEADER_SEGMENT", "Frames", "Passages", "frame_runs"]
 
-_LEAD, _FRONT, _HEADER, _BACK, _PREAMBLE, _RUN, _TAIL = range(7)
+_SEGMENTS = 6
+_LEAD, _FRONT, _HEADER, _BACK, _RUN, _TAIL = range(_SEGMENTS)
 HEADER_SEGMENT = _HEADER
 """The segment of a frame that its header is in."""
 
@@ -67,14 +68,14 @@ class Passages:
 
 @dataclass(frozen=True)
 class Frames:
-    """Runs between what is put around them: special tokens, prompt, header, preamble.
+    """Runs between what is put around them: special tokens, prompt, header.
 
     A frame is a window of its own in layout ``text``, a unit in layout ``units``.
 
     Args:
         texts: The text of each frame, ascending, int64, shape ``(n_frames,)``.
         runs: The run in the tokens of its text, half-open, int64, shape ``(n_frames, 2)``.
-        starts: Where each of the seven segments begins in the pool, int64, ``(n_frames, 7)``.
+        starts: Where each of the six segments begins in the pool, int64, ``(n_frames, 6)``.
         lengths: Its tokens, same shape.
         n_text_tokens: Tokens of each text, int64, shape ``(n_texts,)``.
         front_pooled: See `Passages`; for each frame.
@@ -154,14 +155,14 @@ class Frames:
         """
         lengths = self.lengths[frames].ravel()
         places = count_ranges(self.starts[frames].ravel(), lengths)
-        segments = np.repeat(np.tile(np.arange(7, dtype=np.int8), len(frames)), lengths)
-        return places, segments == _HEADER, (segments == _RUN) | (segments == _PREAMBLE)
+        segments = np.repeat(np.tile(np.arange(_SEGMENTS, dtype=np.int8), len(frames)), lengths)
+        return places, segments == _HEADER, segments == _RUN
 
 
 def frame_runs(
     passages: Passages, budgets: WindowBudgets, runs: Runs, header_weight: float
 ) -> Frames:
-    """Put each run between special tokens, prompt, header and preamble.
+    """Put each run between special tokens, prompt and header.
 
     Args:
         passages: The texts.
@@ -170,16 +171,14 @@ def frame_runs(
         header_weight: Weight of a header's tokens where they are pooled.
     """
     texts, n = runs.texts, len(runs)
-    starts = np.empty((n, 7), np.int64)
-    lengths = np.empty((n, 7), np.int64)
+    starts = np.empty((n, _SEGMENTS), np.int64)
+    lengths = np.empty((n, _SEGMENTS), np.int64)
     starts[:, _LEAD], lengths[:, _LEAD] = passages.lead
     starts[:, _TAIL], lengths[:, _TAIL] = passages.tail
     parts = ((_FRONT, passages.front), (_HEADER, passages.header), (_BACK, passages.back))
     for segment, part in parts:
         starts[:, segment], lengths[:, segment] = part[texts].T
     lengths[:, _HEADER] = budgets.header[texts]
-    starts[:, _PREAMBLE] = passages.text[texts, 0]
-    lengths[:, _PREAMBLE] = runs.preambles
     starts[:, _RUN] = passages.text[texts, 0] + runs.bounds[:, 0]
     lengths[:, _RUN] = runs.bounds[:, 1] - runs.bounds[:, 0]
     edges = passages.edges_pooled[texts]

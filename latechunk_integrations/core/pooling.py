@@ -86,8 +86,7 @@ def chunk_bags(
 
     The edge rule (Guenther et al. 2024, arXiv 2409.04701): a chunk that holds its text's first
     token also pools special tokens and prompt in front, one that holds the last token those at
-    the end, as the model's own pooling would. A preamble is never pooled, a header with its own
-    weight.
+    the end, as the model's own pooling would. A header is pooled with its own weight.
 
     Args:
         frames: The frames of all texts.

@@ -35,21 +35,17 @@ class WindowBudgets:
     """How the tokens of a window are shared out, for each of several texts.
 
     Args:
-        room: Tokens that a window leaves to the text, without a preamble, int64, ``(n_texts,)``.
+        room: Tokens that a window leaves to the text, int64, shape ``(n_texts,)``.
         header: Header tokens that are kept, same shape.
-        preamble: Preamble tokens of the windows after the first, same shape.
         overlap: Tokens that neighbouring windows share, same shape.
         header_cut: Whether the header was shortened, bool, same shape.
-        preamble_cut: The same of the preamble.
         overlap_cut: The same of the overlap.
     """
 
     room: NDArray[np.int64]
     header: NDArray[np.int64]
-    preamble: NDArray[np.int64]
     overlap: NDArray[np.int64]
     header_cut: NDArray[np.bool_]
-    preamble_cut: NDArray[np.bool_]
     overlap_cut: NDArray[np.bool_]
 
 
@@ -60,12 +56,10 @@ class Runs:
     Args:
         texts: The text of each run, ascending, int64, shape ``(n_runs,)``.
         bounds: The run in the tokens of its text, half-open, int64, shape ``(n_runs, 2)``.
-        preambles: Preamble tokens in front of each run, int64, shape ``(n_runs,)``.
     """
 
     texts: NDArray[np.int64]
     bounds: NDArray[np.int64]
-    preambles: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -76,7 +70,7 @@ def limit_overlap(asked: int | None, room: NDArray[np.int64]) -> NDArray[np.int6
 
     Args:
         asked: What was asked for; ``None``: half of the room, at most 512.
-        room: Tokens that a later window leaves to its text, int64.
+        room: Tokens that a window leaves to its text, int64.
 
     Returns:
         Int64: at most three quarters of the room, so that each window brings something new.
@@ -92,39 +86,34 @@ def divide_budgets(  # a budget has that many claims on it
     fixed: NDArray[np.int64],
     header: NDArray[np.int64],
     n_tokens: NDArray[np.int64],
-    preamble: int,
     overlap: int | None,
 ) -> WindowBudgets:
     """Share windows out between what is attended and the text, for each of several texts.
 
-    At least half of the window belongs to the text. What does not fit into the other half
-    is cut: first the preamble, then the header.
+    At least half of the window belongs to the text. A header that does not fit into the other
+    half is cut.
 
     Args:
         max_tokens: Window length, special tokens included.
         fixed: Special and prompt tokens of each window, int64, shape ``(n_texts,)``.
         header: Tokens of the header, same shape.
         n_tokens: Tokens of the text, same shape.
-        preamble: Preamble tokens wanted in the windows after the first.
         overlap: Tokens that neighbours should share; see `limit_overlap`.
 
     Returns:
-        The budgets, and what was cut. A text that fits has no preamble and no overlap.
+        The budgets, and what was cut. A text that fits has no overlap.
     """
     # Joined to its text, a prompt can take a token more than the model's window was checked for.
     spare = np.maximum(0, max_tokens // 2 - fixed)
     kept_header = np.minimum(header, spare)
     room = max_tokens - fixed - kept_header
     is_long = n_tokens > room
-    kept_preamble = np.where(is_long, np.minimum(preamble, spare - kept_header), 0)
-    kept_overlap = np.where(is_long, limit_overlap(overlap, room - kept_preamble), 0)
+    kept_overlap = np.where(is_long, limit_overlap(overlap, room), 0)
     return WindowBudgets(
         room,
         kept_header,
-        kept_preamble,
         kept_overlap,
         kept_header < header,
-        is_long & (kept_preamble < preamble),
         is_long & (kept_overlap < (overlap or 0)),
     )
 
@@ -138,7 +127,7 @@ def plan_runs(
 
     Neighbouring runs share exactly ``overlap`` tokens, and the new tokens are spread evenly, so
     that the last window has as much context as the others and a batch of windows has next to no
-    padding. A preamble never repeats tokens of its window's own run.
+    padding.
 
     Args:
         n_tokens: Tokens of each text, int64, shape ``(n_texts,)``.
@@ -149,7 +138,7 @@ def plan_runs(
     Returns:
         The runs, in text order; one for a text that fits.
     """
-    step = np.maximum(1, budgets.room - budgets.preamble - budgets.overlap)
+    step = np.maximum(1, budgets.room - budgets.overlap)
     beyond = np.maximum(0, n_tokens - budgets.room)
     n_runs = 1 + -(-beyond // step)
     texts = np.repeat(np.arange(len(n_tokens), dtype=np.int64), n_runs)
@@ -159,11 +148,7 @@ def plan_runs(
     ends = np.minimum(ends, n_tokens[texts])
     starts = np.zeros_like(ends)
     starts[1:] = np.where(index[1:] > 0, ends[:-1] - budgets.overlap[texts[1:]], 0)
-    runs = Runs(
-        texts,
-        np.stack([starts, ends], axis=1),
-        np.minimum(budgets.preamble[texts], starts),
-    )
+    runs = Runs(texts, np.stack([starts, ends], axis=1))
     return runs if edges is None else _snap_runs(runs, n_tokens, budgets, edges)
 
 
@@ -290,58 +275,40 @@ def _snap_runs(
 ) -> Runs:
     """The same runs, moved to edges where their text has some."""
     first = np.searchsorted(runs.texts, np.arange(len(n_tokens) + 1))
-    parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    parts: list[NDArray[np.int64]] = []
     for text in range(len(n_tokens)):
-        rows = slice(first[text], first[text + 1])
-        bounds, preambles = runs.bounds[rows], runs.preambles[rows]
+        bounds = runs.bounds[first[text] : first[text + 1]]
         own, total = edges[text], int(n_tokens[text])
         if own is not None and len(bounds) > 1:
-            budget = _Budget(*(int(kind[text]) for kind in _list_shares(budgets)))
-            bounds, preambles = _move_to_edges(
-                bounds[:, 1].tolist(), budget, np.append(own[own < total], total)
-            )
-        parts.append((bounds, preambles))
-    texts = np.repeat(np.arange(len(n_tokens), dtype=np.int64), [len(part[0]) for part in parts])
-    return Runs(
-        texts, np.concatenate([part[0] for part in parts]), np.concatenate([p[1] for p in parts])
-    )
-
-
-def _list_shares(budgets: WindowBudgets) -> tuple[NDArray[np.int64], ...]:
-    return budgets.room, budgets.preamble, budgets.overlap
-
-
-@dataclass(frozen=True)
-class _Budget:
-    room: int
-    preamble: int
-    overlap: int
+            room, overlap = int(budgets.room[text]), int(budgets.overlap[text])
+            ends = bounds[:, 1].tolist()
+            bounds = _move_to_edges(ends, room, overlap, np.append(own[own < total], total))
+        parts.append(bounds)
+    texts = np.repeat(np.arange(len(n_tokens), dtype=np.int64), [len(part) for part in parts])
+    return Runs(texts, np.concatenate(parts))
 
 
 def _move_to_edges(
-    ends: list[int], budget: _Budget, edges: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    ends: list[int], room: int, overlap: int, edges: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Windows near the planned ones that begin and end at edges."""
-    room = budget.room - budget.preamble
     runs: list[tuple[int, int]] = []
     last = 0
     for planned in ends:
         while last < planned:
-            reach = last + room if runs else budget.room
+            reach = last + room
             end = _edge_in(edges, last + 1, min(planned, reach))
-            runs.append((_find_start(edges, last, end, budget) if runs else 0, end))
+            runs.append((_find_start(edges, last, end, room, overlap) if runs else 0, end))
             last = end
             if reach >= planned:
                 break
-    preamble = _edge_in(edges, 0, budget.preamble, otherwise=0)
-    bounds = np.array(runs, dtype=np.int64)
-    return bounds, np.minimum(preamble, bounds[:, 0])
+    return np.array(runs, dtype=np.int64)
 
 
-def _find_start(edges: NDArray[np.int64], last: int, end: int, budget: _Budget) -> int:
+def _find_start(edges: NDArray[np.int64], last: int, end: int, room: int, overlap: int) -> int:
     """Where a window begins that goes on from ``last``: with the overlap, if there is room."""
-    first = max(0, end - (budget.room - budget.preamble))
-    wanted = max(first, last - budget.overlap)
+    first = max(0, end - room)
+    wanted = max(first, last - overlap)
     start = _edge_in(edges, first, wanted, otherwise=-1)
     if start < 0:
         at = int(np.searchsorted(edges, wanted))

@@ -70,8 +70,6 @@ def _name_options(configuration: Configuration) -> list[str]:
         parts.append(f"focus {configuration.focus:g}")
     if configuration.header_focus != "auto":
         parts.append(f"header focus {configuration.header_focus:g}")
-    if configuration.preamble_tokens not in (0, _DEFAULTS.preamble_tokens):
-        parts.append(f"first {configuration.preamble_tokens} tokens repeated")
     if configuration.overlap_tokens is not None:
         parts.append(f"windows overlap by {configuration.overlap_tokens}")
     if not configuration.pool_edges:
@@ -119,7 +117,6 @@ def configuration_of(
         context_weight=options.context_weight,
         header=header,
         header_weight=options.header_weight,
-        preamble_tokens=options.preamble_tokens,
         overlap_tokens=options.overlap_tokens,
         pool_edges=options.pool_edges,
         layout=options.layout,
@@ -188,7 +185,6 @@ ALL = (
         name="blend of 70% late and 30% early",
         context_weight=0.7,
         header="attended",
-        preamble_tokens=_DEFAULTS.preamble_tokens,
         pool_edges=False,
     ),
 )

@@ -33,7 +33,6 @@ _FEWEST_CHUNKS = 3
 # Counts of the engine that mean: something was cut or could not be done late.
 _CUTS = {
     "headers_cut": "headers shortened, so that half of each window is left to the text",
-    "preambles_cut": "preambles shortened, so that half of each window is left to the text",
     "overlaps_cut": "overlaps shortened, so that windows advance",
     "chunks_without_token": "chunks without a token of their document, embedded alone",
     "short_parents": "documents below min_parent_tokens, embedded chunk by chunk",

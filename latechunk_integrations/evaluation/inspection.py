@@ -28,8 +28,7 @@ class WindowView:
     Args:
         start: First character of the document's text that it holds.
         end: One past the last.
-        n_tokens: Tokens of the text in it, preamble not counted.
-        preamble_tokens: First tokens of the document in front of it.
+        n_tokens: Tokens of the text in it.
         units: Numbers of the chunks that it holds as units, in their order, from 0; none in
             running text.
         focus: How much more a chunk attends to itself than to its neighbours, in nats.
@@ -39,7 +38,6 @@ class WindowView:
     start: int
     end: int
     n_tokens: int
-    preamble_tokens: int
     units: tuple[int, ...] = ()
     focus: float = 0.0
     header_focus: float = 0.0
@@ -162,23 +160,15 @@ def _view_windows(
         focus = 0.0 if block.focus is None else float(block.focus[number])
         header_focus = 0.0 if block.header_focus is None else float(block.header_focus[number])
         n_tokens = int((frames.runs[first:last, 1] - frames.runs[first:last, 0]).sum())
-        preamble = int(frames.lengths[first, 4])
         if not passages.of_chunks:
             start, end = int(offsets[run_start, 0]), int(offsets[run_end - 1, 1])
-            yield WindowView(start, end, n_tokens, preamble, (), focus, header_focus)
+            yield WindowView(start, end, n_tokens, (), focus, header_focus)
             continue
         rows = passages.pooled_rows[np.searchsorted(passages.pooled_texts, texts)]
         units = tuple(dict.fromkeys(passages.pieces.chunks[rows].tolist()))
         spans = parent.spans.array[list(units)]
-        yield WindowView(
-            int(spans[:, 0].min()),
-            int(spans[:, 1].max()),
-            n_tokens,
-            preamble,
-            units,
-            focus,
-            header_focus,
-        )
+        start, end = int(spans[:, 0].min()), int(spans[:, 1].max())
+        yield WindowView(start, end, n_tokens, units, focus, header_focus)
 
 
 def _view_chunks(

@@ -52,7 +52,7 @@ def config_of(result: ConfigurationResult, options: Mapping[str, Any]) -> dict[s
     """
     engine = {**options, **result.configuration.options(), "enabled": True}
     if engine["focus"] == 0 and not engine["context_weight"]:
-        engine |= {"layout": "auto", "focus": "auto", "preamble_tokens": 48}  # nothing is late
+        engine |= {"layout": "auto", "focus": "auto"}  # nothing is late
     kept = {k: v for k, v in engine.items() if k in _DEFAULTS and v != _DEFAULTS[k]}
     header = {"none": None, "prepended": None, "attended": "title", "auto": "auto"}
     return {

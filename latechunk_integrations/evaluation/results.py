@@ -53,7 +53,6 @@ class Configuration:
         context_weight: w in ``normalize(w * late + (1 - w) * standalone)``; 0 is early chunking.
         header: What is done with the document's title.
         header_weight: How much of the title's own vector is added to each chunk's.
-        preamble_tokens: First tokens of a long document that its later windows attend to.
         overlap_tokens: Tokens that neighbouring windows share; ``None``: the engine's default.
         pool_edges: Pool special tokens and prompt at both ends of a text.
         layout: Whole chunks in a window (``units``), or the running text.
@@ -67,7 +66,6 @@ class Configuration:
     context_weight: float = 0.0
     header: HeaderUse = "none"
     header_weight: float = 0.0
-    preamble_tokens: int = 0
     overlap_tokens: int | None = None
     pool_edges: bool = True
     layout: Layout = "text"
@@ -80,7 +78,6 @@ class Configuration:
         return {
             "context_weight": self.context_weight,
             "header_weight": self.header_weight,
-            "preamble_tokens": self.preamble_tokens,
             "overlap_tokens": self.overlap_tokens,
             "pool_edges": self.pool_edges,
             "layout": self.layout,

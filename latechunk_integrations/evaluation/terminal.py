@@ -244,15 +244,10 @@ def _format_scores(
 
 def _windows_table(inspection: Inspection) -> Table:
     table = Table(title="Windows: what the model reads in one go", title_justify="left")
-    for name in ("window", "characters", "tokens", "preamble"):
+    for name in ("window", "characters", "tokens"):
         table.add_column(name, justify="right")
     for number, window in enumerate(inspection.windows[:_SHOWN_WINDOWS]):
-        table.add_row(
-            str(number),
-            f"{window.start}-{window.end}",
-            str(window.n_tokens),
-            str(window.preamble_tokens),
-        )
+        table.add_row(str(number), f"{window.start}-{window.end}", str(window.n_tokens))
     more = len(inspection.windows) - _SHOWN_WINDOWS
     if more > 0:
         table.caption = f"and {more} more of the same kind"

@@ -54,7 +54,7 @@ class Policy:
         return "standalone"
 
     def report_cut(self, what: str, parent: Parent, max_tokens: int) -> None:
-        """Count a header, preamble or overlap that was shortened."""
+        """Count a header or overlap that was shortened."""
         self._stats.report(
             f"{what}s_cut",
             f"the {what} of parent {parent.id!r} was shortened: half of a window of "

@@ -97,7 +97,7 @@ class ElementList:
     Args:
         source: What it is cut from.
         pieces: The runs of the source's text that it holds.
-        elements: The texts: header and preamble, then one for each run.
+        elements: The texts: the header, then one for each run.
         rows: For each element its row in the table, or `CONTEXT`; int64.
         weights: For each element what its vector counts for: its tokens; float32.
         n_tokens: Tokens of all elements, as many as they may be.
@@ -167,15 +167,11 @@ class ElementBuilder:
             kept = kept[: kept.rstrip().rindex(" ")]
         return kept.rstrip()
 
-    def build(
-        self, source: ElementSource, pieces: Sequence[TextPiece], room: int, preamble: str = ""
-    ) -> ElementList:
+    def build(self, source: ElementSource, pieces: Sequence[TextPiece], room: int) -> ElementList:
         """The document of some pieces; neighbouring context becomes one element."""
         front = []
         if source.header:
             front.append(source.header + (_HEADER_SEPARATOR if self._joined else ""))
-        if preamble.strip():
-            front.append(preamble + ("\n" if self._joined else ""))
         runs = _merge_runs(source.text, pieces, joined=self._joined)
         elements = (*front, *(source.text[start:end] for start, end, _ in runs))
         sizes = self.sizes(elements)

@@ -36,10 +36,6 @@ __all__ = ["ServicePlanner"]
 _CONTEXT_TOKENS = 64
 # A service that refuses a document of so few tokens means something else.
 _FEWEST_TOKENS = 8
-# Header and preamble.
-_FRONT_ELEMENTS = 2
-# No tokenizer reads more than so many characters of running text as one token.
-_CHARS_PER_TOKEN = 8
 
 
 class ServicePlanner:
@@ -215,12 +211,10 @@ class ServicePlanner:
     ) -> Iterator[ElementList]:
         """Overlapping documents of pieces that do not fit one; those without chunk are left out."""
         job, text = source.job, source.text
-        preamble = self._choose_preamble(source, room)
-        later = room - self._build.most(source.header) - self._build.most(preamble)
-        first = later if pieces[0].start else later + self._build.most(preamble)
-        fine = list(self._divide_pieces(source, pieces, later))
+        left = room - self._build.most(source.header)
+        fine = list(self._divide_pieces(source, pieces, left))
         sizes = self._build.sizes([text[piece.start : piece.end] for piece in fine])
-        rooms = Rooms(first, later, self._choose_overlap(job, later), self._most_elements)
+        rooms = Rooms(left, self._choose_overlap(job, left), self._most_elements)
         groups = group_pieces(sizes, rooms)
         job.windowed |= len(groups) > 1
         for start, end in groups:
@@ -228,7 +222,7 @@ class ServicePlanner:
             if all(piece.row == CONTEXT for piece in group):
                 continue
             job.n_windows += 1
-            yield self._build.build(source, group, room, preamble[: group[0].start])
+            yield self._build.build(source, group, room)
 
     def _divide_pieces(
         self, source: ElementSource, pieces: Sequence[TextPiece], room: int
@@ -285,26 +279,16 @@ class ServicePlanner:
                 self._policy.report_cut("header", job.parent, self._room)
         return job.front
 
-    def _choose_preamble(self, source: ElementSource, room: int) -> str:
-        """The beginning of the parent's text, for its later documents."""
-        asked = self._options.preamble_tokens
-        if not asked or not source.is_late:
-            return ""
-        spare = room // 2 - self._build.most(source.header)
-        if spare < asked:
-            self._policy.report_cut("preamble", source.job.parent, self._room)
-        return self._build.clip(source.text[: asked * _CHARS_PER_TOKEN], min(asked, spare))
-
-    def _choose_overlap(self, job: ServiceJob, later: int) -> int:
+    def _choose_overlap(self, job: ServiceJob, room: int) -> int:
         asked = self._options.overlap_tokens
-        kept = int(limit_overlap(asked, np.array([later], np.int64))[0])
+        kept = int(limit_overlap(asked, np.array([room], np.int64))[0])
         if kept < (asked or 0):
             self._policy.report_cut("overlap", job.parent, self._room)
         return kept
 
     @property
     def _most_elements(self) -> int:
-        return self._encoder.limits.document_elements - _FRONT_ELEMENTS
+        return self._encoder.limits.document_elements - 1  # the header
 
     def _is_short(self, job: ServiceJob) -> bool:
         if not self._options.min_parent_tokens:

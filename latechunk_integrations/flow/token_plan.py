@@ -131,7 +131,6 @@ class TokenPlanner:
             fixed=texts.fixed,
             header=texts.header[:, 1],
             n_tokens=texts.n_tokens,
-            preamble=self._options.preamble_tokens,
             overlap=self._options.overlap_tokens,
         )
         self._report_cuts(parents, passages, budgets)
@@ -249,7 +248,6 @@ class TokenPlanner:
     ) -> None:
         cuts = (
             ("header", budgets.header_cut),
-            ("preamble", budgets.preamble_cut & passages.is_late),
             ("overlap", budgets.overlap_cut & passages.is_late),
         )
         for what, cut in cuts:

@@ -30,7 +30,6 @@ class Oracle:
     tokenizer: Any
     max_tokens: int
     overlap: int | None = None
-    preamble: int = 48
     prompt: str = ""
     context_weight: float = 1.0
     header_weight: float = 0.0
@@ -78,29 +77,25 @@ class Oracle:
         shifted = [(max(0, start - n), max(0, end - n)) for start, end in offsets[first:]]
         return ids[:first], ids[first:], shifted
 
-    def windows(self, n_tokens: int, n_prompt: int, n_header: int) -> tuple[int, list[Any]]:
-        """Kept header tokens, and ``(start, end, preamble)`` of every window."""
+    def windows(self, n_tokens: int, n_prompt: int, n_header: int) -> tuple[int, list[Pair]]:
+        """Kept header tokens, and ``(start, end)`` of every window."""
         lead, tail = self._specials()
         fixed = len(lead) + len(tail) + n_prompt
         spare = self.max_tokens // 2 - fixed
         header = min(n_header, spare)
         room = self.max_tokens - fixed - header
         if n_tokens <= room:
-            return header, [(0, n_tokens, 0)]
-        preamble = min(self.preamble, spare - header)
-        later = room - preamble
-        overlap = (
-            min(later // 2, 512) if self.overlap is None else min(self.overlap, later * 3 // 4)
-        )
+            return header, [(0, n_tokens)]
+        overlap = min(room // 2, 512) if self.overlap is None else min(self.overlap, room * 3 // 4)
         n_windows = 1
-        while room + (n_windows - 1) * (later - overlap) < n_tokens:
+        while room + (n_windows - 1) * (room - overlap) < n_tokens:
             n_windows += 1
-        slack = room + (n_windows - 1) * (later - overlap) - n_tokens
+        slack = room + (n_windows - 1) * (room - overlap) - n_tokens
         windows, start = [], 0
         for index in range(n_windows):
             # The unused room is spread evenly over the windows so far.
-            end = room + index * (later - overlap) - slack * (index + 1) // n_windows
-            windows.append((start, end, min(preamble, start)))
+            end = room + index * (room - overlap) - slack * (index + 1) // n_windows
+            windows.append((start, end))
             start = end - overlap
         return header, windows
 
@@ -129,8 +124,8 @@ class Oracle:
             members = [set(range(len(ids)))]
         sums: list[Any] = [0.0] * len(spans)
         counts = [0] * len(spans)
-        for start, end, preamble in windows:
-            front = lead + prompt_ids + header_ids[:kept] + ids[:preamble]
+        for start, end in windows:
+            front = lead + prompt_ids + header_ids[:kept]
             hidden = self._hidden(front + ids[start:end] + tail)
             for chunk, tokens in enumerate(members):
                 rows = [len(front) + i - start for i in tokens if start <= i < end]

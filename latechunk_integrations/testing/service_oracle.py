@@ -62,7 +62,6 @@ class ServiceOracle:
     document_elements: int
     element_tokens: int = 0
     joined: bool = False
-    preamble: int = 48
     overlap: int | None = None
     context_weight: float = 1.0
     header_weight: float = 0.0
@@ -87,8 +86,8 @@ class ServiceOracle:
             elif self._least(text) <= room or self.fallback == "window":
                 documents, windowed = self._documents(text, solid, head)
                 n_windows = len(documents)
-                for front, runs in documents:
-                    for chunk, weight, vector in self._read(text, front, runs):
+                for runs in documents:
+                    for chunk, weight, vector in self._read(text, head, runs):
                         late.setdefault(chunk, []).append((weight, vector))
             elif self.fallback == "skip":
                 self._note("skipped_parents")
@@ -126,8 +125,8 @@ class ServiceOracle:
 
     def _documents(
         self, text: str, chunks: Sequence[Pair], head: str
-    ) -> tuple[list[tuple[list[str], list[_Stretch]]], bool]:
-        """The front and the runs of each document; whether anything was divided."""
+    ) -> tuple[list[list[_Stretch]], bool]:
+        """The runs of each document; whether anything was divided."""
         documents = []
         windowed = False
         layers: list[list[Pair]] = []
@@ -143,16 +142,12 @@ class ServiceOracle:
             runs = self._tile(text, layer)
             size = self._least(text) + self.element_tokens * (len(runs) - 1)
             if size <= self.document_tokens - self._most(head) and len(runs) <= self._most_runs:
-                documents.append(([head], runs))
+                documents.append(runs)
                 continue
             n_cut = self.notes["chunks_cut"]
-            preamble, groups = self._groups(text, runs, head)
+            groups = self._groups(text, runs, head)
             windowed |= len(groups) > 1 or self.notes["chunks_cut"] > n_cut
-            documents += [
-                ([head, preamble[: group[0].start]], group)
-                for group in groups
-                if any(run.chunk for run in group)
-            ]
+            documents += [group for group in groups if any(run.chunk for run in group)]
         return documents, windowed
 
     def _tile(self, text: str, chunks: Sequence[Pair]) -> list[_Stretch]:
@@ -172,49 +167,41 @@ class ServiceOracle:
             runs[-1] = runs[-1]._replace(end=len(text))
         return runs
 
-    def _groups(
-        self, text: str, runs: Sequence[_Stretch], head: str
-    ) -> tuple[str, list[list[_Stretch]]]:
-        """The preamble, and the runs of each document of a text that is too long for one."""
-        spare = self.document_tokens // 2 - self._most(head)
-        preamble = self._clip(text[: 8 * self.preamble], min(self.preamble, spare))
-        self._note("preambles_cut", 0 < self.preamble > spare)
-        n_preamble = self._most(preamble)
-        later = self.document_tokens - self._most(head) - n_preamble
-        first = later if runs[0].start else later + n_preamble
-        overlap = min(later // 2, 512)
+    def _groups(self, text: str, runs: Sequence[_Stretch], head: str) -> list[list[_Stretch]]:
+        """The runs of each document of a text that is too long for one."""
+        room = self.document_tokens - self._most(head)
+        overlap = min(room // 2, 512)
         if self.overlap is not None:
-            overlap = min(self.overlap, later * 3 // 4)
+            overlap = min(self.overlap, room * 3 // 4)
             self._note("overlaps_cut", overlap < self.overlap)
         parts: list[_Stretch] = []
         for run in runs:
             measure = self._most if len(runs) == 1 else self._least
             if run.chunk is None:
-                parts += self._cut(text, run, min(64, max(1, later // 4)))
-            elif measure(text[run.start : run.end]) > later:
+                parts += self._cut(text, run, min(64, max(1, room // 4)))
+            elif measure(text[run.start : run.end]) > room:
                 self._note("chunks_cut")
-                parts += self._cut(text, run, max(1, later))
+                parts += self._cut(text, run, max(1, room))
             else:
                 parts.append(run)
         sizes = [self._most(text[run.start : run.end]) for run in parts]
-        groups = self._fill(sizes, first, later, overlap)
+        groups = self._fill(sizes, room, overlap)
         # As even as can be: the smallest room, of at least half, that needs no more documents.
-        low, high = later // 2, later
+        low, high = room // 2, room
         while low < high:
             tried = (low + high) // 2
-            found = self._fill(sizes, first - later + tried, tried, overlap)
+            found = self._fill(sizes, tried, overlap)
             if len(found) <= len(groups):
                 groups, high = found, tried
             else:
                 low = tried + 1
-        return preamble, [parts[start:end] for start, end in groups]
+        return [parts[start:end] for start, end in groups]
 
-    def _fill(self, sizes: Sequence[int], first: int, later: int, overlap: int) -> list[Pair]:
+    def _fill(self, sizes: Sequence[int], room: int, overlap: int) -> list[Pair]:
         """Neighbouring runs that fit a document, as many as do, sharing runs of the overlap."""
         groups: list[Pair] = []
         start = 0
         while True:
-            room = later if groups else first
             end = start + 1
             while (
                 end < len(sizes)
@@ -230,8 +217,8 @@ class ServiceOracle:
             while overlap and end - n_shared > groups[-1][0] and n_shared < self._most_runs:
                 shared = sum(sizes[end - n_shared : end])
                 # One run is shared even where it is longer than the overlap.
-                most = max(overlap, later // 2) if n_shared == 1 else overlap
-                if shared > most or shared + sizes[end] > later:
+                most = max(overlap, room // 2) if n_shared == 1 else overlap
+                if shared > most or shared + sizes[end] > room:
                     break
                 start = end - n_shared
                 n_shared += 1
@@ -254,7 +241,7 @@ class ServiceOracle:
 
     @property
     def _most_runs(self) -> int:
-        return self.document_elements - 2
+        return self.document_elements - 1
 
     # Elements.
 
@@ -266,17 +253,14 @@ class ServiceOracle:
             self._note("chunks_cut")
             runs = list(self._cut(text, runs[0], max(1, room)))
         return [
-            (weight, vector)
-            for run in runs
-            for _, weight, vector in self._read(text, [head], [run])
+            (weight, vector) for run in runs for _, weight, vector in self._read(text, head, [run])
         ]
 
     def _read(
-        self, text: str, front: Sequence[str], runs: Sequence[_Stretch]
+        self, text: str, head: str, runs: Sequence[_Stretch]
     ) -> Iterator[tuple[Pair, int, Vector]]:
         """Chunk, weight and vector of each element that has a chunk."""
-        ends = ("\n\n", "\n") if self.joined else ("", "")
-        elements = [one + end for one, end in zip(front, ends, strict=False) if one.strip()]
+        elements = [head + ("\n\n" if self.joined else "")] if head else []
         chunks: list[Pair | None] = [None] * len(elements)
         own: list[_Stretch] = []
         for run in runs:

@@ -79,12 +79,12 @@ class UnitsOracle(Oracle):
         ]
         sums: list[Any] = [0.0] * len(spans)
         counts = [0] * len(spans)
-        for start, end, preamble in windows:
+        for start, end in windows:
             fixed = lead + prompt_ids
-            front = fixed + head[:kept] + ids[:preamble]
+            front = fixed + head[:kept]
             window = front + ids[start:end] + tail
             marks: list[Any] = ["shared"] * len(fixed) + ["header"] * kept
-            marks += chunk_of[:preamble] + chunk_of[start:end] + ["shared"] * len(tail)
+            marks += chunk_of[start:end] + ["shared"] * len(tail)
             positions = [self.first_position + n for n in range(len(window))]
             hidden = self._attend(window, positions, self._running_bias(marks))
             for chunk, tokens in enumerate(members):
@@ -142,9 +142,9 @@ class UnitsOracle(Oracle):
         kept, windows = self.windows(len(ids), len(prompt_ids), len(head))
         total, count = np.zeros(1), 0.0
         edge = 1.0 if self.pool_edges or not ids else 0.0
-        for start, end, preamble in windows:
+        for start, end in windows:
             fixed = lead + prompt_ids
-            front = fixed + head[:kept] + ids[:preamble]
+            front = fixed + head[:kept]
             window = front + ids[start:end] + tail
             bias = np.zeros((len(window), len(window)))
             if ids and not math.isinf(self.focus):

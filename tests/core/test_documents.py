@@ -73,32 +73,31 @@ def test_parts_of_a_piece_fit_and_hold_all_of_its_text(text: str, size: int) -> 
 
 @given(
     sizes=st.lists(st.integers(1, 12), min_size=1, max_size=60),
-    later=st.integers(12, 40),
-    extra=st.integers(0, 10),
+    size=st.integers(12, 40),
     overlap=st.integers(0, 30),
     pieces=st.integers(2, 20),
 )
 def test_groups_cover_every_piece_and_fit_their_room(
-    sizes: list[int], later: int, extra: int, overlap: int, pieces: int
+    sizes: list[int], size: int, overlap: int, pieces: int
 ) -> None:
-    rooms = Rooms(later + extra, later, min(overlap, later * 3 // 4), pieces)
+    rooms = Rooms(size, min(overlap, size * 3 // 4), pieces)
     groups = group_pieces(sizes, rooms)
     assert groups[0][0] == 0
     assert groups[-1][1] == len(sizes)
-    for index, (start, end) in enumerate(groups):
+    for start, end in groups:
         assert 0 < end - start <= pieces
-        assert sum(sizes[start:end]) <= (rooms.later if index else rooms.first)
+        assert sum(sizes[start:end]) <= size
     for (start, end), (next_start, next_end) in pairwise(groups):
         assert start < next_start <= end < next_end
-    if sum(sizes) <= rooms.first and len(sizes) <= pieces:
+    if sum(sizes) <= size and len(sizes) <= pieces:
         assert groups == [(0, len(sizes))]
 
 
 def test_groups_share_what_the_overlap_allows_and_are_even() -> None:
-    groups = group_pieces([10] * 10, Rooms(50, 50, 20, 100))
+    groups = group_pieces([10] * 10, Rooms(50, 20, 100))
     assert groups == [(0, 5), (3, 8), (6, 10)]
-    assert group_pieces([10] * 10, Rooms(50, 50, 0, 100)) == [(0, 5), (5, 10)]
+    assert group_pieces([10] * 10, Rooms(50, 0, 100)) == [(0, 5), (5, 10)]
 
 
 def test_a_piece_that_is_too_large_has_a_group_of_its_own() -> None:
-    assert group_pieces([5, 90, 5], Rooms(20, 20, 10, 9)) == [(0, 1), (1, 2), (2, 3)]
+    assert group_pieces([5, 90, 5], Rooms(20, 10, 9)) == [(0, 1), (1, 2), (2, 3)]

@@ -27,7 +27,6 @@ class Case(NamedTuple):
     prompt: int
     header: int
     back: int
-    preamble: int
     run: tuple[int, int]
     tail: int
     front_pooled: bool
@@ -36,20 +35,20 @@ class Case(NamedTuple):
 
     @property
     def run_at(self) -> int:
-        return self.lead + self.prompt + self.header + self.back + self.preamble
+        return self.lead + self.prompt + self.header + self.back
 
     @property
     def length(self) -> int:
         return self.run_at + self.run[1] - self.run[0] + self.tail
 
     def frames(self) -> Frames:
-        sizes = [self.lead, self.prompt, self.header, self.back, self.preamble]
+        sizes = [self.lead, self.prompt, self.header, self.back]
         sizes += [self.run[1] - self.run[0], self.tail]
         one = np.zeros(1, np.int64)
         return Frames(
             one,
             np.array([self.run]),
-            np.zeros((1, 7), np.int64),
+            np.zeros((1, 6), np.int64),
             np.array([sizes]),
             np.array([N_TOKENS]),
             np.array([self.front_pooled]),
@@ -77,7 +76,6 @@ def cases(draw: st.DrawFn, *, header_weight: bool = True) -> Case:
         prompt=draw(small),
         header=draw(small),
         back=draw(small),
-        preamble=draw(small),
         run=(start, end),
         tail=draw(st.integers(0, 2)),
         front_pooled=draw(st.booleans()),
@@ -162,7 +160,7 @@ def test_weights_go_on_counting_in_the_next_window() -> None:
     """SGPT's position weights: 1, 2, 3, ... over the chunk, wherever a window cuts it."""
     weights: list[float] = []
     for run in ((0, 5), (5, N_TOKENS)):
-        case = Case([(0, N_TOKENS)], 2, 0, 0, 0, 0, run, 1, True, True, 0.0)
+        case = Case([(0, N_TOKENS)], 2, 0, 0, 0, run, 1, True, True, 0.0)
         (counted,) = written_out(case.bags("weighted")).values()
         weights += [weight for _, weight in counted]
     assert weights == list(range(1, 2 + N_TOKENS + 1 + 1))

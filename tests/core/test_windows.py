@@ -33,7 +33,6 @@ def sizes(draw: st.DrawFn, n_texts: int = 1) -> dict[str, Any]:
         "fixed": column(0, max_tokens // 2),
         "header": column(0, 300),
         "n_tokens": column(1, 3_000),
-        "preamble": draw(st.integers(0, 100)),
         "overlap": draw(st.one_of(st.none(), st.integers(0, 400))),
     }
 
@@ -49,14 +48,12 @@ def plan(size: dict[str, Any], edges: list[int] | None = None) -> tuple[WindowBu
 def test_windows_cover_every_token_within_the_budget(size: dict[str, Any]) -> None:
     budgets, runs = plan(size)
     bounds = runs.bounds.tolist()
-    (header,), (most,), (shared,) = budgets.header, budgets.preamble, budgets.overlap
+    (header,), (shared,) = budgets.header, budgets.overlap
     assert bounds[0][0] == 0
     assert bounds[-1][1] == size["n_tokens"][0]
-    for (start, end), preamble in zip(bounds, runs.preambles.tolist(), strict=True):
+    for start, end in bounds:
         assert start < end
-        assert size["fixed"][0] + header + preamble + end - start <= size["max_tokens"]
-        # A preamble comes before the run and is never read twice.
-        assert preamble == min(most, start)
+        assert size["fixed"][0] + header + end - start <= size["max_tokens"]
     for (_, end), (start, _) in itertools.pairwise(bounds):
         assert end - start == shared
     lengths = [end - start for start, end in bounds[1:]]
@@ -67,7 +64,7 @@ def test_windows_cover_every_token_within_the_budget(size: dict[str, Any]) -> No
 @given(size=sizes(n_texts=3))
 def test_many_texts_are_planned_as_each_alone(size: dict[str, Any]) -> None:
     _, together = plan(size)
-    found = list(zip(together.texts, together.bounds.tolist(), together.preambles, strict=True))
+    found = list(zip(together.texts, together.bounds.tolist(), strict=True))
     alone = []
     for text in range(3):
         columns = {
@@ -75,9 +72,7 @@ def test_many_texts_are_planned_as_each_alone(size: dict[str, Any]) -> None:
             for name, value in size.items()
         }
         _, runs = plan(columns)
-        alone += [
-            (text, run, p) for run, p in zip(runs.bounds.tolist(), runs.preambles, strict=True)
-        ]
+        alone += [(text, run) for run in runs.bounds.tolist()]
     assert found == alone
 
 
@@ -92,17 +87,15 @@ def test_a_parent_that_fits_is_one_window_and_no_other_is(size: dict[str, Any]) 
 @given(size=sizes())
 def test_half_of_a_window_is_left_to_the_text(size: dict[str, Any]) -> None:
     budgets, _ = plan(size)
-    kept = size["fixed"][0] + budgets.header[0] + budgets.preamble[0]
+    kept = size["fixed"][0] + budgets.header[0]
     assert kept <= size["max_tokens"] // 2
     assert budgets.header_cut[0] == (budgets.header[0] < size["header"][0])
-    if budgets.header_cut[0]:
-        assert budgets.preamble[0] == 0
 
 
 @given(size=sizes())
 def test_no_fewer_windows_would_do(size: dict[str, Any]) -> None:
     budgets, runs = plan(size)
-    step = budgets.room[0] - budgets.preamble[0] - budgets.overlap[0]
+    step = budgets.room[0] - budgets.overlap[0]
     if len(runs) > 1:
         assert budgets.room[0] + (len(runs) - 2) * step < size["n_tokens"][0]
 
@@ -116,16 +109,14 @@ def test_windows_at_edges_cover_every_token_within_the_budget(
     gaps = data.draw(st.lists(st.integers(1, 60), max_size=300))
     edges = [edge for edge in itertools.accumulate(gaps) if edge < n_tokens]
     budgets, found = plan(size, edges)
-    runs, preambles = found.bounds.tolist(), found.preambles.tolist()
+    runs = found.bounds.tolist()
     assert runs[0][0] == 0
     assert runs[-1][1] == n_tokens
     assert all(later[0] <= earlier[1] < later[1] for earlier, later in itertools.pairwise(runs))
     allowed, reached = {0, n_tokens, *edges}, 0
-    for (start, end), preamble in zip(runs, preambles, strict=True):
+    for start, end in runs:
         fixed = size["fixed"][0] + budgets.header[0]
-        assert fixed + preamble + end - start <= size["max_tokens"]
-        assert preamble <= start
-        assert preamble in allowed
+        assert fixed + end - start <= size["max_tokens"]
         # Only where no further edge is in reach does a window end inside a word.
         assert end in allowed or not any(reached < edge <= end for edge in edges)
         reached = end
@@ -136,16 +127,14 @@ def test_edges_everywhere_change_no_window(size: dict[str, Any]) -> None:
     _, plain = plan(size)
     _, moved = plan(size, list(range(int(size["n_tokens"][0]))))
     assert moved.bounds.tolist() == plain.bounds.tolist()
-    assert moved.preambles.tolist() == plain.preambles.tolist()
 
 
 def test_windows_begin_and_end_at_the_edges_in_reach() -> None:
     one = np.ones(1, np.int64)
     size = {"max_tokens": 16, "fixed": 0 * one, "header": 0 * one, "n_tokens": 40 * one}
-    _, runs = plan({**size, "preamble": 3, "overlap": 4}, [2, 7, 11, 14, 19, 23, 27, 31, 36])
+    _, runs = plan({**size, "overlap": 4}, [2, 7, 11, 14, 19, 23, 27, 31, 36])
     bounds = {bound for run in runs.bounds.tolist() for bound in run}
     assert bounds <= {0, 2, 7, 11, 14, 19, 23, 27, 31, 36, 40}
-    assert runs.preambles.tolist() == [0, *[2] * (len(runs) - 1)]
 
 
 def fewest_windows(lengths: list[int], size: int) -> int:

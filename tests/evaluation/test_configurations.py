@@ -49,7 +49,7 @@ def test_what_llama_index_does_with_a_title_is_in_the_default_set() -> None:
 @pytest.mark.parametrize("configuration", ALL, ids=lambda c: c.name)
 def test_a_name_is_words_of_what_it_does(configuration: Configuration) -> None:
     named = name_configuration(configuration)
-    assert not re.search(r"\bw0|preamble|pool", configuration.name)
+    assert not re.search(r"\bw0|pool", configuration.name)
     assert describe(configuration)
     early = configuration.context_weight == 0
     assert named.startswith("early") is early is configuration.name.startswith("early")

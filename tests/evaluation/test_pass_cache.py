@@ -104,12 +104,11 @@ def test_the_key_tells_apart_all_that_vectors_depend_on(tiny_engine: LateChunkEn
         for changed in (
             {},
             {"overlap_tokens": 3},
-            {"preamble_tokens": 3},
             {"pool_edges": False},
             {"context_weight": 0.5},
             {"header_weight": 0.5},
         )
     }
     keys = {input_key(print_, each) for print_ in prints for each in parents}
-    assert len(keys) == 6 * len(parents)
+    assert len(keys) == 5 * len(parents)
     assert input_key("same", [parent]) == input_key("same", [Parent(parent.text, spans, "Title")])

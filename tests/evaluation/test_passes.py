@@ -30,7 +30,7 @@ SETS = GoldenSet(
     (Query("q", "long", "Who delivers?"), Query("r", "short", "What to see?")),
     (GoldSpan("q", "long", 4, 12), GoldSpan("r", "short", 5, 9)),
 )
-_PLAIN: dict[str, Any] = {"context_weight": 0.0, "preamble_tokens": 0}
+_PLAIN: dict[str, Any] = {"context_weight": 0.0}
 _TITLED_BLANK = 20  # tokens of a chunk of white space, special tokens and title included
 BLANK = LONG.index("café.") + 5
 SPANS: dict[int | None, list[CharSpans]] = {
@@ -46,9 +46,7 @@ CONFIGURATIONS = [
     Configuration(name="early"),
     Configuration(name="early, title", header="attended", pool_edges=False),
     Configuration(name="late", context_weight=1.0),
-    Configuration(
-        name="late, title + preamble", context_weight=1.0, header="attended", preamble_tokens=5
-    ),
+    Configuration(name="late, title", context_weight=1.0, header="attended"),
     Configuration(name="title vector", context_weight=1.0, header="attended", header_weight=0.3),
     Configuration(name="no title", context_weight=0.3, overlap_tokens=7),
     Configuration(
@@ -56,7 +54,6 @@ CONFIGURATIONS = [
         context_weight=0.6,
         header="attended",
         header_weight=0.1,
-        preamble_tokens=9,
         overlap_tokens=12,
         pool_edges=False,
     ),

@@ -159,7 +159,7 @@ def test_modes_tell_how_a_vector_came_about() -> None:
 def test_a_chunk_in_several_documents_has_the_mean_of_them() -> None:
     encoder = WordEncoder()
     spans = _spans(TEXT, 4)
-    engine = _engine(encoder, preamble_tokens=0, overlap_tokens=12, normalize=False)
+    engine = _engine(encoder, overlap_tokens=12, normalize=False)
     (result,) = engine.embed([Parent(TEXT, spans)])
     documents = [elements for _, sent in encoder.sent for elements in sent]
     assert sum(map(len, documents)) > len(spans)
@@ -191,7 +191,7 @@ def test_joined_elements_are_the_text_with_all_of_its_white_space() -> None:
     encoder.joined = True
     text = "alpha " * 30 + " " * 2_000 + "omega" + "\n" * 2_000 + "delta " * 30
     start = text.index("omega")
-    _engine(encoder, preamble_tokens=0).embed([Parent(text, [(start, start + 5)])])
+    _engine(encoder).embed([Parent(text, [(start, start + 5)])])
     documents = ["".join(elements) for _, sent in encoder.sent for elements in sent]
     assert documents
     assert all(document in text for document in documents)
@@ -201,7 +201,7 @@ def test_documents_without_a_chunk_are_not_sent() -> None:
     """The far ends of a long text are context of nothing."""
     encoder = WordEncoder()
     middle = len(TEXT) // 2 + 3
-    (result,) = _engine(encoder, preamble_tokens=0).embed([Parent(TEXT, [(middle, middle + 4)])])
+    (result,) = _engine(encoder).embed([Parent(TEXT, [(middle, middle + 4)])])
     n_words = sum(len(e.split()) for _, sent in encoder.sent for d in sent for e in d)
     assert n_words < 80 < len(TEXT.split())
     assert result.modes == ("windowed",)
@@ -271,7 +271,7 @@ def test_a_whole_text_that_just_fits_is_sent_once() -> None:
 def test_a_service_is_asked_for_shorter_documents_down_to_a_few_tokens(
     most_words: int, is_served: bool
 ) -> None:
-    engine = _engine(Refusing(most_words), preamble_tokens=0, overlap_tokens=0)
+    engine = _engine(Refusing(most_words), overlap_tokens=0)
     text = " ".join(TEXT.split()[:41])
     parent = Parent(text, _spans(text, 4), id="one")
     with contextlib.nullcontext() if is_served else pytest.raises(ParentTooLongError):
@@ -469,7 +469,6 @@ _limits = st.builds(
 )
 _options = st.fixed_dictionaries(
     {
-        "preamble_tokens": strategies.preambles,
         "overlap_tokens": strategies.overlaps,
         "context_weight": st.sampled_from([0.0, 0.6, 1.0, 1.0]),
         "header_weight": st.sampled_from([0.0, 0.0, 0.2]),
@@ -480,7 +479,6 @@ _options = st.fixed_dictionaries(
 
 
 def _oracle(limits: ChunkLimits, options: dict[str, Any], *, joined: bool) -> ServiceOracle:
-    asked = {name.removesuffix("_tokens"): options[name] for name in _SHORTER}
     return ServiceOracle(
         read_together,
         count_words,
@@ -488,8 +486,8 @@ def _oracle(limits: ChunkLimits, options: dict[str, Any], *, joined: bool) -> Se
         limits.document_elements,
         limits.element_tokens,
         joined,
-        **asked,
-        **{name: value for name, value in options.items() if name not in _SHORTER},
+        overlap=options["overlap_tokens"],
+        **{name: value for name, value in options.items() if name != "overlap_tokens"},
     )
 
 
@@ -501,11 +499,10 @@ _LONG_PARENT = (_LONG, [(2_000, 2_040), (4_600, 4_640), (8_000, 8_100)], "Title"
 _UNEVEN = "y" + " " * 200 + " ".join(["one two three four five six"] * 3)
 _LARGE = ChunkLimits(300, 0, 100, 4, 4, 100, 400)
 _SMALL = replace(_LARGE, document_tokens=12)
-_PLAIN = {"preamble_tokens": 48, "overlap_tokens": None}
+_PLAIN = {"overlap_tokens": None}
 _EARLY = {**_PLAIN, "context_weight": 0.0}
 
 
-_SHORTER = ("preamble_tokens", "overlap_tokens")
 _NEVER_STRICT = {
     "chunks_without_token": ChunkWithoutTokenError,
     "chunks_cut": ParentTooLongError,

@@ -61,7 +61,7 @@ def test_units_count_with_their_special_tokens(tiny_model_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", ["units", "text"])
 def test_two_windows_are_windowed(layout: str, tiny_model_path: Path) -> None:
-    engine = _engine(tiny_model_path, layout=layout, focus=0.0, overlap_tokens=0, preamble_tokens=0)
+    engine = _engine(tiny_model_path, layout=layout, focus=0.0, overlap_tokens=0)
     (result,) = engine.embed([_parent(WINDOW, 4)])
     assert (set(result.modes), result.n_windows) == ({"windowed"}, 2)
 

@@ -88,7 +88,7 @@ def edited(paragraphs: list[list[int]], header: str, kind: str, at: int) -> tupl
         {},
         {"stable_windows": True},
         {"layout": "text", "focus": 1.0},
-        {"layout": "text", "focus": 0.0, "preamble_tokens": 4},
+        {"layout": "text", "focus": 0.0},
         {"sub_span_tokens": 6, "context_weight": 0.5},
         {"pooling": "weighted", "header_weight": 0.1, "header_pooling": 0.5},
     ],

@@ -112,7 +112,7 @@ def test_a_page_of_200_000_tokens_is_cut_at_the_same_tokens_as_if_it_were_read_a
 ) -> None:
     """Long texts are tokenized piece by piece; no seam moves a chunk."""
     engine = LateChunkEngine.from_pretrained(
-        str(tiny_model_path), device="cpu", max_tokens=512, overlap_tokens=0, preamble_tokens=0
+        str(tiny_model_path), device="cpu", max_tokens=512, overlap_tokens=0
     )
     page = "".join(f"Report {n} says: part {n * 7 % 997} is late. " for n in range(18_000))
     starts = _token_starts(tiny_model_path, page)

@@ -87,21 +87,17 @@ class TextMemory:
             ids: Token ids without special tokens, int32.
         """
         parts: list[str] = []
-        used: list[_Source] = []
         at = 0
         with self._lock:
             while at < len(ids):
                 wanted = ids[at:]
                 whole = self._by_ids.get(wanted.tobytes())
-                # A window goes on in the text that its preamble is from.
-                near = [whole] if whole else [*used, *self._beginning_with(wanted)]
-                best = _find_best(near, wanted)
+                best = _find_best([whole] if whole else self._beginning_with(wanted), wanted)
                 if not _is_sure(best, wanted):
                     best = _find_best(reversed(self._sources.values()), wanted)
                 if best is None:
                     return []
                 source, start, n_found = best
-                used.insert(0, source)
                 self._use(source)
                 parts.append(_slice(source, start, start + n_found))
                 at += n_found

@@ -185,11 +185,11 @@ def test_padding_batch_mates_and_order_change_no_vector(
 def test_windows_of_a_long_parent_add_up_to_the_oracles_vectors(
     published: dict[str, Path], name: str
 ) -> None:
-    """Float64 and plain loops, one window at a time; with prompt, header, preamble and heads."""
+    """Float64 and plain loops, one window at a time; with prompt, header and heads."""
     layout = LAYOUTS[name]
     text = "The supplier delivers 東京 parts. Section 1.3 of the café says otherwise! " * 12
     spans = [(0, 33), (30, 200), (150, 160), (300, len(text))]
-    engine = _engine(published[name], max_tokens=72, preamble_tokens=4, layout="text", focus=0.0)
+    engine = _engine(published[name], max_tokens=72, layout="text", focus=0.0)
     (result,) = engine.embed([Parent(text, spans, header="Title heading")])
     assert result.n_windows > 2
     prompt, header = "" if layout.loras else layout.asked[0], "Title heading"
@@ -199,7 +199,6 @@ def test_windows_of_a_long_parent_add_up_to_the_oracles_vectors(
         AutoModel.from_pretrained(str(published[name])).double().eval(),
         AutoTokenizer.from_pretrained(str(published[name])),
         max_tokens=72,
-        preamble=4,
         prompt=prompt,
         last=layout.trained_pooling == "lasttoken",
         heads=[

@@ -159,7 +159,7 @@ def test_a_large_focus_overflows_no_half_precision(
 def test_a_focus_in_running_text_goes_padded(
     published: dict[str, Path], kernel: SlowKernel
 ) -> None:
-    """Chunks nest there, and the preamble belongs to all of them."""
+    """Chunks nest there."""
     engine = _engine(published["nomic-embed-text-v1.5"], focus=2.0)
     parents = [Parent(TEXT, [(0, 20), (10, 60)], header="Title")]
     padded = engine.embed(parents)

@@ -71,7 +71,6 @@ def test_a_document_holds_one_parent_whatever_the_corpus(
         limits=limits,
         max_tokens=data.draw(st.sampled_from([24, 60, 200])),
         overlap_tokens=data.draw(st.sampled_from([None, 0, 10])),
-        preamble_tokens=0,
         tokenizer=str(tiny_model_path),
     )
     server.asked.clear()
@@ -159,22 +158,6 @@ def test_overlapping_chunks_are_read_in_layers(
     assert np.abs(result.vectors - unit(expected)).max() < 1e-5
     assert set(result.modes) == {"late"}
     assert engine.stats["extra_layers"] == 1
-
-
-def test_later_documents_of_a_long_parent_see_its_beginning(
-    server: LoopbackServer, encoder: str, tiny_model_path: Path
-) -> None:
-    text = words("b", 60)
-    spans = [(start, start + 3) for start in range(0, len(text), 4)]
-    tokenizer = str(tiny_model_path)
-    engine = api_engine(server, encoder, max_tokens=40, preamble_tokens=9, tokenizer=tokenizer)
-    server.asked.clear()
-    engine.embed([Parent(text, spans)])
-    documents = [one for body in server.bodies(PATH) for one in body[LISTS[encoder]]]
-    assert len(documents) > 2
-    for elements in documents[1:]:
-        assert text.startswith(elements[0])
-        assert elements[0] != elements[1]
 
 
 def test_a_refused_request_is_sent_in_halves(

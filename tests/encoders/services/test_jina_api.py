@@ -41,7 +41,7 @@ def server(reader: TinyReader) -> Iterator[LoopbackServer]:
 @pytest.fixture(scope="module")
 def oracle(tiny_model_path: Path) -> Oracle:
     model = SentenceTransformer(str(tiny_model_path), device="cpu").double()
-    return Oracle(model.transformers_model, model.tokenizer, max_tokens=502, preamble=0)
+    return Oracle(model.transformers_model, model.tokenizer, max_tokens=502)
 
 
 @pytest.mark.rule(3)
@@ -86,7 +86,6 @@ def test_requests_hold_one_parent_each_whatever_the_corpus(
         "jina",
         max_tokens=data.draw(st.sampled_from([24, 60, 200])),
         overlap_tokens=data.draw(st.sampled_from([None, 0, 10])),
-        preamble_tokens=data.draw(st.sampled_from([0, 6])),
         tokenizer=str(tiny_model_path),
     )
     server.asked.clear()
@@ -94,16 +93,13 @@ def test_requests_hold_one_parent_each_whatever_the_corpus(
     sums = [np.zeros((len(parent.spans), 32)) for parent in parents]
     for body in server.bodies(PATH):
         assert body["late_chunking"] is True
-        front, _, run = "".join(body["input"]).rpartition("\n")
+        run = "".join(body["input"])
         (owner,) = [index for index, parent in enumerate(parents) if run in parent.text]
         parent = parents[owner]
         start = parent.text.index(run)
-        assert parent.text.startswith(front)
-        assert len(front) <= start
-        n_front = 1 if front else 0
         vectors, n_tokens = reader.joined(body["input"])
         assert n_tokens <= engine.options.max_tokens  # type: ignore[operator]  # it is set
-        _add_chunks(parent, start, body["input"][n_front:], vectors[n_front:], sums[owner])
+        _add_chunks(parent, start, body["input"], vectors, sums[owner])
     for parent, result, total in zip(parents, results, sums, strict=True):
         assert result.parent_id == parent.id
         assert np.abs(result.vectors - unit(total)).max() < 1e-5
@@ -175,7 +171,7 @@ def test_without_a_tokenizer_a_refused_parent_is_divided_until_it_fits(
     text = words("b", 100)
     spans = [(text.index(word), text.index(word) + len(word)) for word in text.split()[:90:9]]
     with serving(JinaService(reader, most_tokens=60)) as server:
-        engine = api_engine(server, "jina", max_tokens=60, preamble_tokens=0)
+        engine = api_engine(server, "jina", max_tokens=60)
         (result,) = engine.embed([Parent(text, spans)])
         assert set(result.modes) == {"windowed"}
         total = np.zeros((len(spans), 32))
@@ -197,7 +193,6 @@ def test_a_chunk_longer_than_the_model_is_the_mean_of_its_parts_and_counted(
         options: dict[str, Any] = {
             "max_tokens": 30,
             "tokenizer": str(tiny_model_path),
-            "preamble_tokens": 0,
         }
         engine = api_engine(server, "jina", **options)
         (result,) = engine.embed([Parent(text)])
