@@ -18,7 +18,7 @@ from typing import Any
 from latechunk_integrations.bulk.atomic_file import replace_file
 from latechunk_integrations.bulk.checkpoint_state import CheckpointState, Finished
 from latechunk_integrations.bulk.rows import DocumentRows, Failure
-from latechunk_integrations.errors import CheckpointError, DamagedCheckpointError
+from latechunk_integrations.errors import CheckpointError, DamagedCheckpointError, OptionError
 from latechunk_integrations.plugins import import_extra
 
 __all__ = ["CHECKPOINT_FILES", "Checkpoint", "hold_checkpoint", "put_in_place", "read_state"]
@@ -229,14 +229,18 @@ def _unused_name(path: Path) -> Path:
 
 def _lock(folder: Path) -> Any:
     _check_is_ours(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     locks = import_extra("filelock", extra="bulk")
     lock = locks.FileLock(folder / _LOCK)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except locks.Timeout as error:
         raise CheckpointError(
             f"another run is using the checkpoint {folder}: wait for it, or name another folder"
+        ) from error
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        raise OptionError(
+            f"no checkpoint can be made at {folder} ({error.strerror}): name a folder, or a new one"
         ) from error
     return lock
 

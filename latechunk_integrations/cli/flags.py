@@ -163,7 +163,7 @@ def read_options(config: Path | None, model: str | None, pairs: Sequence[str]) -
     if model is not None:
         given["model"] = model
     given |= read_pairs(pairs, "--option", texts=texts)
-    if "model" not in given:
+    if "model" not in given and config is None:
         raise OptionError("no model: give --model NAME or --config latechunk.yaml")
     return LateChunkOptions.from_mapping(given)
 

@@ -258,7 +258,7 @@ def _read_answer(answer: str, document: GoldenDocument, start: int, end: int) ->
     try:
         listed = json.loads(answer[answer.index("[") : answer.rindex("]") + 1])
         pairs = [(str(each["question"]).strip(), str(each["quote"]).strip()) for each in listed]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         logger.warning("the model's answer about %r cannot be read: %s", document.doc_id, error)
         return
     for question, quote in pairs:

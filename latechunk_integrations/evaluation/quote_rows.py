@@ -118,7 +118,7 @@ def _sheet_rows(path: Path) -> Iterator[Row]:
 def _test_set_rows(path: Path) -> Iterator[Row]:
     try:
         content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise GoldenSetError(f"{path}: no JSON: {error}") from error
     rows: Any = content
     if isinstance(content, dict) and {"queries", "corpus", "relevant_docs"} <= set(content):
@@ -151,7 +151,7 @@ def json_rows(path: Path) -> Iterator[Row]:
         where = f"{path}, line {number}"
         try:
             values = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise GoldenSetError(f"{where}: no JSON: {error}") from error
         if not isinstance(values, dict):
             raise GoldenSetError(f"{where}: must be a JSON object, not {type(values).__name__}")

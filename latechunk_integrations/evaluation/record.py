@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import GoldenSetError
@@ -47,7 +47,7 @@ def read_record(path: str | Path) -> Comparison:
                 f"{path} is no record of this version ({FORMAT}): write it anew with --json"
             )
         return _adapter().validate_python(values)
-    except (OSError, json.JSONDecodeError, ValidationError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # a ValidationError too
         raise GoldenSetError(f"cannot read the record {path}: {error}") from error
 
 

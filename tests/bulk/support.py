@@ -55,13 +55,13 @@ def target(kind: str, folder: Path) -> str:
 
 def read(kind: str, folder: Path) -> Rows:
     """The rows of a target by chunk id; a chunk id that stands twice is an error."""
-    rows = {
+    readers = {
         "parquet": _read_parquet,
         "jsonl": _read_jsonl,
         "milvus": _read_milvus,
         "qdrant": _read_qdrant,
-    }[kind](folder)
-    return _by_id(rows)
+    }
+    return _by_id(readers[kind](folder)) if kind in readers else scan(target(kind, folder))
 
 
 def scan(target: str) -> Rows:

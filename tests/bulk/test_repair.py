@@ -179,8 +179,12 @@ def test_a_document_that_nobody_knows_is_reported_and_stays_unless_it_is_pruned(
     assert store.rows() == store.fresh
 
 
-def test_a_store_that_is_gone_is_written_anew(store: Index) -> None:
-    shutil.rmtree(store.folder / "qdrant.db")
+@pytest.mark.parametrize("kind", ["lancedb", "qdrant"])
+def test_a_store_that_is_gone_is_written_anew(
+    kind: str, tmp_path: Path, tiny_model_path: Path
+) -> None:
+    store = Index(kind, tmp_path, tiny_model_path)
+    shutil.rmtree(store.folder / f"{kind}.db")
     assert [kind for kind, _ in store.found()][:1] == ["target lost"]
     assert store.repair().run.n_documents == N
     assert store.rows() == store.fresh

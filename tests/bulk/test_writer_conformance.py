@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from latechunk_integrations.bulk import index
 from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows
 from latechunk_integrations.bulk.targets import Target
-from latechunk_integrations.errors import OptionError, WriterError
+from latechunk_integrations.errors import MissingTargetError, OptionError, WriterError
 from latechunk_integrations.testing import check_store
 from tests.bulk import support
 from tests.postgres import running_postgres
@@ -117,7 +117,10 @@ def _same(some: support.Rows, others: support.Rows) -> bool:
 
 
 def test_a_collection_of_another_width_or_that_is_not_there_is_refused(target: str) -> None:
-    with pytest.raises(WriterError):
+    with pytest.raises(MissingTargetError, match="there is no"):
+        Target.parse(target).open(None, "")
+    Target.parse(f"{target}-other").open(8, "").close()
+    with pytest.raises(MissingTargetError, match="there is no"):  # but the store is there
         Target.parse(target).open(None, "")
     with closing(Target.parse(target).open(8, "")) as writer:
         writer.write([_document("a", "text", np.eye(8, dtype=np.float32)[0], "1")], 0)
@@ -129,6 +132,14 @@ def test_a_collection_of_another_width_or_that_is_not_there_is_refused(target: s
 def test_a_password_in_a_target_is_refused(url: str) -> None:
     with pytest.raises(OptionError, match="environment"):
         Target.parse(f"pgvector:postgresql://{url}#chunks")
+
+
+def test_what_a_store_will_never_take_is_said_at_once(tmp_path: Path) -> None:
+    """An address that is none, a name that is too short: no attempt after the first."""
+    with pytest.raises(WriterError, match="refuses opening the database"):
+        Target.parse("pgvector:nonsense#chunks").open(None, "")
+    with pytest.raises(WriterError, match="refuses making the collection 'c'"):
+        Target.parse(f"chroma:{tmp_path}#c").open(8, "")
 
 
 def test_postgres_refuses_what_its_texts_cannot_hold(postgres: str, tmp_path: Path) -> None:

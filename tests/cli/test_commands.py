@@ -255,6 +255,7 @@ def test_options_of_a_file_are_changed_by_the_command_line(
             "leave chunk_size out",
         ),
         (["compare", "set"], "no model: give --model NAME or --config"),
+        (["compare", "set", "--config", "set/misspelt.yaml"], "unknown option 'engin'"),
         (["compare", "set", "--model", "nowhere/at-all"], "nowhere/at-all"),
         (["compare", "set", "--config", "absent.yaml"], "cannot read the options in absent.yaml"),
         (["compare", "set", "--model", "m", "-o", "max_tokens"], "wants NAME=VALUE"),
@@ -273,6 +274,7 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_2(
     message: str,
 ) -> None:
     (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "misspelt.yaml").write_text("engin:\n  model: m\n", encoding="utf-8")
     write_set(tmp_path / "set")
     monkeypatch.chdir(tmp_path)
     given = [part for each in arguments for part in (model if each == "MODEL" else [each])]

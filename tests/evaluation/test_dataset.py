@@ -75,6 +75,7 @@ def test_line_separators_inside_json_do_not_end_a_line(tmp_path: Path) -> None:
         ("documents", '{"doc_id": "x", "text": "a\\ud800"}', r"line 3: .*surrogate"),
         ("documents", '{"doc_id": "tokyo", "text": "a"}', r"line 3: .*already in .*line 2"),
         ("documents", "{broken", r"documents\.jsonl, line 3: no JSON"),
+        ("documents", "[" * 100_000, r"documents\.jsonl, line 3: no JSON"),
         ("documents", "[1]", r"line 3: must be a JSON object, not list"),
         ("queries", '{"query_id": "q9", "doc_id": "rome", "query": "?"}', "line 5: .*'rome'"),
         ("queries", '{"query_id": "q1", "doc_id": "tokyo", "query": "?"}', "line 5: .*already"),

@@ -13,7 +13,7 @@ import numpy as np
 
 from latechunk_integrations.bulk.rows import DocumentRows
 from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
-from latechunk_integrations.errors import WriterError
+from latechunk_integrations.errors import MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
 __all__ = ["ChromaWriter", "open_chroma"]
@@ -40,11 +40,11 @@ class ChromaWriter(StoreWriter):
 
     def __init__(self, place: str, collection: str, dimensions: int | None) -> None:
         self._name = collection
+        errors = import_extra("chromadb.errors", extra="chroma")
+        self._lasting = (errors.InvalidArgumentError, errors.NotFoundError)
         self._client, self._failures = open_chroma(place, must_exist=dimensions is None)
         if dimensions is None:
-            self._collection = self._repeat(
-                lambda: self._client.get_collection(collection, embedding_function=None), "opening"
-            )
+            self._collection = self._repeat(lambda: self._open(place), "opening")
             return
         self._collection = self._repeat(
             lambda: self._client.get_or_create_collection(
@@ -110,11 +110,22 @@ class ChromaWriter(StoreWriter):
         """Let go of the folder, or close the connection."""
         self._client.close()
 
+    def _open(self, place: str) -> Any:
+        try:
+            return self._client.get_collection(self._name, embedding_function=None)
+        except self._lasting[1] as error:
+            raise MissingTargetError(f"there is no collection {self._name!r} in {place}") from error
+
     def _get(self, **what: Any) -> Any:
         return self._repeat(lambda: self._collection.get(**what), "reading")
 
     def _repeat(self, call: Any, what: str) -> Any:
-        return repeated(call, f"{what} the collection {self._name!r}", errors=self._failures)
+        return repeated(
+            call,
+            f"{what} the collection {self._name!r}",
+            errors=self._failures,
+            is_transient=lambda error: not isinstance(error, self._lasting),
+        )
 
 
 def open_chroma(place: str, *, must_exist: bool) -> tuple[Any, tuple[type[Exception], ...]]:
@@ -133,7 +144,7 @@ def open_chroma(place: str, *, must_exist: bool) -> tuple[Any, tuple[type[Except
     failures: tuple[type[Exception], ...] = (base, OSError, ValueError)
     if "://" not in place:
         if must_exist and not Path(place).is_dir():
-            raise WriterError(f"there is no folder {place} with a Chroma store")
+            raise MissingTargetError(f"there is no folder {place} with a Chroma store")
         return repeated(
             # Settings of our own would be refused where this process has the folder open already.
             lambda: chroma.PersistentClient(place),

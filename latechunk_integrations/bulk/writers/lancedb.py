@@ -11,7 +11,7 @@ import numpy as np
 
 from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows, to_table
 from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
-from latechunk_integrations.errors import WriterError
+from latechunk_integrations.errors import MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
 __all__ = ["LanceWriter"]
@@ -42,10 +42,10 @@ class LanceWriter(StoreWriter):
         self._dimensions = dimensions
         self._n_writes = 0
         if dimensions is None and not Path(place).is_dir():
-            raise WriterError(f"there is no folder {place}")
+            raise MissingTargetError(f"there is no folder {place}")
         self._database = self._repeat(lambda: lance.connect(place), "opening")
         if dimensions is None:
-            self._table = self._repeat(lambda: self._database.open_table(collection), "opening")
+            self._table = self._repeat(lambda: self._open(place), "opening")
             return
         self._table = self._repeat(lambda: self._open_or_make(dimensions), "making")
         self._check_table(dimensions)
@@ -85,6 +85,12 @@ class LanceWriter(StoreWriter):
 
     def close(self) -> None:
         """There is no connection to close."""
+
+    def _open(self, place: str) -> Any:
+        try:
+            return self._database.open_table(self._name)
+        except (ValueError, FileNotFoundError) as error:
+            raise MissingTargetError(f"there is no table {self._name!r} in {place}") from error
 
     def _open_or_make(self, dimensions: int) -> Any:
         try:

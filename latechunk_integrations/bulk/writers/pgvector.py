@@ -13,7 +13,7 @@ import numpy as np
 from latechunk_integrations.bulk.rows import COLUMNS, INTEGER_COLUMNS, DocumentRows
 from latechunk_integrations.bulk.writers.postgres import connect_postgres, format_vector
 from latechunk_integrations.bulk.writers.writer import StoreWriter
-from latechunk_integrations.errors import InputError, WriterError
+from latechunk_integrations.errors import InputError, MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
 __all__ = ["PgvectorWriter"]
@@ -138,7 +138,7 @@ class PgvectorWriter(StoreWriter):
             found = dict(self._connection.execute(query, [name]).fetchall())
             self._connection.commit()
         if not found:
-            raise WriterError(f"there is no table {self._name!r}")
+            raise MissingTargetError(f"there is no table {self._name!r}")
         missing = [name for name in COLUMNS if name not in found]
         if dimensions is None:
             return

@@ -32,7 +32,8 @@ def connect_postgres(place: str) -> Any:
     connection = repeated(
         lambda: psycopg.connect(url, connect_timeout=_TIMEOUT_SECONDS),
         "opening the database",
-        errors=(psycopg.OperationalError,),
+        errors=(psycopg.Error,),
+        is_transient=lambda error: isinstance(error, psycopg.OperationalError),
     )
     try:
         connection.execute("select '[1]'::vector")
