@@ -425,7 +425,10 @@ def _check_focus(name: str, value: object) -> None:
         return
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not value >= 0:  # type: ignore[operator]  # a number by then
-        raise OptionError(f"{name} must be 'auto' or a number of at least 0, not {value!r}")
+        raise OptionError(
+            f"{name} must be 'auto' or a number of at least 0 (infinity: math.inf, in YAML .inf), "
+            f"not {value!r}"
+        )
 
 
 def _check_url(name: str, url: object) -> None:

@@ -232,3 +232,9 @@ def test_the_description_says_which_layout_and_focus_are_used(loaded: dict[str, 
     assert "units, focus auto, header pooled by 0.5" in str(units)
     text = loaded["wordpiece"].engine(layout="text", focus=0.0).describe()
     assert (text.use.layout, text.use.focus) == ("text", 0.0)
+    short = {"max_tokens": 256}
+    assert "256 tokens a unit, windows of 384" in str(
+        loaded["wordpiece"].engine(**short).describe()
+    )
+    text = loaded["wordpiece"].engine(**short, layout="text").describe()
+    assert "384" not in str(text)

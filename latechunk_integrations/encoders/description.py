@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from latechunk_integrations.core.windows import choose_unit_window
 from latechunk_integrations.encoders.base import (
     ChunkEncoder,
     ChunkLimits,
@@ -160,7 +161,7 @@ def _rows(contract: ModelContract | None, use: ModelUse) -> list[tuple[str, str,
     own = _own(contract) if contract is not None else {}
     used = {
         "architecture": " on ".join(part for part in (use.dtype, use.device) if part),
-        "window": f"{use.max_tokens} tokens",
+        "window": _used_window(use),
         "pooling": _used_pooling(use),
         "layout": _used_layout(use),
         "document prompt": "" if use.document_prompt is None else repr(use.document_prompt),
@@ -220,6 +221,13 @@ def _trained(contract: ModelContract) -> str:
     if contract.matryoshka:
         return f" (trained: {', '.join(map(str, contract.matryoshka))}{norm})"
     return f" ({norm.removeprefix(', ')})" if norm else ""
+
+
+def _used_window(use: ModelUse) -> str:
+    together = choose_unit_window(use.max_tokens)
+    if use.layout == "text" or together == use.max_tokens:
+        return f"{use.max_tokens} tokens"
+    return f"{use.max_tokens} tokens a unit, windows of {together}"
 
 
 def _used_layout(use: ModelUse) -> str:
