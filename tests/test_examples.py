@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import html
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.prepared import Prepared, run_script
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 _EXPECTED = {
@@ -41,10 +41,8 @@ def test_the_readme_says_what_the_demo_prints() -> None:
 @pytest.mark.store
 @pytest.mark.parametrize("name", sorted(_EXPECTED))
 @pytest.mark.slow
-def test_example_runs_and_prints_what_it_shows(name: str) -> None:
-    finished = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, check=False
-    )
+def test_example_runs_and_prints_what_it_shows(name: str, tmp_path: Path) -> None:
+    finished = Prepared(tmp_path, run_script, EXAMPLES / name).finish()
     assert finished.returncode == 0, finished.stderr[-2_000:]
     for said in _EXPECTED[name].splitlines():
         assert said in finished.stdout

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -12,19 +11,15 @@ import pytest
 
 from tests.bulk import support
 from tests.bulk.chaos import Chaos
+from tests.prepared import Prepared
 
 pytestmark = [pytest.mark.store, pytest.mark.slow]
 
-_ROOT = Path(__file__).parents[2]
-# In a process of its own: the threads that other tests have started here would not live through
-# a fork, and what they hold locked would stay locked.
-_RUN = "import sys; from tests.bulk.test_chaos import run; run(*sys.argv[1:])"
 
-
-def run(folder: str, model: str, kind: str) -> None:
+def run(folder: Path, model: Path, kind: str) -> None:
     """Kill six runs, and compare."""
-    options = support.options(Path(model))
-    chaos = Chaos(Path(folder), partial(support.target, kind), options, seed=7)
+    warnings.simplefilter("ignore")
+    chaos = Chaos(folder, partial(support.target, kind), support.options(model), seed=7)
     chaos.go(kills=6)
     assert chaos.compare() > 20
 
@@ -34,15 +29,6 @@ def run(folder: str, model: str, kind: str) -> None:
 def test_after_kills_and_an_operators_worst_the_target_is_what_a_fresh_one_is(
     tmp_path: Path, tiny_model_path: Path, kind: str
 ) -> None:
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-c",
-        _RUN,
-        str(tmp_path),
-        str(tiny_model_path),
-        kind,
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, cwd=_ROOT, env=environment, timeout=900)
+    """In a process of its own: threads of other tests here would not live through a fork."""
+    finished = Prepared(tmp_path, run, tmp_path, tiny_model_path, kind).finish(900)
+    assert finished.returncode == 0, finished.stderr

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import json
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from latechunk_integrations.bulk.rows import CorpusDocument
 from latechunk_integrations.errors import CheckpointError, OptionError, SourceError
 from tests.bulk import support
 from tests.bulk.support import documents, read, target
+from tests.prepared import Finished, Prepared, run_command
 
 NOBODY = 65_534
 N_FILES = 12
@@ -235,33 +235,24 @@ def test_another_user_who_may_not_read_removes_nothing(
     assert len(corpus.held()) == N_FILES
 
 
-def _run_as_nobody(corpus: Corpus) -> subprocess.CompletedProcess[str]:
+def _run_as_nobody(corpus: Corpus) -> Finished:
     arguments = [
         *("index", str(corpus.source), "--to", target("jsonl", corpus.folder)),
         *("--checkpoint", str(corpus.folder / "checkpoint"), "--model", str(corpus.model)),
         *("-o", "dtype=float32", "-o", "device=cpu", "--splitter", support.SPLITTER),
         *("--prune", "--quiet"),
     ]
+    return Prepared(corpus.folder, _run_without_rights, corpus.folder, arguments).finish()
+
+
+def _run_without_rights(home: Path, arguments: list[str]) -> None:
     # Imported before the rights go: what is installed may be readable to its owner alone.
-    code = (
-        "import encodings.utf_8_sig, os, sys, torch, pyarrow, filelock\n"
-        "import transformers, sentence_transformers\n"
-        "import tests.bulk.support\n"
-        "from latechunk_integrations.cli import app\n"
-        "import latechunk_integrations.bulk.indexing, latechunk_integrations.cli.exit_codes\n"
-        "import latechunk_integrations.encoders.local.encoder\n"
-        f"os.setgid({NOBODY}); os.setuid({NOBODY})\n"
-        f"sys.argv = ['latechunk', *{arguments!r}]\n"
-        "app()\n"
-    )
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "HOME": str(corpus.folder), "HF_HOME": str(corpus.folder / "hub")},
-    )
+    for name in ("encodings.utf_8_sig", "filelock"):
+        importlib.import_module(name)
+    os.environ.update(HOME=str(home), HF_HOME=str(home / "hub"))
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    run_command(*arguments)
 
 
 def _open_to_all(folder: Path) -> Path:

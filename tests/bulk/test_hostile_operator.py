@@ -6,9 +6,6 @@ import errno
 import io
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +25,7 @@ from latechunk_integrations.cli.exit_codes import ExitCode, exit_code_of
 from latechunk_integrations.errors import CheckpointError, LateChunkError, OptionError, WriterError
 from tests.bulk import support
 from tests.bulk.support import documents, read, target
+from tests.prepared import Prepared, run_command
 
 
 class Given(NamedTuple):
@@ -372,19 +370,14 @@ def test_a_run_that_is_told_to_end_says_so(given: Given, tmp_path: Path) -> None
         ),
         *("--quiet", "--batch-documents", "1"),
     ]
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "latechunk_integrations", *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+    process = Prepared(tmp_path, run_command, *arguments)
     log = given.checkpoint / "finished.jsonl"
-    while not (log.exists() and log.stat().st_size) and process.poll() is None:
+    while not (log.exists() and log.stat().st_size) and process.is_alive():
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "error: interrupted; what is finished is kept" in said
+    process.terminate()
+    finished = process.finish(60)
+    assert finished.returncode == 130, finished.stderr
+    assert "error: interrupted; what is finished is kept" in finished.stderr
 
 
 def slow(text: str) -> Iterator[tuple[int, int]]:

@@ -8,8 +8,6 @@ import logging
 import os
 import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from latechunk_integrations.cli.exit_codes import ExitCode
 from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.errors import MissingExtraError
 from tests.bulk import support
+from tests.prepared import Prepared, run_command
 
 pytestmark = pytest.mark.store
 
@@ -263,12 +262,7 @@ def test_3_a_local_store_is_damaged(tmp_path: Path, tiny_model_path: Path, kind:
         *("--checkpoint", str(tmp_path / "c"), "--model", str(tiny_model_path)),
         *("-o", "dtype=float32", "-o", "device=cpu", "--splitter", support.SPLITTER),
     ]
-    finished = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "latechunk_integrations", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = Prepared(tmp_path, run_command, *arguments).finish()
     assert finished.returncode == ExitCode.STOPPED, finished.stderr
     assert "Traceback" not in finished.stderr
     assert len([line for line in finished.stderr.splitlines() if "error" in line.lower()]) == 1

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +14,7 @@ from latechunk_integrations.bulk import index
 from latechunk_integrations.bulk.rows import Columns
 from latechunk_integrations.cli import app
 from tests.bulk import support
+from tests.prepared import Prepared, run_command
 
 pytestmark = pytest.mark.store
 
@@ -127,18 +126,15 @@ def test_a_process_that_is_killed_goes_on_where_it_stopped(
     corpus: Path, tmp_path: Path, tiny_model_path: Path
 ) -> None:
     arguments = _arguments(corpus, tiny_model_path, tmp_path)
-    command = [sys.executable, "-c", "from latechunk_integrations.cli import app; app()"]
     log = tmp_path / "checkpoint" / "finished.jsonl"
-    process = subprocess.Popen(
-        [*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = Prepared(tmp_path, run_command, *arguments)
     deadline = time.monotonic() + 120
     while not (log.exists() and log.read_bytes().count(b'"part"') >= 3):
-        assert process.poll() is None, "it ended before it could be killed"
+        assert process.is_alive(), "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.002)
     process.kill()
-    process.wait()
+    process.join()
     finished = CliRunner().invoke(app, arguments)
     assert finished.exit_code == 0, finished.output
     assert " 0 documents unchanged" not in finished.output

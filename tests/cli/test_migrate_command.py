@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.cli import app
 from tests.bulk.migration import collections
 from tests.bulk.migration.test_migrating import check_vectors, expected
+from tests.prepared import Prepared, run_command
 
 pytestmark = pytest.mark.store
 
@@ -94,19 +94,18 @@ def test_a_migration_that_is_killed_three_times_ends_like_one_that_was_not(
     collection = collections.write_langchain_qdrant(tmp_path, corpus)
     before = collections.read_qdrant(tmp_path)
     arguments = _arguments(collection, tiny_model_path, tmp_path)
-    command = [sys.executable, "-m", "latechunk_integrations", *arguments]
     log = tmp_path / "state" / "finished.jsonl"
     for kill in range(3):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = Prepared(tmp_path, run_command, *arguments)
         n_lines = log.read_bytes().count(b"\n") if log.exists() else 0
-        while process.poll() is None:
+        while process.is_alive():
             now = log.read_bytes().count(b"\n") if log.exists() else 0
             if now >= n_lines + 3:
                 break
             time.sleep(0.01)
-        assert process.poll() is None, f"it was done before kill {kill}"
+        assert process.is_alive(), f"it was done before kill {kill}"
         process.kill()
-        process.wait()
+        process.join()
     finished = CliRunner().invoke(app, arguments)
     assert finished.exit_code == 0, finished.output
     assert "0 parents were finished before" not in finished.output

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -19,23 +17,15 @@ with warnings.catch_warnings():
     import langchain_community.vectorstores  # noqa: F401
     import langchain_experimental  # noqa: F401
 
-
-_SPLITTING = """
-import json, pickle, sys
-from langchain_classic.storage import LocalFileStore
-from latechunk_integrations.langchain import late_chunking
-from tests.langchain.support import WORDS, corpus, lines
-
-store = LocalFileStore(sys.argv[1])
-pair = late_chunking("words", lines, header=None, encoder=WORDS, parent_store=store)
-sys.stdout.buffer.write(pickle.dumps(pair.splitter.split_documents(corpus(6))))
-"""
+from tests.langchain.support import split_into
+from tests.prepared import Prepared
 
 
 @pytest.fixture(scope="module")
 def split_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Document]]:
     """What a process that splits leaves: its parents in a folder, and pickled chunks."""
     folder = tmp_path_factory.mktemp("parents")
-    command = [sys.executable, "-c", _SPLITTING, str(folder)]
-    done = subprocess.run(command, capture_output=True, check=True)
-    return folder, pickle.loads(done.stdout)
+    said = tmp_path_factory.mktemp("chunks")
+    done = Prepared(said, split_into, folder, said / "chunks.pickle").finish()
+    assert done.returncode == 0, done.stderr
+    return folder, pickle.loads((said / "chunks.pickle").read_bytes())

@@ -6,6 +6,7 @@ import json
 import pickle
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -129,6 +130,15 @@ def rows_as_vectors(rows: Sequence[tuple[dict[str, Any], Any]]) -> Vectors:
     vectors = {key_of(metadata): np.asarray(vector, np.float32) for metadata, vector in rows}
     assert len(vectors) == len(rows), "a chunk is stored twice"
     return vectors
+
+
+def split_into(folder: Path, file: Path) -> None:
+    """Split the corpus: its parents into a folder, pickled chunks into a file."""
+    from langchain_classic.storage import LocalFileStore
+
+    store = LocalFileStore(folder)
+    pair = late_chunking("words", lines, header=None, encoder=WORDS, parent_store=store)
+    file.write_bytes(pickle.dumps(pair.splitter.split_documents(corpus(6))))
 
 
 def embed_elsewhere(content: bytes) -> tuple[list[list[float]], dict[str, int]]:

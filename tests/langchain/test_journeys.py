@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, TypedDict
@@ -34,6 +33,7 @@ from tests.langchain.support import (
     sent,
     true_vectors,
 )
+from tests.prepared import Prepared
 
 pytestmark = pytest.mark.store
 
@@ -93,20 +93,14 @@ def test_chunks_from_a_langgraph_checkpoint_are_right(tiny_engine: LateChunkEngi
     assert_same(_vectors(inner), true_vectors(tiny_engine, documents))
 
 
-_WORKER = """
-import json, pickle, sys
-from langchain_core.documents import Document
-from langchain_core.vectorstores import InMemoryVectorStore
-from latechunk_integrations.langchain import LateChunkVectorStore, add_late_chunks
-
-embeddings, chunks, rows = pickle.load(sys.stdin.buffer)
-inner = InMemoryVectorStore(embeddings)
-inner.add_documents(chunks)                                          # pickled texts
-LateChunkVectorStore(inner).add_documents([Document(**r) for r in rows[0]])  # JSON
-add_late_chunks(inner, [Document(**r) for r in rows[1]])
-stored = [(r["metadata"], list(map(float, r["vector"]))) for r in inner.store.values()]
-json.dump([stored, embeddings.stats, embeddings.engine.stats.get("parents", 0)], sys.stdout)
-"""
+def _store_elsewhere(sent: bytes) -> None:
+    embeddings, chunks, rows = pickle.loads(sent)
+    inner = InMemoryVectorStore(embeddings)
+    inner.add_documents(chunks)  # pickled texts
+    LateChunkVectorStore(inner).add_documents([Document(**r) for r in rows[0]])  # JSON
+    add_late_chunks(inner, [Document(**r) for r in rows[1]])
+    stored = [(r["metadata"], list(map(float, r["vector"]))) for r in inner.store.values()]
+    json.dump([stored, embeddings.stats, embeddings.engine.stats.get("parents", 0)], sys.stdout)
 
 
 @pytest.mark.slow
@@ -120,9 +114,8 @@ def test_another_process_finds_parents_and_vectors_in_the_store(
     third = len(chunks) // 3
     rows = [c.model_dump() for c in chunks[third:]]
     sent = pickle.dumps((pair.embeddings, chunks[:third], (rows[:third], rows[third:])))
-    done = subprocess.run(
-        [sys.executable, "-c", _WORKER], input=sent, capture_output=True, check=True
-    )
+    done = Prepared(tmp_path, _store_elsewhere, sent).finish()
+    assert done.returncode == 0, done.stderr
     stored, stats, n_parents = json.loads(done.stdout)
     assert_same(rows_as_vectors(stored), true_vectors(tiny_engine, documents))
     assert stats["late"] == len(chunks)

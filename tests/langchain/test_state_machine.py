@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import multiprocessing
 import os
 import pickle
 import random
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.langchain import LateChunkPair, LateChunkVectorStore, late_chunking
 from tests.langchain.support import WORDS, embed_elsewhere, line_spans, lines, rebuilt
+from tests.prepared import CONTEXT
 
 logger = logging.getLogger(__name__)
 
@@ -266,7 +266,7 @@ def _near(vector: Any, truth: Vector) -> bool:
 
 @pytest.fixture
 def workers() -> Iterator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=CONTEXT) as pool:
         pool.submit(embed_elsewhere, b"").exception()  # imports take longer than any call
         yield pool
 
