@@ -26,6 +26,8 @@ _SENTENCES = (
     "payment is due on receipt of goods and interest accrues from then the lender may terminate"
 )
 _WORDS = _SENTENCES.split()
+_INDEX_BATCH = 2_048
+"""As `VectorStoreIndex` adds them: Chroma takes some thousands at once."""
 
 
 class Held(NamedTuple):
@@ -159,7 +161,9 @@ def write_llama_index_chroma(folder: Path, corpus: dict[str, str]) -> str:
 
     client = chromadb.PersistentClient(str(folder / "chroma"))
     collection = client.create_collection(NAME, configuration={"hnsw": {"space": "cosine"}})
-    ChromaVectorStore(chroma_collection=collection).add([*llama_index_nodes(corpus)])
+    store, nodes = ChromaVectorStore(chroma_collection=collection), [*llama_index_nodes(corpus)]
+    for start in range(0, len(nodes), _INDEX_BATCH):
+        store.add(nodes[start : start + _INDEX_BATCH])
     return f"chroma:{folder / 'chroma'}#{NAME}"
 
 
