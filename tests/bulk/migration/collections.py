@@ -161,9 +161,9 @@ def write_llama_index_chroma(folder: Path, corpus: dict[str, str]) -> str:
 
     client = chromadb.PersistentClient(str(folder / "chroma"))
     collection = client.create_collection(NAME, configuration={"hnsw": {"space": "cosine"}})
-    store, nodes = ChromaVectorStore(chroma_collection=collection), [*llama_index_nodes(corpus)]
+    store, nodes = ChromaVectorStore(chroma_collection=collection), llama_index_nodes(corpus)
     for start in range(0, len(nodes), _INDEX_BATCH):
-        store.add(nodes[start : start + _INDEX_BATCH])
+        store.add([*nodes[start : start + _INDEX_BATCH]])
     return f"chroma:{folder / 'chroma'}#{NAME}"
 
 
