@@ -229,8 +229,11 @@ class Parent:
 
         Spans too: in layout ``units`` a chunk attends to its neighbours as they were cut.
         """
-        digest = hashlib.sha256(self.text.encode("utf-8", "surrogatepass"))
-        for header in (self.header, *(self.headers or ())):
+        digest, headers = hashlib.sha256(), (self.header, *(self.headers or ()))
+        if any("\x00" in part for part in (self.text, *headers)):  # it could look like a border
+            digest.update(f"\x00{[len(self.text), *map(len, headers)]}".encode())
+        digest.update(self.text.encode("utf-8", "surrogatepass"))
+        for header in headers:
             digest.update(b"\x00header\x00" + header.encode("utf-8", "surrogatepass"))
         digest.update(b"\x00spans\x00" + self.spans.array.astype("<i8").tobytes())
         return digest.hexdigest()[:32]

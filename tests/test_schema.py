@@ -61,9 +61,13 @@ def test_the_fingerprint_depends_on_text_spans_and_headers_alone() -> None:
         Parent("texthead", [(0, 2)]).fingerprint,
         Parent("text", [(0, 3)], header="head").fingerprint,
         Parent("text", [(0, 2)], headers=["head"]).fingerprint,
+        # What is between the parts of a fingerprint may be in a text.
+        Parent("text\x00header\x00head", [(0, 2)]).fingerprint,
+        Parent("text", [(0, 2)], header="head", headers=[""]).fingerprint,
+        Parent("text", [(0, 2)], header="head\x00header\x00").fingerprint,
         parent.fingerprint,
     }
-    assert len(others) == 5
+    assert len(others) == 8
     assert parent.id == parent.fingerprint
 
 

@@ -91,6 +91,29 @@ def test_units_of_a_short_window_share_a_longer_one(
     np.testing.assert_allclose(result.vectors, expected, atol=1e-5)
 
 
+@pytest.mark.rule(6)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_padding_token_in_the_text_is_read_as_the_model_reads_it(
+    loaded: dict[str, Loaded], family: Family
+) -> None:
+    """Pages on tokenizers say ``<pad>``. RoBERTa and its kin do not count its position."""
+    one = loaded[family]
+    pad = one.model.tokenizer.pad_token
+    text = f"Berlin {pad} is {pad} the capital. Its {pad} supplier delivers."
+    spans = [(0, text.index("Its") - 1), (text.index("Its"), len(text))]
+    engine = one.engine(focus=1.0, header_focus=1.0)
+    lone, shared = Parent(text), Parent(text, spans)
+    alone = engine.embed([lone])[0].vectors
+    np.testing.assert_allclose(
+        alone[0], one.model.encode(text, normalize_embeddings=True), atol=1e-5
+    )
+    together = engine.embed([lone, shared])
+    np.testing.assert_allclose(together[0].vectors, alone, atol=1e-5)
+    oracle = replace(one.oracle, focus=1.0, header_focus=1.0)
+    expected = oracle.unit_vectors(text, spans, ["", ""])
+    np.testing.assert_allclose(together[1].vectors, expected, atol=1e-5)
+
+
 @pytest.mark.rule(3)
 @pytest.mark.parametrize("family", FAMILIES)
 @_SETTINGS

@@ -28,7 +28,8 @@ class UnitsOracle(Oracle):
         focus: Nats toward the own unit; infinity: nothing else is seen.
         header_focus: Nats toward the own header.
         header_pooling: Weight of header tokens in the mean.
-        first_position: Position of a unit's first token: RoBERTa and its kin count from 2.
+        first_position: Position of a unit's first token: RoBERTa and its kin count from 2, one
+            past the id of padding.
         sliding: Largest distance of tokens that see each other in sliding layers.
     """
 
@@ -85,7 +86,7 @@ class UnitsOracle(Oracle):
             window = front + ids[start:end] + tail
             marks: list[Any] = ["shared"] * len(fixed) + ["header"] * kept
             marks += chunk_of[start:end] + ["shared"] * len(tail)
-            positions = [self.first_position + n for n in range(len(window))]
+            positions = self._positions(window)
             hidden = self._attend(window, positions, self._running_bias(marks))
             for chunk, tokens in enumerate(members):
                 rows = [len(front) + i - start for i in tokens if start <= i < end]
@@ -98,6 +99,15 @@ class UnitsOracle(Oracle):
                     counts[chunk] += 1
         vectors = [s / n if n else None for s, n in zip(sums, counts, strict=True)]
         return [None if v is None else v / np.linalg.norm(v) for v in vectors]
+
+    def _positions(self, ids: Sequence[int]) -> list[int]:
+        """Of the tokens of a unit; RoBERTa and its kin do not count a padding token in the text."""
+        padding = self.first_position - 1
+        positions, following = [], self.first_position
+        for token in ids:
+            positions.append(padding if token == padding else following)
+            following += token != padding
+        return positions
 
     def _running_bias(self, marks: Sequence[Any]) -> NDArray[np.float64]:
         bias = np.zeros((len(marks), len(marks)))
@@ -150,7 +160,7 @@ class UnitsOracle(Oracle):
             if ids and not math.isinf(self.focus):
                 bias[:] = self.focus
                 bias[:, len(fixed) : len(fixed) + kept] = self.header_focus
-            positions = [self.first_position + n for n in range(len(window))]
+            positions = self._positions(window)
             hidden = self._attend(window, positions, bias)
             weights = np.zeros(len(hidden))
             weights[len(front) : len(front) + end - start] = 1.0
@@ -220,7 +230,7 @@ class UnitsOracle(Oracle):
         ids = [i for unit in units for i in unit[0]]
         own = [number for number, unit in enumerate(units) for _ in unit[0]]
         is_header = [header for unit in units for header in unit[3]]
-        positions = [self.first_position + n for unit in units for n in range(len(unit[0]))]
+        positions = [at for unit in units for at in self._positions(unit[0])]
         bias = np.zeros((len(ids), len(ids)))
         for query in range(len(ids)):
             for key in range(len(ids)):

@@ -35,8 +35,8 @@ from latechunk_integrations.encoders.local.probe import check_own_vector, once, 
 from latechunk_integrations.encoders.local.unit_focus import UnitFocus
 from latechunk_integrations.encoders.local.unpadded import (
     allow_unpadded,
-    first_position,
     flat_features,
+    position_ids,
     takes_unpadded,
 )
 from latechunk_integrations.encoders.model.contract import (
@@ -229,7 +229,7 @@ class LocalEncoder:
             "attention_mask": to_device(mask, self._device),
         }
         if batch.positions is not None:
-            positions = batch.positions + first_position(transformer.model)
+            positions = position_ids(transformer.model, ids, batch.positions)
             features["position_ids"] = to_device(positions, self._device)
         if batch.units is None:
             return self._run_body(features)

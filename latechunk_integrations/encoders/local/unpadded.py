@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from transformers.utils import import_utils
 
@@ -21,7 +22,7 @@ from latechunk_integrations.encoders.base import TokenBatch
 from latechunk_integrations.encoders.local import varlen
 from latechunk_integrations.encoders.local.unit_focus import UnitFocus
 
-__all__ = ["allow_unpadded", "first_position", "flat_features", "takes_unpadded"]
+__all__ = ["allow_unpadded", "flat_features", "position_ids", "takes_unpadded"]
 
 logger = logging.getLogger(__name__)
 
@@ -94,12 +95,13 @@ def flat_features(
     ids, lengths = batch.ids, batch.lengths
     inside = np.arange(ids.shape[1]) < lengths[:, None]
     counted = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-    positions = (counted if batch.positions is None else batch.positions)[inside]
+    given = counted if batch.positions is None else batch.positions
+    positions = position_ids(transformer.model, ids, given)[inside]
     bounds = to_device(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), device)
     longest = int(lengths.max())
     features = {
         "input_ids": to_device(ids[inside][None], device),
-        "position_ids": to_device(positions[None] + first_position(transformer.model), device),
+        "position_ids": to_device(positions[None], device),
         "cu_seq_lens_q": bounds,
         "cu_seq_lens_k": bounds,
         "max_length_q": longest,
@@ -108,11 +110,36 @@ def flat_features(
     return features if focus is None else {**features, "unit_focus": focus}
 
 
-def first_position(model: torch.nn.Module) -> int:
-    """RoBERTa and its kin count positions from after the padding index, others from 0."""
+def position_ids(
+    model: torch.nn.Module, ids: NDArray[np.int64], positions: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Positions as the model itself counts them, int64, shape of ``ids``.
+
+    RoBERTa and its kin count from after the padding index. A padding token that is in the text
+    has the padding's position there, and is not counted.
+
+    Args:
+        model: The transformer.
+        ids: Token ids, shape ``(n_windows, max_len)``.
+        positions: From 0 in each unit, same shape.
+    """
+    padding = _padding_position(model)
+    if padding is None:
+        return positions
+    is_padding = ids == padding
+    if not is_padding.any():
+        return positions + padding + 1
+    before = np.cumsum(is_padding, axis=1) - is_padding
+    # Of those before a token, those of its own unit: what there was at its beginning is set aside.
+    before -= np.maximum.accumulate(np.where(positions == 0, before, 0), axis=1)
+    return np.where(is_padding, padding, positions - before + padding + 1)
+
+
+def _padding_position(model: torch.nn.Module) -> int | None:
+    """The id of padding in RoBERTa and its kin, which is its position too; None of others."""
     for module in model.modules():
         padding = getattr(module, "padding_idx", None)
         table = getattr(module, "position_embeddings", None)
         if isinstance(padding, int) and isinstance(table, torch.nn.Embedding):
-            return padding + 1
-    return 0
+            return padding
+    return None
