@@ -197,7 +197,7 @@ class GoldenSet:
         if Path(path).is_dir():
             return cls.load(path, variant)
         if not Path(path).is_file():
-            raise GoldenSetError(f"{path} is neither a folder nor a file of rows")
+            raise GoldenSetError(f"there is no folder and no file {path}: give one with questions")
         return cls.from_quotes(path, documents, columns=columns)
 
     @classmethod

@@ -91,8 +91,8 @@ def read_named(path: Path, rows: Sequence[Row], names: Sequence[str]) -> tuple[G
         key = find_column(row.values, names)
         if key not in row.values:
             raise GoldenSetError(
-                f"{row.where}: no column 'document' says where the answer is; name the documents "
-                "to search with --documents"
+                f"{row.where}: no column 'document' says where the answer is (the columns are "
+                f"{list(row.values)}); name the documents to search with --documents"
             )
         doc_id = row.text(key)
         file = folder / doc_id

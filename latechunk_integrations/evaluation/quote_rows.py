@@ -191,8 +191,10 @@ def read_text(path: Path) -> str:
     """
     try:
         return path.read_text(encoding="utf-8-sig")  # some editors put a mark in front
-    except (OSError, UnicodeDecodeError) as error:
-        raise GoldenSetError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise GoldenSetError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise GoldenSetError(f"cannot read {path}, which is not UTF-8: {error}") from error
 
 
 def check_span(doc_id: str, start: int, end: int, lengths: Mapping[str, int], where: str) -> None:

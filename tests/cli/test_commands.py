@@ -246,7 +246,7 @@ def test_options_of_a_file_are_changed_by_the_command_line(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compare", "absent", "--model", "m"], "absent is neither a folder nor a file"),
+        (["compare", "absent", "--model", "m"], "there is no folder and no file absent"),
         (["inspect", "absent.txt", "--model", "m"], "cannot read absent.txt"),
         (["inspect", "set", "MODEL"], "set holds 2 documents: name a file with one"),
         (["inspect", "set/documents.jsonl", "--model", "m"], "documents.jsonl holds 2 documents"),
@@ -339,7 +339,10 @@ def test_the_installed_command_lists_its_commands(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert failed.returncode == 2
-    assert failed.stderr.strip() == "error: absent is neither a folder nor a file of rows"
+    assert (
+        failed.stderr.strip()
+        == "error: there is no folder and no file absent: give one with questions"
+    )
 
 
 def test_the_version_is_printed_and_completion_is_offered() -> None:

@@ -226,7 +226,7 @@ def test_a_spreadsheets_csv_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_no_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(GoldenSetError, match="neither a folder nor a file"):
+    with pytest.raises(GoldenSetError, match="no folder and no file"):
         GoldenSet.read(tmp_path / "absent")
     (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
     with pytest.raises(GoldenSetError, match=r"cannot read .*latin\.txt"):
