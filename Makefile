@@ -29,11 +29,13 @@ demo: $(INSTALLED) ## Index sample documents early and late, and compare where t
 # Offline: a test that reaches for a model hub fails at once instead of hanging.
 test: $(INSTALLED) ## Run the tests
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
-	    $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	    $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-test-fast: $(INSTALLED) ## Run the tests without those marked slow, in some ten minutes on two cores
+# It lists tests of more than a second at the end: those want the marker.
+test-fast: $(INSTALLED) ## Run the tests without those marked slow, in two minutes on two cores
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
-	    $(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
+	    $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" \
+	    --durations=20 --durations-min=1 $(ARGS)
 
 # The newest release of the framework is the one that constraints.txt pins and `make test` runs.
 test-floor: $(INSTALLED) ## Run the LlamaIndex tests with the oldest llama-index-core of the range

@@ -29,6 +29,19 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 torch.set_num_threads(1)
 
 
+# A real model, and a model of each architecture.
+_SLOW_FIXTURES = {"minilm_path", "published"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks for a store or for a model of real size or number is slow, whoever wrote it."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if item.get_closest_marker("store") or _SLOW_FIXTURES.intersection(names):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def tiny_model_paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny random model of each tokenizer family, by family."""

@@ -104,6 +104,7 @@ def test_a_copy_gives_its_originals_vectors(
     np.testing.assert_allclose(use(twin), use(original), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize(("make", "use"), MAKERS.values(), ids=MAKERS)
 def test_a_copy_keeps_an_encoder_that_no_option_names(

@@ -32,6 +32,7 @@ def _run(code: str) -> str:
     return finished.stdout.strip()
 
 
+@pytest.mark.slow
 def test_importing_the_package_takes_no_framework() -> None:
     heavy = ("llama_index", "langchain_core", "langchain_text_splitters", "ray", "pymilvus")
     loaded = _run(
@@ -75,6 +76,7 @@ def test_public_names_are_those_that_are_exported() -> None:
         _ = latechunk_integrations.Parents  # type: ignore[attr-defined]  # there is none
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["oracle.py", "service_oracle.py"])
 def test_an_oracle_knows_nothing_of_the_package(file: str) -> None:
     package = Path(latechunk_integrations.__file__).parent
@@ -116,6 +118,7 @@ def test_no_two_files_have_one_name() -> None:
     assert {file.stem for file in _MODULES}.isdisjoint({"run", "runs", "running"})
 
 
+@pytest.mark.slow
 def test_no_two_classes_have_one_name_and_none_that_of_a_framework() -> None:
     assert _repeated(_classes()) == set()
     taken = {"Document", "Node", "Chunk", "Embeddings", "Embedding", "TextSplitter", "NodeParser"}

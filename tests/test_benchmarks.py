@@ -16,6 +16,7 @@ _FOLDER = Path(__file__).parents[1] / "benchmarks"
 _PEERS = {"accelerate", "afterthoughts", "chonkie", "nncf", "openvino"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.stem for path in _FOLDER.glob("[a-z]*.py")))
 def test_what_a_benchmark_imports_is_there(name: str) -> None:
     try:

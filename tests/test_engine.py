@@ -138,6 +138,7 @@ def test_a_model_that_reads_one_token_keeps_it_without_pool_edges(
     assert np.allclose(found[0].vectors, found[1].vectors, atol=1e-6) is same
 
 
+@pytest.mark.slow
 @pytest.mark.rule(3)
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("include_prompt", [True, False])
@@ -205,6 +206,7 @@ def test_early_chunking_is_the_models_own_vector_of_each_chunk(loaded: dict[str,
     assert result.modes == ("standalone", "standalone")
 
 
+@pytest.mark.slow
 @pytest.mark.rule(6)
 def test_vectors_do_not_depend_on_batches_order_or_threads(loaded: dict[str, Loaded]) -> None:
     parents = [

@@ -91,6 +91,7 @@ def test_no_idiom_that_readers_stumble_over(page: Path) -> None:
     assert not [s for s in read_sentences(page) if _STUMBLES.search(s)]
 
 
+@pytest.mark.slow
 def test_docstrings_and_messages_are_short_and_plain() -> None:
     faults = {}
     for file in CODE:

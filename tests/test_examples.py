@@ -48,6 +48,7 @@ def test_example_runs_and_prints_what_it_shows(name: str, tmp_path: Path) -> Non
         assert said in finished.stdout
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_shows_what_it_is_there_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cell by cell in one namespace; what a cell ends in is shown as a notebook shows it."""
     monkeypatch.chdir(EXAMPLES)

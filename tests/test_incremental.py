@@ -74,6 +74,7 @@ def _costs(
     return costs[0], costs[1]
 
 
+@pytest.mark.slow
 def test_llama_index_upserts(
     engine: LateChunkEngine, fresh: LateChunkEngine, versions: tuple[str, str]
 ) -> None:
@@ -133,6 +134,7 @@ def test_langchain_index(
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_command_indexes_what_changed(
     tiny_model_path: Path, tmp_path: Path, versions: tuple[str, str]
 ) -> None:

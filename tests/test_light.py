@@ -16,6 +16,8 @@ from tests.fakes.llama_cpp import LlamaCppServer
 from tests.fakes.tei import TeiServer
 from tests.fakes.vllm import VllmServer
 
+pytestmark = pytest.mark.slow  # each imports the package in a new process
+
 HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "scipy", "pandas")
 SERVERS = {"tei": TeiServer, "vllm": VllmServer, "llama.cpp": LlamaCppServer}
 TEXT = "Berlin is a city. The supplier delivers every part within thirty days. " * 4

@@ -86,6 +86,7 @@ def test_a_size_that_a_function_does_not_take_is_refused(tiny_engine: LateChunkE
             text_splitter(splitter, 5, tiny_engine.encoder)
 
 
+@pytest.mark.slow
 def test_the_recursive_splitter_keeps_no_long_texts(tiny_engine: LateChunkEngine) -> None:
     blocks = [f"{number} " + "a " * 2_000 for number in range(60)]
     text = "\n\n".join(blocks)

@@ -114,6 +114,7 @@ def test_an_error_of_the_forward_pass_ends_the_thread(
     assert not planning_threads()
 
 
+@pytest.mark.slow
 def test_a_parent_may_reach_over_many_blocks(tiny_engine: LateChunkEngine) -> None:
     """Its sums are open while its last windows are still planned."""
     long = Parent(TEXT * 60, [(n, n + 40) for n in range(0, 4_000, 40)], header="Berlin")
@@ -125,6 +126,7 @@ def test_a_parent_may_reach_over_many_blocks(tiny_engine: LateChunkEngine) -> No
         np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_tokenizer_is_given_no_more_at_once_than_a_block_holds(
     tiny_engine: LateChunkEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

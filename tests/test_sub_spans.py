@@ -53,6 +53,7 @@ def grouped(sub_spans: SubSpanVectors, sums: list[SubSpanSums]) -> list[list[Sub
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.rule(1)
 @pytest.mark.parametrize("family", FAMILIES)
 @_SETTINGS
@@ -141,6 +142,7 @@ def test_sub_spans_of_running_text_are_the_oracles_and_chunks_what_they_were(
         np.testing.assert_allclose(result.vectors[late], plain.vectors[late], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @_SETTINGS
 @given(data=st.data())

@@ -162,6 +162,7 @@ def test_every_unit_vector_is_the_oracles(
         np.testing.assert_allclose(result.vectors, wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.rule(3)
 @pytest.mark.parametrize("family", FAMILIES)
 @_SETTINGS

@@ -68,6 +68,7 @@ def test_a_log_damaged_in_the_middle_is_refused(tmp_path: Path) -> None:
         assert not checkpoint.state.knows("a", "2")
 
 
+@pytest.mark.slow
 def test_another_bit_anywhere_in_the_log_is_refused_or_loses_the_last_line(tmp_path: Path) -> None:
     log = _filled(tmp_path)
     whole = log.read_bytes()

@@ -21,6 +21,8 @@ from tests.bulk import support
 from tests.bulk.support import documents, read, target
 from tests.prepared import Finished, Prepared, run_command
 
+pytestmark = pytest.mark.slow  # each indexes several times
+
 NOBODY = 65_534
 N_FILES = 12
 

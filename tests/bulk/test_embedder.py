@@ -25,6 +25,7 @@ def _rows(outcomes: list[DocumentRows | Failure]) -> dict[str, DocumentRows]:
     return {each.document_id: each for each in outcomes if isinstance(each, DocumentRows)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["tiny_engine", "minilm_engine"])
 def test_reproducible_rows_do_not_depend_on_neighbours(
     model: str, request: pytest.FixtureRequest

@@ -27,6 +27,8 @@ from tests.bulk import support
 from tests.bulk.support import documents, read, target
 from tests.prepared import Prepared, run_command
 
+pytestmark = pytest.mark.slow  # stores, deep folders, processes
+
 
 class Given(NamedTuple):
     """What every run is given."""

@@ -33,6 +33,8 @@ from latechunk_integrations.engine import shared_engine
 from tests.bulk import support
 from tests.bulk.support import document, documents, read, target
 
+pytestmark = pytest.mark.slow  # each indexes into a store first
+
 N = 9
 
 

@@ -47,6 +47,7 @@ def _worked(*arguments: object) -> str:
     return " ".join(result.stdout.split())
 
 
+@pytest.mark.slow
 def test_compare_prints_a_table_and_writes_what_it_is_asked_for(
     tmp_path: Path, model: list[str]
 ) -> None:
@@ -66,6 +67,7 @@ def test_compare_prints_a_table_and_writes_what_it_is_asked_for(
     assert "Questions against the chunks" in report.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_compare_takes_rows_of_quotes_another_splitter_and_all_configurations(
     tmp_path: Path, model: list[str]
 ) -> None:
@@ -83,6 +85,7 @@ def test_compare_takes_rows_of_quotes_another_splitter_and_all_configurations(
     assert "late (default)" in _worked("compare", moved / "rows.csv", *model, *arguments)
 
 
+@pytest.mark.slow
 def test_what_is_written_names_no_path_of_this_machine(
     tmp_path: Path, model: list[str], tiny_model_path: Path
 ) -> None:
@@ -134,6 +137,7 @@ def _many(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_tune_writes_options_that_an_engine_is_made_from(tmp_path: Path, model: list[str]) -> None:
     output, report = tmp_path / "latechunk.yaml", tmp_path / "tuned.html"
     choices = ["--context-weight", 0.5, "--focus", "auto", "--focus", 1, "--chunk-size", 24]
@@ -166,6 +170,7 @@ def test_tune_says_when_there_are_too_few_queries(tmp_path: Path, model: list[st
     assert "2 queries are too few" in result.stderr
 
 
+@pytest.mark.slow
 def test_inspect_shows_windows_chunks_and_the_query(tmp_path: Path, model: list[str]) -> None:
     file, page = tmp_path / "berlin.md", tmp_path / "page.html"
     file.write_text(" ".join([BERLIN] * 3), encoding="utf-8")
@@ -308,6 +313,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_computed(
     assert result.stderr.startswith(f"error: {message}")
 
 
+@pytest.mark.slow
 def test_folders_of_outputs_are_made(tmp_path: Path, model: list[str]) -> None:
     write_set(tmp_path)
     data, options = tmp_path / "new" / "f.json", tmp_path / "other" / "new" / "o.yaml"
@@ -325,6 +331,7 @@ def test_a_wrong_line_is_named_on_the_command_line(tmp_path: Path, model: list[s
     assert "queries.jsonl, line 5: no JSON" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_installed_command_lists_its_commands(tmp_path: Path) -> None:
     script = Path(sysconfig.get_path("scripts")) / "latechunk"
     finished = subprocess.run(
@@ -376,6 +383,7 @@ def test_help_loads_no_model_library_and_costs_little_time() -> None:
     assert float(seconds) < 1  # of the processor; 0.3 where nothing else runs, 5.5 with torch
 
 
+@pytest.mark.slow
 def test_compare_is_a_gate(tmp_path: Path, model: list[str]) -> None:
     arguments = ["compare", write_set(tmp_path), *model, "--chunk-size", 16]
     record = tmp_path / "old.json"

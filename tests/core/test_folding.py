@@ -33,6 +33,7 @@ def test_case_accents_space_and_a_known_prefix_are_set_aside(
     assert says_the_same(text, other, known=["Mill"]) is same
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_folding_keeps_every_place(text: str) -> None:
     assert len(fold(text)) == len(text)

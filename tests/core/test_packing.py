@@ -24,6 +24,7 @@ def _reads(content: bytes) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bit", range(8))
 def test_a_flipped_bit_gives_no_wrong_vector_and_no_other_error(bit: int) -> None:
     """Of the whole archive: also those that say how it is compressed, and whether encrypted."""

@@ -532,6 +532,7 @@ def llama_index_chunks(text: str, size: int, overlap: int) -> list[str]:
     return splitter.split_text(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_text", [repetitive_text, two_words])
 @pytest.mark.parametrize("split", [langchain_chunks, llama_index_chunks])
 @pytest.mark.parametrize(("size", "overlap"), [(30, 0), (60, 20), (120, 40), (300, 60)])
@@ -554,6 +555,7 @@ def test_chunks_of_real_splitters_stand_where_they_were_cut(
     assert n_right >= 0.999 * n_chunks
 
 
+@pytest.mark.slow
 def test_decidable_chunks_of_tiny_texts_are_right() -> None:
     """Wherever the truth alone skips least, at least 999 of 1,000 chunks are placed right."""
     rng = np.random.default_rng(0)
@@ -577,6 +579,7 @@ def test_decidable_chunks_of_tiny_texts_are_right() -> None:
 # Size: what is checked here is correctness; that it ends soon is part of it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "n_lines", "size", "overlap"),
     [
@@ -598,6 +601,7 @@ def test_periodic_text_of_a_megabyte_is_placed_right(
     assert located.spans.tolist() == [list(span) for span in truth]
 
 
+@pytest.mark.slow
 def test_identical_lines_as_chunks_are_counted_off() -> None:
     """One chunk for each of ten thousand identical lines."""
     text = "The same line.\n" * 10_000
@@ -605,6 +609,7 @@ def test_identical_lines_as_chunks_are_counted_off() -> None:
     assert np.array_equal(starts, np.arange(10_000) * 15)
 
 
+@pytest.mark.slow
 def test_large_text_with_lines_that_repeat_is_placed_right() -> None:
     """Five megabytes: running text with a footer after every page."""
     pages = [f"page {i} " + f"w{i:05} " * 200 + "\nAll rights reserved." for i in range(3_400)]

@@ -217,6 +217,7 @@ def test_stable_borders_are_where_the_rule_says(
         assert found == [at for at in range(len(group)) if begins_a_group(group, at, reach)]
 
 
+@pytest.mark.slow
 @given(
     group=st.lists(st.tuples(st.integers(20, 400), st.binary(min_size=4, max_size=4)), min_size=60),
     edit=st.lists(st.tuples(st.integers(20, 400), st.binary(min_size=4, max_size=4)), max_size=2),

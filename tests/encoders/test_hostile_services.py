@@ -14,6 +14,8 @@ from tests.fakes.attack import NAMES, Attack
 from tests.fakes.hostile import Altered, Bytes, alterations, faults
 from tests.tiny_models import save_tiny_model
 
+pytestmark = pytest.mark.slow  # hundreds of attacks on each service
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Path:

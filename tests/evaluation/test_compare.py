@@ -92,6 +92,7 @@ def compared() -> Comparison:
     return compare(word_engine(), _set(), [LATE, TITLED], splitter=lines, chunk_sizes=[None])
 
 
+@pytest.mark.slow
 def test_chunk_sizes_that_are_not_given_are_the_splitters_own() -> None:
     assert compare(word_engine(), _set(), [], splitter=lines).chunk_sizes == (None,)
     assert compare(word_engine(), _set(), []).chunk_sizes == (128,)
@@ -149,6 +150,7 @@ def test_a_result_survives_json(compared: Comparison, tmp_path: Path) -> None:
     assert read_record(tmp_path / "comparison.json") == compared
 
 
+@pytest.mark.slow
 def test_each_chunk_size_is_measured_as_if_it_ran_alone() -> None:
     splitter = f"{__name__}:sized"
     both = compare(word_engine(), _set(), [LATE], splitter=splitter, chunk_sizes=[1, 2])
@@ -164,6 +166,7 @@ def test_each_chunk_size_is_measured_as_if_it_ran_alone() -> None:
             assert both.get(name, size).queries == alone.get(name, size).queries
 
 
+@pytest.mark.slow
 def test_one_forward_pass_serves_all_weights_and_a_cache_all_runs(tmp_path: Path) -> None:
     engine = word_engine()
     encoder = engine.encoder
@@ -215,6 +218,7 @@ def test_configurations_that_cannot_be_compared_are_refused(
         compare(word_engine(), _set(), configurations, splitter=lines, chunk_sizes=[None])
 
 
+@pytest.mark.slow
 def test_documents_without_titles_are_compared_without_the_titles_vector() -> None:
     titled = _set()
     bare = replace(titled, documents=tuple(replace(d, title="") for d in titled.documents))
@@ -234,6 +238,7 @@ def test_a_measure_without_a_cutoff_is_refused() -> None:
         compare(word_engine(), _set(), [LATE], splitter=lines, measures=["nDCG"])
 
 
+@pytest.mark.slow
 def test_any_configuration_can_be_the_opponent() -> None:
     options: dict[str, Any] = {"splitter": lines}
     found = compare(word_engine(), _set(), [LATE, TITLED], opponent="titled", **options)
@@ -246,6 +251,7 @@ def test_any_configuration_can_be_the_opponent() -> None:
         compare(word_engine(), _set(), [LATE], opponent="fast", **options)
 
 
+@pytest.mark.slow
 def test_models_and_sizes_are_compared_with_one_opponent() -> None:
     engines = [word_engine(1.0), word_engine(3.0)]
     splitter = f"{__name__}:sized"
@@ -265,6 +271,7 @@ def test_models_and_sizes_are_compared_with_one_opponent() -> None:
     assert both.get("late", 2, "words (2)").queries == alone.get("late", 2).queries
 
 
+@pytest.mark.slow
 def test_of_several_places_the_one_that_is_found_first_counts() -> None:
     """The score is the best that a label with one of the places would give."""
     golden = _set()

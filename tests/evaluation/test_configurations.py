@@ -66,6 +66,7 @@ def test_combinations_have_names_of_their_own_and_what_repeats_is_dropped() -> N
     assert drop_repeated([LATE, file, replace(LATE, name="again")]) == [LATE, file]
 
 
+@pytest.mark.slow
 def test_the_default_gains_on_the_samples(
     minilm_engine: LateChunkEngine,
 ) -> None:

@@ -19,6 +19,7 @@ def _help(command: str) -> str:
     return CliRunner(env={"COLUMNS": "200"}).invoke(app, [command, "--help"]).stdout
 
 
+@pytest.mark.slow
 def test_the_python_code_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model_path: Path
 ) -> None:

@@ -107,6 +107,7 @@ def test_both_halves_of_a_heat_map_share_one_scale(theme: Theme) -> None:
     assert len(early.patches) == len(late.patches) == made.relevant.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query",
     [
@@ -147,6 +148,7 @@ def test_chunks_of_an_inspection_are_drawn_by_number(scores: list[tuple[float, f
     }
 
 
+@pytest.mark.slow
 def test_plots_are_saved(tmp_path: Path) -> None:
     made = comparison([1, 2, 1, 2], [1, 2, 1, 1], sizes=(64, 128))
     files = save_plots(made, tmp_path / "new")

@@ -26,6 +26,8 @@ from latechunk_integrations.evaluation.similarity import sentence_spans
 from tests.evaluation.support import BERLIN, comparison, repeated_set, result, small_set
 from tests.evaluation.test_plots import similarities
 
+pytestmark = pytest.mark.slow  # each measures before it writes
+
 _VOID = {"meta", "link", "img", "br", "input"}
 
 

@@ -61,6 +61,7 @@ def _store(folder: Path, kind: str, extra: tuple[str, ...] = ()) -> str:
     return f"qdrant:{folder}#docs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["langchain", "llama_index", "bulk", "unnamed"])
 def test_a_store_of_early_vectors_scores_as_early_chunking(tmp_path: Path, kind: str) -> None:
     golden, vectors = place_rows(small_set(), read_store(_store(tmp_path, kind)))
@@ -73,6 +74,7 @@ def test_a_store_of_early_vectors_scores_as_early_chunking(tmp_path: Path, kind:
     assert found.get("late").corpus == pytest.approx(same.get("late").corpus)
 
 
+@pytest.mark.slow
 def test_rows_of_other_documents_and_questions_about_missing_ones_are_said(tmp_path: Path) -> None:
     rows = read_store(_store(tmp_path, "bulk", extra=("A text of nowhere.",)))
     golden, vectors = place_rows(small_set(), rows)
@@ -92,6 +94,7 @@ def test_rows_of_other_documents_and_questions_about_missing_ones_are_said(tmp_p
         place_rows(small_set(), nothing)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     address = _store(tmp_path, "bulk")
     for wrong in ("milvus:a#b", "qdrant:folder", "docs"):

@@ -19,6 +19,8 @@ from latechunk_integrations.evaluation.results import TuneResult
 from latechunk_integrations.evaluation.tune import Choices, tune
 from tests.evaluation.word_encoder import lines, word_engine
 
+pytestmark = pytest.mark.slow  # each measures many candidates
+
 CHOICES = Choices(chunk_sizes=(None,))
 _N_DOCUMENTS = 30
 

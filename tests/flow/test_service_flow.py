@@ -223,6 +223,7 @@ def test_a_whole_document_may_be_larger_than_the_requests_others_share() -> None
     assert [result.parent_id for result in results] == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_parents_that_wait_for_a_request_to_fill_do_not_pile_up() -> None:
     """One short parent alone in its kind of request, and thousands behind it."""
     engine = _engine(min_parent_tokens=2)

@@ -82,6 +82,7 @@ def edited(paragraphs: list[list[int]], header: str, kind: str, at: int) -> tupl
     return changed, f"Part {at}" if kind == "header" else header
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -147,6 +148,7 @@ def test_an_unchanged_parent_costs_no_token_and_keeps_every_bit(
         np.testing.assert_allclose(vectors(again, parent)[0], right, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_one_paragraph_costs_the_windows_around_it(
     engine_of: Callable[..., LateChunkEngine], seed: int
@@ -164,6 +166,7 @@ def test_one_paragraph_costs_the_windows_around_it(
     engine.close()
 
 
+@pytest.mark.slow
 def test_stable_windows_are_others_in_long_parents_alone(
     engine_of: Callable[..., LateChunkEngine],
 ) -> None:
@@ -176,6 +179,7 @@ def test_stable_windows_are_others_in_long_parents_alone(
     assert np.abs(vectors(stable, long)[0] - vectors(even, long)[0]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_what_reaches_encoder_or_pooling_is_in_the_key(
     engine_of: Callable[..., LateChunkEngine],
 ) -> None:
@@ -256,6 +260,7 @@ def damage(place: Path, kind: str) -> None:
     place.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["no database", "cut off", "zeros"])
 def test_a_damaged_file_is_a_miss(
     engine_of: Callable[..., LateChunkEngine],
@@ -389,6 +394,7 @@ def _embed_in_child(engine: LateChunkEngine, parent: Parent, queue: Any) -> None
     queue.put((encoded(engine, parent), vectors(engine, parent)[0]))
 
 
+@pytest.mark.slow
 def test_threads_and_forks_share_a_file(
     engine_of: Callable[..., LateChunkEngine], tmp_path: Path
 ) -> None:

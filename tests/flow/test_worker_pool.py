@@ -30,6 +30,8 @@ from latechunk_integrations.errors import (
 )
 from tests.flow.dying_encoder import DyingEncoder
 
+pytestmark = pytest.mark.slow  # each starts processes
+
 WORDS = "The supplier delivers every part within thirty days of the order as agreed. "
 _ROOT = Path(__file__).parents[2]
 

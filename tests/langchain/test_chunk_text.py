@@ -57,6 +57,7 @@ def test_a_pickle_names_its_parent_and_does_not_carry_it(tiny_engine: LateChunkE
     assert embeddings.stats["late"] == 2 * len(chunks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_an_unpickled_text_finds_its_parent_while_this_process_holds_it(elsewhere: bool) -> None:
     content = pickle.dumps(_chunk(1))

@@ -308,6 +308,7 @@ def test_memory_that_is_full_loses_nothing_that_chunks_still_hold(
     assert caplog.records == []
 
 
+@pytest.mark.slow
 def test_rebuilt_chunks_whose_parents_had_to_go_say_so(tiny_engine: LateChunkEngine) -> None:
     embeddings = LateChunkEmbeddings(engine=tiny_engine, memory_bytes=1)
     documents = corpus(4)

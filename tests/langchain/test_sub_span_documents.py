@@ -133,6 +133,7 @@ def test_documents_are_the_engines_sub_spans_also_when_rebuilt(engine: LateChunk
     assert embeddings.stats["late"] == 2 * len(parts)
 
 
+@pytest.mark.slow
 @pytest.mark.store
 @pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 @pytest.mark.parametrize("name", ["in_memory", "chroma", "qdrant"])

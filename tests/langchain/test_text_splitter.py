@@ -101,6 +101,7 @@ def _encodings_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "TIKTOKEN_CACHE_DIR", str(cache))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "text"),
     [

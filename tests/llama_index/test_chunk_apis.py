@@ -53,6 +53,7 @@ def _splitter() -> SentenceSplitter:
     return SentenceSplitter(chunk_size=20, chunk_overlap=0, separator=" ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behind", [True, False], ids=["pipeline", "node parser"])
 def test_each_document_is_read_whole_and_its_query_alone(
     api_server: LoopbackServer, api: str, behind: bool

@@ -242,6 +242,7 @@ def test_switched_off_it_is_what_llama_index_gives(
         assert {node.metadata["late_mode"] for node in nodes} == {"standalone"}
 
 
+@pytest.mark.slow
 def test_chunks_are_found_by_their_own_keywords() -> None:
     """Near the early baseline with the default options, also with ``extractors=``; and cheap."""
     found = rank_by_keywords()

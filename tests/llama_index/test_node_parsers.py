@@ -96,6 +96,7 @@ def verbatim_parsers(model: LateChunkEmbedding) -> dict[str, tuple[NodeParser, s
 OVERLAPPING = ("sentences", "tokens")
 
 
+@pytest.mark.slow
 @pytest.mark.rule(1)
 @pytest.mark.parametrize(
     "name", ["sentences", "tokens", "window", "semantic", "code", "langchain", "custom"]

@@ -192,6 +192,7 @@ def test_two_workers_give_the_vectors_of_one(
     check(list(nodes), expected(tiny_engine, documents), atol=1e-5)
 
 
+@pytest.mark.slow
 async def test_concurrent_runs_give_the_vectors_of_one(
     tiny_engine: LateChunkEngine, embed_model: LateChunkEmbedding, documents: list[Document]
 ) -> None:

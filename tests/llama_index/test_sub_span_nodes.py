@@ -204,6 +204,7 @@ def test_a_model_that_cuts_none_is_refused(
         parser.get_nodes_from_documents(documents)
 
 
+@pytest.mark.slow
 def test_early_sub_spans_and_a_cache_of_parents(
     tiny_model_path: Path, documents: list[Document]
 ) -> None:

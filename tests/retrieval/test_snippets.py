@@ -158,6 +158,7 @@ def test_snippets_are_no_longer_than_asked_for_and_all_comes_back_up_to_the_last
             assert len(one.text) <= asked
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=strategies.texts(),
@@ -203,6 +204,7 @@ def test_impossible_options_and_a_bare_string_are_refused(tiny_engine: LateChunk
         SnippetIndex(tiny_engine, ["one text"]).select("q", 0)
 
 
+@pytest.mark.slow
 def test_minilm_finds_the_paragraph_that_answers(minilm_engine: LateChunkEngine) -> None:
     filler = "The weather was fine and nobody had anything to report that day. " * 40
     answer = "The penalty for late delivery is five hundred euros. "

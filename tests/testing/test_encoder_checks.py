@@ -26,6 +26,8 @@ from tests.fakes.vllm import VllmServer
 from tests.flow.test_service_flow import WordEncoder as WordService
 from tests.tiny_models import FAMILIES, save_tiny_model
 
+pytestmark = pytest.mark.slow  # each runs all checks of an encoder
+
 SERVERS = {"tei": TeiServer, "vllm": VllmServer, "llama.cpp": LlamaCppServer}
 
 

@@ -25,6 +25,7 @@ def _engine(path: Path, **options: Any) -> LateChunkEngine:
     return LateChunkEngine.from_pretrained(str(path), dtype="float32", device="cpu", **options)
 
 
+@pytest.mark.slow
 def test_threads_do_not_mix_the_loras(published: dict[str, Path]) -> None:
     """Documents and queries at the same time give what they give one after the other."""
     engine = _engine(published[NAME], **LORAS)

@@ -227,6 +227,7 @@ class TestHub:
         monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path))
         return snapshot
 
+    @pytest.mark.slow
     def test_its_adapters_are_found_and_loaded(self, snapshot: Path) -> None:
         options = {"document_lora": "retrieval_passage", "query_lora": "retrieval_query"}
         by_name = _engine("of-ours/jina-embeddings-v3-hf", **options)

@@ -20,6 +20,7 @@ _TEXTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["wordpiece", "byte_bpe", "unigram"])
 @pytest.mark.parametrize("name", sorted(_TEXTS))
 @pytest.mark.parametrize("prompt", ["", "passage: "])

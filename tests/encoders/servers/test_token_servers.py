@@ -43,6 +43,8 @@ from tests.fakes.tei import TeiServer
 from tests.fakes.vllm import VllmServer
 from tests.tiny_models import FAMILIES, save_tiny_model
 
+pytestmark = pytest.mark.slow  # hundreds of engines over fake servers
+
 SERVERS: dict[str, Callable[[Path], LoopbackServer]] = {
     "tei": TeiServer,
     "vllm": VllmServer,

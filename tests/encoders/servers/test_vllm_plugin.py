@@ -42,6 +42,7 @@ def connect(server: VllmServer, **options: Any) -> LateChunkEngine:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["mean", "weighted", "last"])
 @pytest.mark.parametrize("context_weight", [1.0, 0.5])
 def test_vectors_are_those_of_the_model_here(

@@ -18,6 +18,8 @@ from tests.fakes.chunk_services import TinyReader, as_query, int8
 from tests.fakes.loopback import LoopbackServer
 from tests.fakes.support import api_engine, corpora, service_of, serving, unit, words
 
+pytestmark = pytest.mark.slow  # whole corpora through fake services
+
 PATH = "/v1/contextualizedembeddings"
 LISTS = {"voyage": "inputs", "perplexity": "input"}
 TEXT = "The supplier delivers every part. Berlin is the capital of Germany. It is proud."

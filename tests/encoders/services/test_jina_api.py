@@ -44,6 +44,7 @@ def oracle(tiny_model_path: Path) -> Oracle:
     return Oracle(model.transformers_model, model.tokenizer, max_tokens=502)
 
 
+@pytest.mark.slow
 @pytest.mark.rule(3)
 @settings(max_examples=_EXAMPLES)
 @given(data=st.data())
@@ -74,6 +75,7 @@ def _spans_of_tokens(draw: st.DrawFn, oracle: Oracle, text: str) -> list[tuple[i
     return [(min(one[0], other[0]), max(one[1], other[1])) for one, other in drawn]
 
 
+@pytest.mark.slow
 @settings(max_examples=_EXAMPLES)
 @given(data=st.data())
 def test_requests_hold_one_parent_each_whatever_the_corpus(
@@ -164,6 +166,7 @@ def test_a_header_is_read_in_front_and_its_vector_dropped(
     assert len(server.bodies(PATH)) == 1 + len(SPANS) + 1
 
 
+@pytest.mark.slow
 def test_without_a_tokenizer_a_refused_parent_is_divided_until_it_fits(
     reader: TinyReader,
 ) -> None:

@@ -71,6 +71,7 @@ def test_each_layout_gives_the_attention_of_the_textbook(layout: Any, n_heads: i
         np.testing.assert_allclose(context[row, :length].numpy(), expected, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "tolerance"), [(1, 2e-6), (8, 5e-6), (40, 1e-3)], ids=["flat", "usual", "peaked"]
 )

@@ -26,6 +26,8 @@ from tests.encoders.local.jina_v2.published import (
 )
 from tests.encoders.local.jina_v2.reference import Reference
 
+pytestmark = pytest.mark.slow  # each compares with the published model code
+
 TEXT = (
     "Berlin is the capital of Germany. Its 3.85 million inhabitants are proud of the café. "
     "The supplier delivers every part within thirty days, unless Section 1.3 says otherwise. "
