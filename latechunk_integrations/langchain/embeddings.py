@@ -50,7 +50,7 @@ _COUNTERS = ("late", "probe", *_ERRORS, "failed_parents")
 _ADVICE = {
     "unknown": "name no parent: they were never split, or were rebuilt on their way. Give the "
     "splitter's own documents to add_documents, or wrap the store: LateChunkVectorStore. "
-    "InMemoryVectorStore.from_documents rebuilds its texts: add to an empty one, or build it with "
+    "InMemoryVectorStore.from_documents rebuilds its texts: use add_documents, or build it with "
     "LateChunkVectorStore.from_documents. SemanticChunker, EmbeddingsFilter, "
     "EmbeddingsRedundantFilter and EmbeddingsClusteringFilter want embeddings.plain",
     "altered": "are not at the place that their metadata name: text or metadata were changed "

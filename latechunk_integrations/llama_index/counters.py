@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["COUNTERS", "TEXTS_WITHOUT_NODES"]
 
 TEXTS_WITHOUT_NODES = (
-    "texts came without nodes, as an index passes them that was given embed_model= alone: they "
+    "texts came without nodes, as from an index that was given embed_model= alone: they "
     "have no parent and are embedded standalone. For an index add one argument, "
     "transformations=[LateChunkNodeParser(embed_model=embed_model)], to from_documents, "
     "from_vector_store or load_index_from_storage, or call late_chunking(..., settings=True) "
