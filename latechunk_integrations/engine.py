@@ -441,7 +441,7 @@ def _check_pickle(encoder: _Encoder) -> None:
 
 
 def _check_parents(parents: Iterable[Parent]) -> Iterator[Parent]:
-    if isinstance(parents, (str, bytes, Parent)):
+    if isinstance(parents, (str, bytes, Parent)) or not isinstance(parents, Iterable):
         raise InputTypeError(
             f"embed wants a list of Parent, not one {type(parents).__name__}: "
             "engine.embed([Parent(text, spans)])"

@@ -79,8 +79,8 @@ class _SpanArray:
     array: NDArray[np.int64]
 
     def __init__(self, spans: Iterable[Sequence[int]] | NDArray[np.integer]) -> None:
-        rows = spans if isinstance(spans, np.ndarray) else list(spans)
         try:
+            rows = spans if isinstance(spans, np.ndarray) else list(spans)
             given = np.array(rows)
         except (ValueError, TypeError) as error:
             raise SpanError(f"spans must be pairs of integers, shape (n, 2): {error}") from None
@@ -367,7 +367,10 @@ def _check_headers(
 ) -> tuple[str, ...] | None:
     if headers is None:
         return None
-    if isinstance(headers, str) or not all(isinstance(header, str) for header in headers):
+    given: object = headers
+    # A set has no order, and of an iterator nothing would be left.
+    unlisted = isinstance(given, (str, set, frozenset)) or not hasattr(given, "__len__")
+    if unlisted or not all(isinstance(header, str) for header in headers):
         raise InputTypeError(f"Parent.headers of {parent_id!r} must be a list of str, one a chunk")
     if len(headers) != n_chunks:
         raise InputTypeError(
@@ -409,6 +412,8 @@ def check_texts(texts: Sequence[str]) -> None:
     """
     if isinstance(texts, str):
         raise InputTypeError("a list of texts is wanted, not one str: pass [text]")
+    if not hasattr(texts, "__len__"):  # what reads an iterator here leaves nothing of it
+        raise InputTypeError(f"a list of texts is wanted, not {type(texts).__name__}")
     for text in texts:
         if not isinstance(text, str):
             raise InputTypeError(f"a list of texts is wanted; it holds {type(text).__name__}")

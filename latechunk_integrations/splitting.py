@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ import numpy as np
 from latechunk_integrations.chunking_options import ChunkingOptions
 from latechunk_integrations.core.spans import locate
 from latechunk_integrations.encoders.base import TokenEncoder
-from latechunk_integrations.errors import MissingExtraError, OptionError
+from latechunk_integrations.errors import InputTypeError, MissingExtraError, OptionError
 from latechunk_integrations.plugins import SPLITTERS
 from latechunk_integrations.schema import CharSpans
 
@@ -78,15 +78,24 @@ def configured_splitter(
     return split_text
 
 
-def chunk_spans(text: str, chunks: Sequence[Any]) -> tuple[CharSpans, int]:
+def chunk_spans(text: str, chunks: Iterable[Any]) -> tuple[CharSpans, int]:
     """The spans of chunks in reading order, and how many were not found.
 
     Args:
         text: What was split.
         chunks: Texts, which are searched for, or pairs ``(start, end)``.
+
+    Raises:
+        InputTypeError: They are neither, or some of both.
+        SpanError: Pairs are no spans.
     """
-    if chunks and not isinstance(chunks[0], str):
+    if isinstance(chunks, str) or not isinstance(chunks, Iterable):
+        raise InputTypeError(f"a splitter must give a list of chunks, not {type(chunks).__name__}")
+    chunks = list(chunks)
+    if not any(isinstance(chunk, str) for chunk in chunks):
         return CharSpans(chunks), 0
+    if not all(isinstance(chunk, str) for chunk in chunks):
+        raise InputTypeError("a splitter must give texts or pairs (start, end), not both")
     located = locate(text, chunks)
     kept = located.spans[located.spans[:, 0] >= 0].astype(np.int64)
     return CharSpans(kept), len(located.missing)

@@ -382,8 +382,9 @@ def test_a_bare_string_is_refused(tiny_engine: LateChunkEngine) -> None:
     for call in (tiny_engine.embed_queries, tiny_engine.embed_texts):
         with pytest.raises(InputTypeError):
             call("one text")
-    with pytest.raises(InputTypeError):
-        tiny_engine.embed("one text")  # type: ignore[arg-type]  # what users do
+    for given in ("one text", None, 3):
+        with pytest.raises(InputTypeError):
+            tiny_engine.embed(given)  # type: ignore[arg-type]  # what users do
     with pytest.raises(InputTypeError):
         tiny_engine.embed(["no parent"])  # type: ignore[list-item]  # what users do
     with pytest.raises(InputTypeError):

@@ -16,6 +16,7 @@ from latechunk_integrations.errors import (
     InvalidCharacterError,
     SpanError,
 )
+from latechunk_integrations.schema import check_texts
 
 
 @pytest.mark.parametrize("bounds", [(5, 3), (4, 4), (-1, 2)])
@@ -44,8 +45,12 @@ def test_wrong_types_are_refused() -> None:
         Parent(b"bytes")  # type: ignore[arg-type]  # what users do
     with pytest.raises(InputTypeError):
         Parent("text", header=None)  # type: ignore[arg-type]  # what users do
-    with pytest.raises(SpanError):
-        Parent("text", [(0, 1, 2)])
+    for spans in ([(0, 1, 2)], 5):
+        with pytest.raises(SpanError):
+            Parent("text", spans)  # type: ignore[arg-type]  # what users do
+    for texts in ("text", None, iter(["text"])):
+        with pytest.raises(InputTypeError, match="list of texts"):
+            check_texts(texts)  # type: ignore[arg-type]  # what users do
 
 
 def test_without_spans_the_parent_is_one_chunk() -> None:
@@ -76,7 +81,7 @@ def test_each_chunk_has_its_own_header_or_the_parents() -> None:
     own = Parent("text", [(0, 2), (2, 4)], header="head", headers=["head > a", "head > b"])
     assert [shared.chunk_header(row) for row in range(2)] == ["head", "head"]
     assert [own.chunk_header(row) for row in range(2)] == ["head > a", "head > b"]
-    for headers in (["one"], "ab", [1, 2]):
+    for headers in (["one"], "ab", [1, 2], {"one", "two"}, iter(["one", "two"])):
         with pytest.raises(InputTypeError):
             Parent("text", [(0, 2), (2, 4)], headers=headers)  # type: ignore[arg-type]  # what users do
 

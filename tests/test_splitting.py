@@ -10,7 +10,7 @@ import pytest
 from langchain_text_splitters import CharacterTextSplitter
 
 from latechunk_integrations import LateChunkEngine
-from latechunk_integrations.errors import OptionError
+from latechunk_integrations.errors import InputTypeError, OptionError, SpanError
 from latechunk_integrations.splitting import Splitter, chunk_spans, text_splitter
 
 TEXT = "one two three four five six"
@@ -107,3 +107,9 @@ def test_chunks_are_spans_whether_texts_or_pairs() -> None:
     assert (found.array.tolist(), n_lost) == ([[0, 3], [4, 13]], 1)
     found, n_lost = chunk_spans(TEXT, [(4, 7), (0, 3)])
     assert (found.array.tolist(), n_lost) == ([[4, 7], [0, 3]], 0)
+
+
+@pytest.mark.parametrize("given", [None, "one text", 3, ["one", (0, 3)], [(0, 3), "one"], [0, 3]])
+def test_what_a_splitter_must_not_give_is_said(given: Any) -> None:
+    with pytest.raises((InputTypeError, SpanError), match=r"must (give|be)"):
+        chunk_spans(TEXT, given)

@@ -82,7 +82,7 @@ def spans_of(split: Callable[[str], Iterable[Any]], text: str, document_id: str)
         ChunkNotFoundError: A chunk is not in the text.
         InputError: The splitter gave no chunk, or spans that are none.
     """
-    spans, n_lost = chunk_spans(text, list(split(text)))
+    spans, n_lost = chunk_spans(text, split(text))
     if n_lost:
         raise ChunkNotFoundError(
             f"{n_lost} chunks of document {document_id!r} are not in its text: take a splitter "

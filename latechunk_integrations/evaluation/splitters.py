@@ -138,7 +138,7 @@ def _refuse_size(splitter: str, chunk_size: int | None) -> None:
 
 
 def _split(text: str, split: Callable[[str], Iterable[Any]], what: str) -> tuple[CharSpans, int]:
-    found, n_lost = chunk_spans(text, list(split(text)))
+    found, n_lost = chunk_spans(text, split(text))
     if not len(found):
         raise OptionError(f"the splitter gave no chunk that is in {what}")
     return found, n_lost
