@@ -382,9 +382,9 @@ def test_a_bare_string_is_refused(tiny_engine: LateChunkEngine) -> None:
     for call in (tiny_engine.embed_queries, tiny_engine.embed_texts):
         with pytest.raises(InputTypeError):
             call("one text")
-    for given in ("one text", None, 3):
+    for wrong in ("one text", None, 3):
         with pytest.raises(InputTypeError):
-            tiny_engine.embed(given)  # type: ignore[arg-type]  # what users do
+            tiny_engine.embed(wrong)  # type: ignore[arg-type]  # what users do
     with pytest.raises(InputTypeError):
         tiny_engine.embed(["no parent"])  # type: ignore[list-item]  # what users do
     with pytest.raises(InputTypeError):
