@@ -40,7 +40,7 @@ test-fast: $(INSTALLED) ## Run the tests without those marked slow, in two minut
 # The newest release of the framework is the one that constraints.txt pins and `make test` runs.
 test-floor: $(INSTALLED) ## Run the LlamaIndex tests with the oldest llama-index-core of the range
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
-	    $(BIN)/python .ci/test_floor.py -n $(JOBS) $(ARGS)
+	    $(BIN)/python .ci/test_floor.py -n $(JOBS) --dist worksteal $(ARGS)
 
 # In environments of their own, .venv-vllm and .venv-llama (4 GB), which stay for the next time.
 test-servers: $(INSTALLED) ## Run the encoders against real vLLM and llama.cpp servers (minutes)

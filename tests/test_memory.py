@@ -42,23 +42,24 @@ print(max(peak[0], process.memory_info().rss) - before, result.vectors.nbytes)
 
 
 def _peak(model: Path, n_chars: int) -> tuple[int, int]:
-    """Peak and bytes of the vectors; of two runs the lower one, since an allocator only adds."""
-    runs = []
-    for _ in range(2):
-        finished = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _CODE, str(model), str(n_chars)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        peak, vectors = finished.stdout.split()[-2:]
-        runs.append((int(peak), int(vectors)))
-    return min(runs)
+    """Peak and bytes of the vectors."""
+    finished = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _CODE, str(model), str(n_chars)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    peak, vectors = finished.stdout.split()[-2:]
+    return int(peak), int(vectors)
 
 
 @pytest.mark.rule(2)
 def test_five_megabytes_take_no_more_than_one_but_for_the_vectors(tiny_model_path: Path) -> None:
-    small_peak, small_vectors = _peak(tiny_model_path, 1_000_000)
+    """Of two runs the lower peak counts, since an allocator only adds."""
+    small_peak, small_vectors = min(_peak(tiny_model_path, 1_000_000) for _ in range(2))
     large_peak, large_vectors = _peak(tiny_model_path, 5_000_000)
+    bound = small_peak + large_vectors - small_vectors + _ALLOWANCE_BYTES
+    if large_peak > bound:  # else a second run, of half a minute, could change nothing
+        large_peak = min(large_peak, _peak(tiny_model_path, 5_000_000)[0])
     assert large_peak < 600 * MIB
-    assert large_peak - small_peak <= large_vectors - small_vectors + _ALLOWANCE_BYTES
+    assert large_peak <= bound

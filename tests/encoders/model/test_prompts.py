@@ -88,7 +88,7 @@ class TestNames:
             _encoder(path, query_prompt_name="s2p_query")
 
     def test_a_prompt_and_a_name_are_one_too_many(self) -> None:
-        with pytest.raises(OptionError, match="give one"):
+        with pytest.raises(OptionError, match="give query_prompt= or query_prompt_name=, not both"):
             LateChunkOptions(model="of-ours", query_prompt="q: ", query_prompt_name="query")
 
 
