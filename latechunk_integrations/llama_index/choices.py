@@ -29,7 +29,7 @@ def describe_choice(choice: Choice | None) -> str | None:
     if choice is None or isinstance(choice, str):
         return choice
     name = getattr(choice, "__qualname__", type(choice).__qualname__)
-    content = hashlib.sha256(_content(choice).encode()).hexdigest()[:16]
+    content = hashlib.sha256(_content(choice, set()).encode()).hexdigest()[:16]
     return f"{_FUNCTION}{choice.__module__}.{name} {content}"
 
 
@@ -38,14 +38,22 @@ def is_described_function(described: object) -> bool:
     return isinstance(described, str) and described.startswith(_FUNCTION)
 
 
-def _content(value: object, above: tuple[int, ...] = ()) -> str:
-    """What a function, or a value that it uses, consists of; the same in every process."""
-    if id(value) in above:  # a function that calls itself
-        return "..."
+def _content(value: object, told: set[int], above: tuple[int, ...] = ()) -> str:
+    """What a function, or a value that it uses, consists of; the same in every process.
+
+    Args:
+        value: The function or value.
+        told: Takes the functions that were told, for each is told once.
+        above: What holds the value.
+    """
+    if id(value) in told or id(value) in above:
+        return getattr(value, "__qualname__", "...")
+    if isinstance(value, FunctionType):
+        told.add(id(value))
     parts = _parts(value)
     if isinstance(parts, str):
         return parts
-    shown = [_content(part, (*above, id(value))) for part in parts]
+    shown = [_content(part, told, (*above, id(value))) for part in parts]
     # The order of a set changes from process to process.
     ordered = sorted(shown) if isinstance(value, set | frozenset | dict) else shown
     return f"{type(value).__name__}({','.join(ordered)})"
@@ -71,14 +79,18 @@ def _parts(value: object) -> Iterable[object] | str:
     elif callable(value):
         parts = (getattr(value, "__wrapped__", None) or _state(value),)
     else:
-        parts = _ADDRESS.sub("", repr(value))
+        parts = _shown(value)
     return parts
 
 
 def _state(value: object) -> object:
     """What an object holds; of a class, and of what has no attributes, its name says enough."""
-    plain = isinstance(value, type) or not hasattr(value, "__dict__")
-    return _ADDRESS.sub("", repr(value)) if plain else vars(value)
+    if isinstance(value, type) or not hasattr(value, "__dict__"):
+        return _shown(value)
+    # Of what it holds no more than what that shows: a model would have no end.
+    return {
+        name: one if isinstance(one, _PLAIN) else _shown(one) for name, one in vars(value).items()
+    }
 
 
 def _globals(function: FunctionType) -> dict[str, object]:
@@ -88,5 +100,14 @@ def _globals(function: FunctionType) -> dict[str, object]:
         code = codes.pop()
         names.update(code.co_names)
         codes.extend(one for one in code.co_consts if isinstance(one, CodeType))
-    found = function.__globals__
-    return {name: found[name] for name in names if isinstance(found.get(name), _PLAIN)}
+    own = function.__globals__
+    found = {name: own[name] for name in sorted(names) if isinstance(own.get(name), _PLAIN)}
+    # A function of another module is told by its name: what it uses would have no end.
+    return {
+        name: _shown(one) if getattr(one, "__globals__", own) is not own else one
+        for name, one in found.items()
+    }
+
+
+def _shown(value: object) -> str:
+    return _ADDRESS.sub("", repr(value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import random
+import textwrap
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -268,6 +269,19 @@ def test_a_function_is_what_it_reads_too(tiny_engine: LateChunkEngine) -> None:
         assert len({described(one) for one in functions}) == len(functions)
     assert described(Titles("Alpha").header) == described(alpha.header)
     assert described(_of_module("a", "b")) == described(_of_module("a", "b"))
+
+
+def test_functions_that_all_call_each_other_are_told_once(tiny_engine: LateChunkEngine) -> None:
+    """A program's own module may hold many; and those of other modules are told by name."""
+    names = [f"f{number}" for number in range(30)]
+    body = "".join(f"def {name}(node):\n    return {' or '.join(names)}\n" for name in names)
+    twins: list[dict[str, Any]] = [{"__name__": "x", "f29": textwrap.shorten} for _ in "ab"]
+    described = set()
+    for module in twins:
+        exec(body.replace("def f29", "def unused"), module)  # noqa: S102  # a user's module
+        model = LateChunkEmbedding(engine=tiny_engine, parent_by=module["f0"])
+        described.add(str(model.to_dict()["parent_by"]))
+    assert len(described) == 1
 
 
 def test_a_cache_never_serves_the_headers_of_another_table(
