@@ -85,8 +85,8 @@ class LateChunkOptions:
             ``"auto"``: units where the encoder takes them.
         focus: How much more a chunk's tokens attend to their own unit than to its neighbours:
             nats that are added to the attention logits. 0: all context alike; infinity: the chunk
-            alone. ``"auto"``: the more units share the window, the more. Running text: toward the
-            own chunk, special tokens and prompt.
+            alone. ``"auto"``: the more units share the window, and the more of it a chunk takes,
+            the more. Running text: toward the own chunk, special tokens and prompt.
         header_focus: The same toward the own header; ``"auto"``: half a nat below the focus.
         header_pooling: Weight of a header's tokens in the pooling, from 0 (attended only) to 1;
             ``None``: 1 for a model whose document prompt has a title slot, else 0.

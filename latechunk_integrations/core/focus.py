@@ -10,6 +10,9 @@ __all__ = ["HEADER_STEP", "SUB_SPAN_SLOPE", "choose_focus", "nest_spans", "paint
 # Nats by which the focus grows with the logarithm of the units in a window. Chosen with two models
 # on half of the queries of four sets, and checked on the other half; see docs/focus.md.
 _SLOPE = 1.6
+# Nats for each part of a window that a chunk of a unit takes beyond a third of it: such a chunk
+# says enough itself, and lost to early chunking with less; see docs/quality.md.
+_CROWDED_SLOPE, _ROOMY = 24.0, 1 / 3
 SUB_SPAN_SLOPE = 2.0
 """The same where units are sub-spans, which say less and give more of their attention away."""
 HEADER_STEP = 0.5
@@ -17,20 +20,29 @@ HEADER_STEP = 0.5
 and one that questions name keeps its worth."""
 
 
-def choose_focus(n_units: NDArray[np.float64], slope: float = _SLOPE) -> NDArray[np.float64]:
+def choose_focus(
+    n_units: NDArray[np.float64],
+    shares: NDArray[np.float64] | float = 0.0,
+    slope: float = _SLOPE,
+) -> NDArray[np.float64]:
     """The focus where nothing else was asked for, in nats.
 
     The more units a window holds besides its own, the more of its attention a token would
-    give away. With one unit there is nothing to focus on.
+    give away. The more of a window a chunk takes, the less it needs its neighbours. With one
+    unit there is nothing to focus on.
 
     Args:
         n_units: Units of each window, at least 1, shape ``(n_windows,)``.
-        slope: Nats by which it grows with the logarithm of their number.
+        shares: The mean chunk of its units as a part of the window, from 0 to 1, same shape.
+        slope: Nats by which it grows with the logarithm of the number of units.
 
     >>> choose_focus(np.array([1.0, 2.0, 16.0])).round(1).tolist()
     [0.0, 1.1, 4.4]
+    >>> choose_focus(np.array([1.0, 2.0, 2.0]), np.array([0.5, 0.5, 0.3])).round(1).tolist()
+    [0.0, 5.1, 1.1]
     """
-    return slope * np.log(np.maximum(n_units, 1.0))
+    crowded = _CROWDED_SLOPE * np.maximum(np.asarray(shares) - _ROOMY, 0.0)
+    return np.where(n_units > 1, slope * np.log(np.maximum(n_units, 1.0)) + crowded, 0.0)
 
 
 def nest_spans(spans: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -48,13 +48,14 @@ class Resolved:
         return self.layout == "units" and self.focus == math.inf
 
     def focus_of(
-        self, n_units: NDArray[np.float64]
+        self, n_units: NDArray[np.float64], shares: NDArray[np.float64] | float
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Focus and header focus of each window, in nats.
 
         Args:
             n_units: Units of each window, or how many of its chunks' size it would hold, shape
                 ``(n_windows,)``.
+            shares: The mean chunk of its units as a part of the window, same shape.
 
         Returns:
             Float32, shape ``(n_windows,)`` each.
@@ -63,9 +64,9 @@ class Resolved:
         if asked is not None:
             focus = np.full(len(n_units), asked)
         elif self.of_sub_spans:
-            focus = choose_focus(n_units, SUB_SPAN_SLOPE)
+            focus = choose_focus(n_units, slope=SUB_SPAN_SLOPE)
         else:
-            focus = choose_focus(n_units)
+            focus = choose_focus(n_units, shares)
         if self.header_focus is not None:
             header_focus = np.full(len(n_units), self.header_focus)
         elif asked is None:

@@ -229,11 +229,15 @@ class TokenPlanner:
         late = passages.is_late[texts]
         if not late.any():
             return None, None
-        n_units = np.diff(windows).astype(np.float64)
-        if not passages.of_chunks:
-            n_tokens = frames.runs[:, 1] - frames.runs[:, 0]
+        n_tokens = frames.runs[:, 1] - frames.runs[:, 0]
+        if passages.of_chunks:
+            n_units = np.diff(windows).astype(np.float64)
+            room = choose_unit_window(self._encoder.max_tokens)
+            shares = np.add.reduceat(n_tokens, windows[:-1]) / n_units / room
+        else:
             n_units = n_tokens / np.maximum(passages.unit_tokens[owners], 1.0)
-        own, header = self._resolved.focus_of(n_units)
+            shares = np.zeros_like(n_units)
+        own, header = self._resolved.focus_of(n_units, shares)
         # A chunk alone in its window, without a header, has nothing to be held off from.
         n_header = np.add.reduceat(frames.lengths[:, HEADER_SEGMENT], windows[:-1])
         matters = late & ((np.diff(windows) > 1) | (n_header > 0) | (not passages.of_chunks))
