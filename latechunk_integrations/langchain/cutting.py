@@ -102,16 +102,15 @@ def cut_sections(
 
 def _split_text(splitter: Splitter, text: str) -> Sequence[str | Document]:
     pieces = splitter(text) if callable(splitter) else splitter.split_text(text)
-    if isinstance(pieces, str) or not isinstance(pieces, Iterable):
-        raise InputTypeError(f"a splitter must give a list of texts, not {type(pieces).__name__}")
-    pieces = list(pieces)
-    for piece in pieces:
-        if not isinstance(piece, (str, Document)):
-            raise InputTypeError(
-                f"a splitter must give texts or documents; it gave {type(piece).__name__}. Where "
-                "it finds places, give text[start:end] for each"
-            )
-    return pieces
+    is_list = isinstance(pieces, Iterable) and not isinstance(pieces, str)
+    found: list[Any] = list(pieces) if is_list else [pieces]
+    wrong = [one for one in found if not is_list or not isinstance(one, (str, Document))]
+    if wrong:
+        raise InputTypeError(
+            "a splitter must give a list of texts or documents; it gave "
+            f"{type(wrong[0]).__name__}. Where it finds places, give text[start:end] for each"
+        )
+    return found
 
 
 def join_sections(sections: Sequence[CutSection], header: HeaderChoice, name: str) -> Cut:

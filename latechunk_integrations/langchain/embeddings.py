@@ -15,18 +15,10 @@ from langchain_core.stores import BaseStore
 from pydantic import ConfigDict, Field, PrivateAttr
 from pydantic.json_schema import SkipJsonSchema
 
+from latechunk_integrations import errors
 from latechunk_integrations.adapter_fields import EngineFields, engine_options, field_options
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.engine_handle import EngineHandle
-from latechunk_integrations.errors import (
-    AlteredChunkError,
-    LateChunkError,
-    OptionError,
-    OriginError,
-    ParentNotHeldError,
-    TextKeyedCacheError,
-    UnknownChunkError,
-)
 from latechunk_integrations.flow.failures import FailureStreak
 from latechunk_integrations.flow.kept_vectors import MEMORY_BYTES
 from latechunk_integrations.langchain.attach import Parents, attach, batch_chunks
@@ -40,11 +32,11 @@ __all__ = ["LateChunkEmbeddings", "PlainEmbeddings"]
 # QdrantVectorStore embeds this text to learn the width of a vector.
 _PROBES = frozenset({"dummy_text"})
 
-_ERRORS: dict[str, type[OriginError]] = {
-    "unknown": UnknownChunkError,
-    "altered": AlteredChunkError,
-    "parent_not_held": ParentNotHeldError,
-    "hashed": TextKeyedCacheError,
+_ERRORS: dict[str, type[errors.OriginError]] = {
+    "unknown": errors.UnknownChunkError,
+    "altered": errors.AlteredChunkError,
+    "parent_not_held": errors.ParentNotHeldError,
+    "hashed": errors.TextKeyedCacheError,
 }
 _COUNTERS = ("late", "probe", *_ERRORS, "failed_parents")
 _ADVICE = {
@@ -64,7 +56,7 @@ _ADVICE = {
     "store ids of your own, or embed what attach() gives back",
 }
 
-Report: TypeAlias = "Callable[[LateChunkError, list[Document]], None] | None"
+Report: TypeAlias = "Callable[[errors.LateChunkError, list[Document]], None] | None"
 """Is told of a parent that failed: why, and its chunks."""
 
 
@@ -122,7 +114,7 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
         given = {"model_name": model_name, **options}
         checked = engine_options(given, engine=engine, own=("parent_store", "memory_bytes"))
         if checked.fallback == "skip":
-            raise OptionError(
+            raise errors.OptionError(
                 "fallback='skip' leaves chunks without vectors, and a vector store wants one for "
                 "every text; take 'window', 'standard' or 'error'"
             )
@@ -195,7 +187,7 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
             for result in results:
                 streak.add(result)
             named = zip(found.parents, results, strict=True)
-            failed = {name: one for name, one in named if isinstance(one, LateChunkError)}
+            failed = {name: one for name, one in named if isinstance(one, errors.LateChunkError)}
             names = {row: text.fingerprint for row, text in found.chunks}
             for name, error in failed.items():
                 lost = [chunk for row, chunk in enumerate(batch) if names.get(row) == name]
@@ -207,7 +199,7 @@ class LateChunkEmbeddings(EngineFields, Embeddings):
 
     def _embed_each(
         self, parents: Sequence[Parent], *, stop: bool
-    ) -> list[ChunkVectors | LateChunkError]:
+    ) -> list[ChunkVectors | errors.LateChunkError]:
         engine = self.engine
         with self._parents.embedding:
             found: list[Any] = self._parents.find_vectors(engine.fingerprint, parents)

@@ -14,14 +14,8 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, Field
 
+from latechunk_integrations import marks
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
-from latechunk_integrations.marks import (
-    CHUNK_KEY,
-    PLACE_KEYS,
-    SUB_END_KEY,
-    read_bound,
-    without_marks,
-)
 from latechunk_integrations.retrieval.best_of import afetch_best, fetch_best
 from latechunk_integrations.retrieval.links import LinkRanker
 from latechunk_integrations.retrieval.snippets import (
@@ -86,8 +80,8 @@ class LinkRankingCompressor(LinkRanker, BaseDocumentCompressor):
 
 def _snippet_document(source: Document, snippet: Snippet) -> Document:
     # What names the source as a chunk of a parent goes: a snippet is not one.
-    metadata = without_marks(source.metadata)
-    shift = read_bound(metadata.get("start_index", 0))
+    metadata = marks.without_marks(source.metadata)
+    shift = marks.read_bound(metadata.get("start_index", 0))
     metadata["snippet_score"] = snippet.score
     metadata["start_index"] = shift + snippet.span.start if shift >= 0 else -1
     return Document(page_content=snippet.text, metadata=metadata)
@@ -176,17 +170,17 @@ class SubSpanRetriever(SearchingRetriever):
 
 def _chunk_key(found: Document) -> Hashable:
     """What sub-spans of one chunk share; another document is a chunk of its own."""
-    place = tuple(map(found.metadata.get, PLACE_KEYS))
-    if found.metadata.get(SUB_END_KEY) is None or None in place:
+    place = tuple(map(found.metadata.get, marks.PLACE_KEYS))
+    if found.metadata.get(marks.SUB_END_KEY) is None or None in place:
         return id(found)
     # Equal documents under two names are two chunks, as they would be without sub-spans.
-    return (*place, found.metadata.get(CHUNK_KEY), found.metadata.get("source"))
+    return (*place, found.metadata.get(marks.CHUNK_KEY), found.metadata.get("source"))
 
 
 def _chunk_of(found: Document) -> Document:
     """The chunk that a sub-span was found of; any other document comes back as it is."""
-    if found.metadata.get(SUB_END_KEY) is None:
+    if found.metadata.get(marks.SUB_END_KEY) is None:
         return found
     metadata = dict(found.metadata)
-    name = metadata.pop(CHUNK_KEY, None)  # the sub-span's own id would name a part
+    name = metadata.pop(marks.CHUNK_KEY, None)  # the sub-span's own id would name a part
     return Document(page_content=found.page_content, metadata=metadata, id=name)

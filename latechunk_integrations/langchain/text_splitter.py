@@ -11,15 +11,9 @@ from typing import Any, NamedTuple, TypeAlias
 from langchain_core.documents import Document
 from langchain_text_splitters import RecursiveCharacterTextSplitter, TextSplitter
 
-from latechunk_integrations import marks
+from latechunk_integrations import errors, marks
 from latechunk_integrations.chunking_options import ChunkingOptions, is_config, joining_key
 from latechunk_integrations.engine import LateChunkEngine, shared_engine
-from latechunk_integrations.errors import (
-    ChunkNotFoundError,
-    IncompleteParentError,
-    InputTypeError,
-    OptionError,
-)
 from latechunk_integrations.langchain.attach import make_documents
 from latechunk_integrations.langchain.chunk_text import ChunkText, with_text
 from latechunk_integrations.langchain.cutting import (
@@ -85,12 +79,14 @@ class LateChunkTextSplitter(TextSplitter):
     ) -> None:
         super().__init__()
         if not isinstance(embeddings, LateChunkEmbeddings):
-            raise InputTypeError(
+            raise errors.InputTypeError(
                 f"embeddings must be LateChunkEmbeddings, not {type(embeddings).__name__}"
             )
         for name, choice in (("header", header), ("parent_by", parent_by)):
             if not (choice is None or isinstance(choice, str) or callable(choice)):
-                raise InputTypeError(f"{name} must be a metadata key or a function: {choice!r}")
+                raise errors.InputTypeError(
+                    f"{name} must be a metadata key or function: {choice!r}"
+                )
         self._embeddings = embeddings
         self._splitter = RecursiveCharacterTextSplitter() if splitter is None else splitter
         self._section_splitter = section_splitter
@@ -168,7 +164,7 @@ class LateChunkTextSplitter(TextSplitter):
                 yield from ([source] for source in group)
                 continue
             if key in seen:
-                raise IncompleteParentError(
+                raise errors.IncompleteParentError(
                     f"documents of {key!r} do not follow each other, so that their parent cannot "
                     "be known before the last of them: sort them, or use split_documents"
                 )
@@ -182,9 +178,7 @@ class LateChunkTextSplitter(TextSplitter):
         shown = Document(str(source.page_content), metadata=source.metadata)  # it may be changed
         key = joining_key(self._parent_by, shown, source.metadata)
         if not isinstance(key, Hashable):
-            raise InputTypeError(
-                f"the function parent_by= must return something hashable, not {key!r}"
-            )
+            raise errors.InputTypeError(f"parent_by= must return something hashable, not {key!r}")
         return key
 
     def _is_nested(self, source: Document) -> bool:
@@ -252,7 +246,7 @@ class LateChunkTextSplitter(TextSplitter):
         found = f"{n_missing} of {len(pieces)} chunks are not in their document {name!r}"
         reason = f"{found}: the splitter rewrote them"
         if n_missing and self._embeddings.strict:
-            raise ChunkNotFoundError(reason, parent_id=name)
+            raise errors.ChunkNotFoundError(reason, parent_id=name)
         if n_missing:
             self._stats.report("missing", f"{reason}; they will be embedded standalone", n_missing)
 
@@ -291,11 +285,11 @@ def late_chunking(
     """
     if is_config(model):
         if options or splitter is not None or header != "auto" or parent_by is not None:
-            raise OptionError(f"options beside the file {model}: write them into it")
+            raise errors.OptionError(f"options beside the file {model}: write them into it")
         fields = _read_fields(str(model))
     else:
         if given := {"model_name", "engine"} & options.keys():
-            raise OptionError(f"a model beside the first argument: leave out {given.pop()}=")
+            raise errors.OptionError(f"a model beside the first argument: leave out {given.pop()}=")
         options["engine" if isinstance(model, LateChunkEngine) else "model_name"] = model
         fields = {"splitter": splitter, "header": header, "parent_by": parent_by}
         fields["embeddings"] = LateChunkEmbeddings(**options)
