@@ -351,9 +351,10 @@ def test_a_damaged_chroma_is_a_typed_error(given: Given, tmp_path: Path) -> None
 
 def test_a_checkpoint_that_is_a_file_is_a_wrong_command(given: Given, tmp_path: Path) -> None:
     given.checkpoint.write_text("mine", encoding="utf-8")
-    with pytest.raises(FileExistsError) as raised:
+    with pytest.raises(OptionError, match="name a folder, or a new one") as raised:
         index(*given, support.settings())
     assert exit_code_of(raised.value) == ExitCode.USAGE
+    assert given.checkpoint.read_text(encoding="utf-8") == "mine"
 
 
 def test_a_milvus_file_with_another_ending_is_said(given: Given, tmp_path: Path) -> None:
