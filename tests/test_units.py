@@ -68,23 +68,27 @@ _SETTINGS = settings(
 )
 
 
-@pytest.mark.parametrize("n_sentences", [1, 2])
+@pytest.mark.parametrize(
+    ("max_tokens", "room", "n_sentences"), [(96, 96, 1), (96, 96, 2), (256, 384, 3), (256, 384, 9)]
+)
 @pytest.mark.parametrize("header", ["", "Cities"])
 def test_the_focus_grows_with_the_units_and_with_the_part_of_the_window_that_a_chunk_takes(
-    loaded: dict[str, Loaded], n_sentences: int, header: str
+    loaded: dict[str, Loaded], max_tokens: int, room: int, n_sentences: int, header: str
 ) -> None:
     """1.6 ln k, and 24 times what the mean chunk takes of the window beyond a third of it."""
-    text = TEXT * 4
+    text = TEXT * 12
     starts = [m.start() for m in re.finditer("Berlin|Its|The", text)][::n_sentences]
     spans = [*zip(starts, [*starts[1:], len(text)], strict=True)]
     tokenizer = loaded["wordpiece"].model.tokenizer
     sizes = [len(tokenizer.tokenize(text[start:end])) for start, end in spans]
-    block = loaded["wordpiece"].engine(max_tokens=96).plan([Parent(text, spans, header=header)])
+    engine = loaded["wordpiece"].engine(max_tokens=max_tokens)
+    block = engine.plan([Parent(text, spans, header=header)])
     assert block.focus is not None
     assert block.header_focus is not None
+    assert (np.diff(block.windows) > 1).any()
     left = iter(sizes)
     for window, k in enumerate(np.diff(block.windows).tolist()):
-        share = sum(next(left) for _ in range(k)) / k / 96
+        share = sum(next(left) for _ in range(k)) / k / room
         wanted = 1.6 * math.log(k) + 24 * max(0.0, share - 1 / 3) if k > 1 else 0.0
         assert block.focus[window] == pytest.approx(wanted, abs=1e-5)
         if k > 1 or header:
