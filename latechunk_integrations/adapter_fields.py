@@ -32,8 +32,6 @@ from latechunk_integrations.options import (
 )
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["EngineFields", "engine_options", "field_options", "vector_key"]
-
 # What to do instead of giving what the frameworks' classes for sentence-transformers take.
 _ELSEWHERE = {
     "cache_folder": "set HF_HOME, or give model_name the path of a local folder",

@@ -24,8 +24,6 @@ from typing import Any, TypeVar
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options_file import CHUNKING_SECTION, read_file
 
-__all__ = ["ChunkingOptions", "is_config", "joining_key"]
-
 _Item = TypeVar("_Item")
 
 

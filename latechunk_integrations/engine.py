@@ -47,8 +47,6 @@ from latechunk_integrations.schema import ChunkVectors, Parent, check_texts
 from latechunk_integrations.stats import EngineStats
 from latechunk_integrations.telemetry import count_event, trace_span
 
-__all__ = ["LateChunkEngine", "rebuild_engine", "shared_engine"]
-
 # Raise this when the same input and options give other vectors than before.
 ALGORITHM_VERSION = 3
 

@@ -9,8 +9,6 @@ from typing import Any
 from latechunk_integrations.engine import LateChunkEngine, rebuild_engine
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["EngineHandle"]
-
 
 class EngineHandle:
     """An engine that is there already, or is loaded on first use.

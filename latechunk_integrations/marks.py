@@ -11,25 +11,6 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-__all__ = [
-    "CHUNK_KEY",
-    "CONTENT_KEY",
-    "END_KEY",
-    "ENGINE_KEY",
-    "MODE_KEY",
-    "PARENT_KEY",
-    "PLACE_KEYS",
-    "START_KEY",
-    "SUB_END_KEY",
-    "SUB_START_KEY",
-    "VECTOR_KEYS",
-    "digest_text",
-    "name_sub_span",
-    "read_bound",
-    "read_span",
-    "without_marks",
-]
-
 PARENT_KEY = "late_parent"
 """Fingerprint of the parent, on which a chunk's vector depends."""
 

@@ -17,18 +17,6 @@ from pydantic import SecretStr
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options_file import read_engine_section
 
-__all__ = [
-    "WORK_OPTIONS",
-    "DType",
-    "EncoderChoice",
-    "Fallback",
-    "LateChunkOptions",
-    "Layout",
-    "PoolingChoice",
-    "check_transport",
-    "wrap_key",
-]
-
 DType: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 Layout: TypeAlias = Literal["auto", "units", "text"]
 PoolingChoice: TypeAlias = Literal["auto", "mean", "last", "cls", "weighted"]

@@ -8,8 +8,6 @@ from typing import Any
 
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["CHUNKING_SECTION", "read_engine_section", "read_file"]
-
 # What users of an older plugin have in their files; it held no other keys.
 _NESTED_KEYS = ("retrieval", "late_chunking")
 

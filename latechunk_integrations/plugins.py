@@ -11,8 +11,6 @@ from typing import Any
 
 from latechunk_integrations.errors import LateChunkError, MissingExtraError, OptionError
 
-__all__ = ["ENCODERS", "SPLITTERS", "WRITERS", "PluginKind", "import_extra"]
-
 
 @dataclass(frozen=True)
 class PluginKind:

@@ -16,8 +16,6 @@ from latechunk_integrations.errors import InputTypeError, MissingExtraError, Opt
 from latechunk_integrations.plugins import SPLITTERS
 from latechunk_integrations.schema import CharSpans
 
-__all__ = ["Splitter", "chunk_spans", "configured_splitter", "text_splitter"]
-
 # Some 16 MiB at most, however long the texts are.
 _REMEMBERED_TEXTS = 1 << 14
 _REMEMBERED_CHARS = 1 << 10

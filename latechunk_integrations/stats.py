@@ -6,8 +6,6 @@ import logging
 import threading
 from collections import Counter
 
-__all__ = ["EngineStats"]
-
 logger = logging.getLogger(__name__)
 
 

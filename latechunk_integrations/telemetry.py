@@ -12,8 +12,6 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-__all__ = ["count_event", "trace_span"]
-
 _SCOPE = "latechunk_integrations"
 
 

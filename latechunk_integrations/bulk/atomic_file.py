@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replace_file", "seal_file"]
-
 _BLOCK_BYTES = 1 << 20
 
 

@@ -13,8 +13,6 @@ from latechunk_integrations.bulk.rows import COLUMNS
 from latechunk_integrations.bulk.targets import Target
 from latechunk_integrations.marks import ENGINE_KEY, MODE_KEY
 
-__all__ = ["StoreAudit", "audit"]
-
 _MODES = ("late", "windowed", "standalone")
 _SOURCE_KEYS = ("document_id", "file_path", "source", "file_name", "ref_doc_id", "doc_id")
 _NO_SOURCE = "(unknown)"

@@ -21,8 +21,6 @@ from latechunk_integrations.bulk.rows import DocumentRows, Failure
 from latechunk_integrations.errors import CheckpointError, DamagedCheckpointError, OptionError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["CHECKPOINT_FILES", "Checkpoint", "hold_checkpoint", "put_in_place", "read_state"]
-
 logger = logging.getLogger(__name__)
 
 FORMAT = 3

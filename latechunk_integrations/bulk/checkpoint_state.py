@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 from latechunk_integrations.bulk.rows import Failure
 
-__all__ = ["CheckpointState", "Finished"]
-
 
 class Finished(NamedTuple):
     """A document that the target holds.

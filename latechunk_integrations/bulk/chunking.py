@@ -21,8 +21,6 @@ from latechunk_integrations.errors import ChunkNotFoundError, InputError
 from latechunk_integrations.schema import CharSpans
 from latechunk_integrations.splitting import chunk_spans, text_splitter
 
-__all__ = ["Chunking", "spans_of"]
-
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 

@@ -16,8 +16,6 @@ from latechunk_integrations.bulk.rows import Columns, CorpusDocument, Failure, r
 from latechunk_integrations.errors import InputError, OptionError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["MOST_DOCUMENT_BYTES", "FileSource"]
-
 MOST_DOCUMENT_BYTES = 1 << 28
 """Bytes of a text file or of a line; what is longer is a dead letter."""
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from latechunk_integrations.bulk.rows import Failure
 from latechunk_integrations.errors import OptionError, SourceError
 
-__all__ = ["SourceFiles", "check_outside", "ending_of", "find_files"]
-
 
 @dataclass
 class SourceFiles:

@@ -11,8 +11,6 @@ from latechunk_integrations.bulk.atomic_file import replace_file
 from latechunk_integrations.bulk.rows import Failure
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["DeadLetters", "format_letter"]
-
 _KEYS = {"id", "error", "reason"}
 # A letter that is cut off begins so, and goes on so after the id.
 _BEGINNING, _NEXT = b'{"id": "', b'", "error": "'

@@ -14,8 +14,6 @@ from latechunk_integrations.errors import (
     SickDeviceError,
 )
 
-__all__ = ["MOST_FAILURES_IN_A_ROW", "DeviceHealth", "is_fatal"]
-
 MOST_FAILURES_IN_A_ROW = 10
 """Documents in a row that the model or its server fails over; then it is sick."""
 

@@ -11,8 +11,6 @@ from latechunk_integrations.bulk.rows import PAGE_BREAK
 from latechunk_integrations.errors import InputError, MissingExtraError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["FORMATS", "PAGED", "read_format"]
-
 _EXTRA = "documents"
 # What a reader of HTML does not see.
 _UNSEEN = ("script", "style", "template", "noscript", "title")

@@ -18,8 +18,6 @@ from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import LateChunkError
 from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent
 
-__all__ = ["DocumentEmbedder", "Outcome"]
-
 Outcome: TypeAlias = DocumentRows | Failure
 """What became of a document."""
 

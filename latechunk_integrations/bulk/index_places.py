@@ -14,8 +14,6 @@ from latechunk_integrations.bulk.rows import CorpusDocument, Failure
 from latechunk_integrations.bulk.targets import Target
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["open_source"]
-
 
 def open_source(
     source: str | Path | Iterable[CorpusDocument | Failure],

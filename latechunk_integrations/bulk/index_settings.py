@@ -11,8 +11,6 @@ from latechunk_integrations.bulk.device_health import MOST_FAILURES_IN_A_ROW
 from latechunk_integrations.bulk.rows import Columns
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["IndexSettings"]
-
 _COUNTS = (
     "concurrency",
     "batch_documents",

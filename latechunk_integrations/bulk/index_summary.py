@@ -14,8 +14,6 @@ from latechunk_integrations.bulk.atomic_file import replace_file
 from latechunk_integrations.bulk.rows import Failure
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["IndexSummary", "ReportFile"]
-
 logger = logging.getLogger(__name__)
 
 _REPORT = "latechunk index"

@@ -29,8 +29,6 @@ from latechunk_integrations.errors import CheckpointError, LateChunkError
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.telemetry import count_event, trace_span
 
-__all__ = ["index", "make_identity"]
-
 logger = logging.getLogger(__name__)
 
 _DEAD_LETTERS = "dead-letters.jsonl"

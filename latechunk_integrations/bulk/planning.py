@@ -19,8 +19,6 @@ from latechunk_integrations.bulk.targets import Target
 from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["IndexPlan", "plan_index"]
-
 _CHANGED = "its text or header changed"
 _UNFINISHED = "a run ended while it was being written"
 

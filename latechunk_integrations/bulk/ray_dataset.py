@@ -27,8 +27,6 @@ from latechunk_integrations.plugins import import_extra
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-__all__ = ["embed_dataset"]
-
 # Rows of a block that are made at once, so that a block of long documents stays small.
 _ROWS_AT_ONCE = 1_024
 

@@ -17,8 +17,6 @@ from latechunk_integrations.errors import LateChunkError, OptionError, WorkerErr
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["RayPool"]
-
 # A batch whose worker dies is given to another this often; then it is likely the batch's fault.
 _RETRIES = 5
 # One batch is being embedded while the next one waits, so that no worker does.

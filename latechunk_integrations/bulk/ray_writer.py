@@ -15,8 +15,6 @@ from latechunk_integrations.plugins import import_extra
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-__all__ = ["write_chunks"]
-
 
 def write_chunks(dataset: Dataset, target: str, *, concurrency: int | None = None) -> None:
     """Write the rows of `embed_dataset` into a vector store, from Ray's tasks.

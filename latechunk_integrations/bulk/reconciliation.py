@@ -8,8 +8,6 @@ from latechunk_integrations.bulk.checkpoint_state import CheckpointState
 from latechunk_integrations.bulk.rows import CorpusDocument, Failure
 from latechunk_integrations.errors import InputError
 
-__all__ = ["Reconciliation", "Verdict"]
-
 Verdict: TypeAlias = Literal[
     "added", "replaced", "unchanged", "failing", "failed", "unreadable", "duplicate"
 ]

@@ -26,8 +26,6 @@ from latechunk_integrations.errors import InputTypeError, WriterError
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent
 
-__all__ = ["RepairSummary", "repair"]
-
 _OF_CHECKPOINT = ("checkpoint lost", "checkpoint damaged")
 _DAMAGED_FOLDER, _REBUILT_FOLDER = "damaged-parts", "rebuilt"
 

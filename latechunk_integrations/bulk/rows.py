@@ -16,21 +16,6 @@ from latechunk_integrations.errors import InputError, InputTypeError
 from latechunk_integrations.plugins import import_extra
 from latechunk_integrations.schema import check_characters
 
-__all__ = [
-    "COLUMNS",
-    "INTEGER_COLUMNS",
-    "PAGE_BREAK",
-    "Columns",
-    "CorpusDocument",
-    "DocumentRows",
-    "Failure",
-    "RowsDigest",
-    "chunk_id",
-    "digest",
-    "read_document",
-    "to_table",
-]
-
 COLUMNS = (
     "document_id",
     "chunk_id",

@@ -15,8 +15,6 @@ from latechunk_integrations.bulk.writers.files import FileWriter
 from latechunk_integrations.bulk.writers.writer import Writer
 from latechunk_integrations.schema import Parent
 
-__all__ = ["HeldDocument", "TargetRows", "outline_of"]
-
 # What follows from document, splitter and options: all but the vector, and how it came about.
 _OUTLINE = tuple(name for name in COLUMNS if name not in ("vector", "mode"))
 _LEAST_LENGTH = 1e-6

@@ -12,8 +12,6 @@ from latechunk_integrations.bulk.writers.writer import Writer
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.plugins import WRITERS
 
-__all__ = ["Target", "holds_password"]
-
 
 @dataclass(frozen=True)
 class Target:

@@ -24,8 +24,6 @@ from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.errors import DamagedCheckpointError, MissingTargetError
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["Damage", "DamageKind", "Verification", "verify"]
-
 DamageKind: TypeAlias = Literal[
     "checkpoint lost",
     "checkpoint damaged",

@@ -13,8 +13,6 @@ from latechunk_integrations.core.printable import escape_controls
 if TYPE_CHECKING:
     from latechunk_integrations.bulk.auditing import StoreAudit
 
-__all__ = ["audit_command"]
-
 _SHOWN = 20
 
 

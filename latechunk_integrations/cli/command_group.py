@@ -28,8 +28,6 @@ from latechunk_integrations.cli.tune_command import tune_command
 from latechunk_integrations.cli.verify_command import verify_command
 from latechunk_integrations.core.printable import escape_controls
 
-__all__ = ["app"]
-
 _DEBUG = "--debug"
 
 

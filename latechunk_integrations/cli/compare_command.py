@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from latechunk_integrations.evaluation.results import Comparison, Configuration, HeaderUse
     from latechunk_integrations.evaluation.splitters import Splitter as AnySplitter
 
-__all__ = ["compare_command"]
-
 _Models = Annotated[
     list[str] | None,
     typer.Option("--model", help="Hub name or local path of a model; can be repeated."),

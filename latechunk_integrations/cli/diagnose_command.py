@@ -9,8 +9,6 @@ import typer
 
 from latechunk_integrations.cli import flags as given
 
-__all__ = ["diagnose_command"]
-
 
 def diagnose_command(
     data: Annotated[

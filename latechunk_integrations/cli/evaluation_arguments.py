@@ -16,8 +16,6 @@ if TYPE_CHECKING:  # loaded by the command that needs it
     from latechunk_integrations.evaluation.results import HeaderUse
     from latechunk_integrations.evaluation.splitters import Splitter as AnySplitter
 
-__all__ = ["EvaluationArguments"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationArguments:

@@ -12,9 +12,6 @@ from latechunk_integrations.errors import (
     ServerError,
 )
 
-__all__ = ["ExitCode", "exit_code_of"]
-
-
 # A file or folder that the command line names wrongly.
 _MISNAMED = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
 

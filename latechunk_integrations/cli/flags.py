@@ -20,21 +20,6 @@ if TYPE_CHECKING:  # loaded by the command that needs it: `latechunk --help` nee
     from latechunk_integrations.options import LateChunkOptions
     from latechunk_integrations.schema import Parent
 
-__all__ = [
-    "ChunkSize",
-    "Config",
-    "Model",
-    "Options",
-    "Report",
-    "SplitterName",
-    "load_engine",
-    "make_folders",
-    "read_chunking",
-    "read_options",
-    "read_pairs",
-    "split_documents",
-]
-
 Model = Annotated[str | None, typer.Option(help="Hub name or local path of the model.")]
 Config = Annotated[
     Path | None,

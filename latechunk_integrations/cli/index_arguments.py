@@ -25,16 +25,6 @@ if TYPE_CHECKING:  # loaded by the command that needs it
     from latechunk_integrations.bulk.index_settings import IndexSettings
     from latechunk_integrations.options import LateChunkOptions
 
-__all__ = [
-    "PRINTED",
-    "IndexArguments",
-    "JsonFile",
-    "Prune",
-    "Quiet",
-    "check_json",
-    "write_json",
-]
-
 PRINTED = Path("-")
 """Standard output, in the place of a file."""
 

@@ -16,8 +16,6 @@ from latechunk_integrations.core.printable import escape_controls
 if TYPE_CHECKING:
     from latechunk_integrations.bulk.index_summary import IndexSummary
 
-__all__ = ["index_command"]
-
 _ShareBatches = Annotated[
     bool,
     typer.Option("--share-batches", help="Faster on a GPU; the last bits may vary."),

@@ -11,8 +11,6 @@ import typer
 from latechunk_integrations.cli import flags as given
 from latechunk_integrations.errors import GoldenSetError
 
-__all__ = ["inspect_command"]
-
 
 def inspect_command(  # noqa: PLR0913  # a command's parameters are its options
     file: Annotated[Path, typer.Argument(help="A text file.")],

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from latechunk_integrations.bulk.migration.stored_search import StoreQuestion
     from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["migrate_command"]
-
 _FIELDS = ("id", "text", "source", "file", "start", "end", "order", "next", "header", "marks")
 
 _Collection = Annotated[

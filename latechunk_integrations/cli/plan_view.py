@@ -15,8 +15,6 @@ from latechunk_integrations.core.printable import escape_controls
 if TYPE_CHECKING:
     from latechunk_integrations.bulk.planning import IndexPlan
 
-__all__ = ["show_plan"]
-
 _SHOWN = 20
 
 

@@ -10,8 +10,6 @@ import typer
 from latechunk_integrations.cli import flags as given
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["questions_command"]
-
 
 def questions_command(  # a command's parameters are its options
     documents: Annotated[

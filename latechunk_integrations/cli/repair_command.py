@@ -15,8 +15,6 @@ from latechunk_integrations.core.printable import escape_controls
 if TYPE_CHECKING:
     from latechunk_integrations.bulk.repairing import RepairSummary
 
-__all__ = ["repair_command"]
-
 
 @takes_shared_arguments
 def repair_command(

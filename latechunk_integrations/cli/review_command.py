@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["review_command"]
-
 
 def review_command(
     questions: Annotated[Path, typer.Argument(help="The file that questions wrote.")],

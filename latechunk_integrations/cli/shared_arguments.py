@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
-__all__ = ["takes_shared_arguments"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

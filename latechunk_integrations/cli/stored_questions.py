@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # loaded by the command that needs it: `latechunk --help` needs none
     from latechunk_integrations.bulk.migration.stored_search import AskedQuestion, StoreQuestion
 
-__all__ = ["read_questions", "score_questions", "show_scores"]
-
 _MEASURES = ("nDCG@10", "R@5", "R@10")
 
 

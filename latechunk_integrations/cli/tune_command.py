@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from latechunk_integrations.evaluation.results import TuneResult
     from latechunk_integrations.evaluation.splitters import Splitter as AnySplitter
 
-__all__ = ["tune_command"]
-
 
 @takes_shared_arguments
 def tune_command(

@@ -15,8 +15,6 @@ from latechunk_integrations.core.printable import escape_controls
 if TYPE_CHECKING:
     from latechunk_integrations.bulk.verification import Damage, Verification
 
-__all__ = ["describe_damages", "verify_command"]
-
 _SHOWN = 50
 
 

@@ -11,8 +11,6 @@ from latechunk_integrations.core.ranges import to_bounds
 from latechunk_integrations.errors import OffsetsError
 from latechunk_integrations.schema import CharSpans, TokenSpans
 
-__all__ = ["Aligner", "align"]
-
 
 class Aligner:
     """Aligns spans with the offset mappings of their texts, which may come in pieces.

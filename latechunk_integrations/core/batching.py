@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["pack"]
-
 # A further forward pass costs about as much as this part of a full batch: padding below it stays.
 _PASS_COST = 1 / 16
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["blend", "make_unit", "measure_rows"]
-
 # Rows that are scaled at once: no second array of their size.
 _BLOCK_ROWS = 1_024
 

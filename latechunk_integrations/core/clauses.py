@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-__all__ = ["Clause", "find_clauses"]
-
 _MAX_CHARS = 120
 
 

@@ -14,8 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONTEXT", "Rooms", "TextPiece", "cut_piece", "group_pieces", "layers_of", "tile"]
-
 CONTEXT = -1
 """The row of a piece that is attended and whose vector is dropped."""
 

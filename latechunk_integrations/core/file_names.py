@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["cut_words", "is_junk_title", "last_part", "readable_name"]
-
 # What word processors, scanners and loaders write where nobody gave a title.
 _JUNK = re.compile(
     r"(?:microsoft (?:word|powerpoint|excel)\b.*"

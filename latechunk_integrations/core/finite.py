@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.blending import measure_rows
 from latechunk_integrations.errors import NotFiniteError
 
-__all__ = ["check_vectors"]
-
 
 def check_vectors(
     vectors: NDArray[np.float32], what: str, dtype: str | None, *, parent_id: str | None = None

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.core.spans import LocatedBy, locate
 
-__all__ = ["find_spans", "fold", "says_the_same"]
-
 _WHOLE = (LocatedBy.EXACT, LocatedBy.WHITESPACE)
 
 

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.ranges import count_ranges, to_bounds
 from latechunk_integrations.core.windows import Runs, WindowBudgets
 
-__all__ = ["HEADER_SEGMENT", "Frames", "Passages", "frame_runs"]
-
 _SEGMENTS = 6
 _LEAD, _FRONT, _HEADER, _BACK, _RUN, _TAIL = range(_SEGMENTS)
 HEADER_SEGMENT = _HEADER

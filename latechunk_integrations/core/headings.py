@@ -27,15 +27,6 @@ from latechunk_integrations.core.outline import (
 )
 from latechunk_integrations.schema import CharSpans
 
-__all__ = [
-    "common_entries",
-    "find_kind",
-    "find_title",
-    "heading_paths",
-    "join_header",
-    "path_from_metadata",
-]
-
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.pooling import Bags
 from latechunk_integrations.core.ranges import count_ranges
 
-__all__ = ["sum_on_host"]
-
 
 def sum_on_host(
     embeddings: NDArray[np.float32], bags: Bags, frame_starts: NDArray[np.int64]

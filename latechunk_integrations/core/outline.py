@@ -11,8 +11,6 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from latechunk_integrations.core.clauses import find_clauses
 
-__all__ = ["Heading", "TextKind", "find_headings", "guess_kind", "kind_of_file", "strip_tags"]
-
 TextKind: TypeAlias = Literal["auto", "markdown", "html", "rst", "numbered", "code"]
 """How a text marks its headings. ``numbered``: plain text with clauses such as "1.3 Termination";
 ``code``: a source file, which has none; ``auto``: by what the text looks like."""

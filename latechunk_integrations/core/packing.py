@@ -18,15 +18,6 @@ from numpy.typing import NDArray
 from latechunk_integrations.errors import InputError, LateChunkError
 from latechunk_integrations.schema import CharSpans, ChunkVectors, Mode, Parent, SubSpanVectors
 
-__all__ = [
-    "DAMAGED_ZIP",
-    "PACKED_FORM",
-    "pack_parent",
-    "pack_vectors",
-    "unpack_parent",
-    "unpack_vectors",
-]
-
 PACKED_FORM = 2
 """Of packed vectors: a part of their key, so that none of another form is taken for damaged."""
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError)

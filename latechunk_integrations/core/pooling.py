@@ -14,8 +14,6 @@ from latechunk_integrations.schema import PoolingMode
 if TYPE_CHECKING:
     from latechunk_integrations.core.frames import Frames
 
-__all__ = ["Bags", "chunk_bags"]
-
 _FRONT, _HEADER, _BACK, _RUN, _TAIL = range(5)
 
 

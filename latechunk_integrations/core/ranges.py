@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["count_ranges", "number_in_groups", "to_bounds"]
-
 
 def count_ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """The numbers of the ranges ``[start, start + length)``, one range after the other.

@@ -26,8 +26,6 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.text_index import TextIndex
 from latechunk_integrations.errors import InputTypeError, OptionError
 
-__all__ = ["UNSPACED", "LocatedBy", "LocatedSpans", "locate"]
-
 # Occurrences looked at on each side of the place where a chunk is expected. Measured on highly
 # repetitive text: 2 are too few, 8 are as good as 64.
 _BEAM = 32

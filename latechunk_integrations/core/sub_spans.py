@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.core.spans import UNSPACED
 
-__all__ = ["cut_words", "join_alike"]
-
 _WORD_BORDER = re.compile(rf"(?<=\s)|(?=\s)|(?<=[{UNSPACED}])|(?=[{UNSPACED}])")
 
 

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.pooling import Bags
 from latechunk_integrations.core.transfer import to_device
 
-__all__ = ["sum_bags"]
-
 
 def sum_bags(embeddings: torch.Tensor, bags: Bags, frame_starts: NDArray[np.int64]) -> torch.Tensor:
     """Weighted sums of token embeddings.

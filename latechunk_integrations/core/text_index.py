@@ -7,8 +7,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TextIndex"]
-
 # Text that is turned into numbers at once, in characters.
 _BLOCK = 1 << 18
 # Length of the runs of characters that tell that a chunk is nowhere, without a search.

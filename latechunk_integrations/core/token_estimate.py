@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["estimate_tokens"]
-
 # Characters that one token may hold in running text. Vocabularies of multilingual models put
 # about 4.5 Latin letters into a token, and 1.5 Chinese characters.
 _MOST_LETTERS = 7

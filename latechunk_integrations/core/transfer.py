@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["HostCopy", "to_device"]
-
 
 def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
     """An array on a device; to a GPU from pinned memory, so that the host goes on at once."""

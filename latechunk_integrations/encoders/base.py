@@ -23,23 +23,6 @@ from latechunk_integrations.stats import EngineStats
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "NO_UNIT",
-    "SHARED",
-    "ChunkEncoder",
-    "ChunkLimits",
-    "Encoder",
-    "QueryEncoder",
-    "QueryPartner",
-    "Reading",
-    "SummingEncoder",
-    "TokenBatch",
-    "TokenEncoder",
-    "TokenizedText",
-    "TokenizedTexts",
-    "check_encoder_members",
-]
-
 NO_UNIT = -1
 """The unit of a token of the running text that no chunk holds."""
 SHARED = -2

@@ -7,8 +7,6 @@ from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.plugins import ENCODERS
 
-__all__ = ["load_encoder"]
-
 
 def load_encoder(options: LateChunkOptions) -> TokenEncoder | ChunkEncoder:
     """The encoder that the options name, ready to work.

@@ -8,8 +8,6 @@ from typing import Any
 from latechunk_integrations.encoders.http.client import HttpClient, json_call
 from latechunk_integrations.encoders.http.settings import HttpSettings
 
-__all__ = ["open_chat"]
-
 _KEY_VARIABLE = "OPENAI_API_KEY"
 
 

@@ -42,8 +42,6 @@ from latechunk_integrations.evaluation.splitters import (
 from latechunk_integrations.evaluation.store_rows import STORE
 from latechunk_integrations.schema import CharSpans
 
-__all__ = ["compare"]
-
 _SIZES = (128,)
 
 

@@ -11,22 +11,6 @@ from typing import Literal
 from latechunk_integrations.evaluation.results import Configuration, HeaderUse
 from latechunk_integrations.options import LateChunkOptions, Layout
 
-__all__ = [
-    "ALL",
-    "BASELINE",
-    "DEFAULT",
-    "EARLY_PREPENDED",
-    "EARLY_TITLED",
-    "LATE",
-    "TEXTBOOK",
-    "YOURS",
-    "configuration_of",
-    "describe",
-    "drop_repeated",
-    "make_configurations",
-    "name_configuration",
-]
-
 BASELINE = "early"
 """Name of plain early chunking, the opponent unless another is named."""
 

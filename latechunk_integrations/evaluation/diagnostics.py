@@ -21,8 +21,6 @@ from latechunk_integrations.schema import ChunkVectors, Parent
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Diagnosis", "DocumentDiagnosis", "diagnose", "mean_similarity", "plain_cuts"]
-
 logger = logging.getLogger(__name__)
 
 COLLAPSED = 0.95

@@ -11,15 +11,6 @@ from latechunk_integrations.errors import GoldenSetError
 from latechunk_integrations.evaluation.labels import find_column
 from latechunk_integrations.evaluation.quote_rows import Row, json_rows, read_text
 
-__all__ = [
-    "GoldenDocument",
-    "add_titles",
-    "check_text",
-    "read_documents",
-    "read_named",
-    "read_objects",
-]
-
 _TEXT_FILES = (".txt", ".md", ".rst")
 
 

@@ -17,8 +17,6 @@ from latechunk_integrations.evaluation.results import (
     QueryResult,
 )
 
-__all__ = ["Finding", "check_drop", "check_floors", "find_in_use"]
-
 
 @dataclass(frozen=True)
 class Finding:

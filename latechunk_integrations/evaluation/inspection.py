@@ -18,8 +18,6 @@ from latechunk_integrations.evaluation.similarity import compare_sentences, late
 from latechunk_integrations.flow.token_plan import TokenBlock
 from latechunk_integrations.schema import Mode, Parent
 
-__all__ = ["ChunkView", "Inspection", "WindowView", "inspect_parent"]
-
 
 @dataclass(frozen=True)
 class WindowView:

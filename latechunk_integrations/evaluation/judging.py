@@ -20,8 +20,6 @@ from latechunk_integrations.evaluation.metrics import (
 from latechunk_integrations.evaluation.results import Hit
 from latechunk_integrations.schema import CharSpans
 
-__all__ = ["Judge", "Scored"]
-
 _TOP = 10  # kept for reports and runs
 _TOKENS_TOP = 5
 # Similarities held at once: queries in blocks, so that a large corpus needs no large matrix.

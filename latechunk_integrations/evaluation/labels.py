@@ -17,19 +17,6 @@ from latechunk_integrations.errors import GoldenSetError, OptionError
 from latechunk_integrations.evaluation.quote_rows import Row
 from latechunk_integrations.schema import Span
 
-__all__ = [
-    "COLUMNS",
-    "FROM_TEXT",
-    "ORIGIN",
-    "REJECTED",
-    "STATUS",
-    "Label",
-    "LabelReader",
-    "column_names",
-    "find_column",
-    "find_places",
-]
-
 STATUS = "status"
 """The column that says what a review decided about a row."""
 

@@ -21,19 +21,6 @@ from latechunk_integrations.evaluation.dataset import GoldenSet, GoldSpan
 from latechunk_integrations.evaluation.results import Difference
 from latechunk_integrations.schema import CharSpans
 
-__all__ = [
-    "FEWEST_QUERIES",
-    "MEASURES",
-    "ChunkTable",
-    "budget_of",
-    "count_needed_queries",
-    "deepest",
-    "paired_difference",
-    "score_budget",
-    "score_rankings",
-    "token_scores",
-]
-
 MEASURES = (
     *("nDCG@10", "RR@10", "R@1", "R@5", "R@10", "R@20", "Success@1", "Success@5"),
     "answer@2000",

@@ -8,8 +8,6 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
-__all__ = ["NotebookView"]
-
 _COLUMNS = 120
 
 

@@ -16,8 +16,6 @@ from latechunk_integrations.core.packing import DAMAGED_ZIP
 from latechunk_integrations.evaluation.results import Costs
 from latechunk_integrations.schema import Parent
 
-__all__ = ["CachedVectors", "VectorCache", "input_key"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -33,8 +33,6 @@ from latechunk_integrations.evaluation.results import Configuration, Costs, Head
 from latechunk_integrations.evaluation.similarity import comparable
 from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent
 
-__all__ = ["Passes", "blend", "make_parent"]
-
 _MEBIBYTE = 1 << 20
 _SAMPLE_SECONDS = 0.02
 

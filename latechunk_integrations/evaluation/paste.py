@@ -11,8 +11,6 @@ from latechunk_integrations.chunking_options import ChunkingOptions
 from latechunk_integrations.evaluation.results import ConfigurationResult
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["LANGCHAIN", "LLAMA_INDEX", "config_of", "config_text", "write_config"]
-
 LLAMA_INDEX = """\
 from latechunk_integrations.llama_index import late_chunking
 

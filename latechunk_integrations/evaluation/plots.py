@@ -22,16 +22,6 @@ from latechunk_integrations.evaluation.similarity import Similarities
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "Theme",
-    "chunk_bars",
-    "gains",
-    "heat_map",
-    "recall_curves",
-    "save_plots",
-    "sentence_bars",
-]
-
 Theme: TypeAlias = Literal["light", "dark"]
 
 # Narrow figures stay readable on a phone, where they shrink to its width.

@@ -18,8 +18,6 @@ from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.evaluation.dataset import GoldenSet
 from latechunk_integrations.evaluation.results import ModelFacts, Provenance
 
-__all__ = ["collect_provenance", "name_models", "shorten_path"]
-
 # Addresses may be of an inner network; where a key comes from is nobody's business.
 _PRIVATE = ("base_url", "api_key")
 _PACKAGES = ("torch", "transformers", "numpy")

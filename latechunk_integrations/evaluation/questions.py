@@ -25,8 +25,6 @@ from latechunk_integrations.evaluation.labels import FROM_TEXT, ORIGIN, find_pla
 from latechunk_integrations.evaluation.quote_rows import question_rows
 from latechunk_integrations.evaluation.similarity import sentence_spans
 
-__all__ = ["Proposal", "append_questions", "ask_model", "propose", "propose_from_text", "read_done"]
-
 logger = logging.getLogger(__name__)
 
 _FIELDS = ("query", "document", "quote", "start", ORIGIN)

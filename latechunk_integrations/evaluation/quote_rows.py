@@ -14,8 +14,6 @@ from typing import Any
 from latechunk_integrations.errors import GoldenSetError, LateChunkError, MissingExtraError
 from latechunk_integrations.schema import check_characters
 
-__all__ = ["Row", "check_span", "json_rows", "question_rows", "read_text", "table_rows"]
-
 
 @dataclass(frozen=True)
 class Row:

@@ -19,8 +19,6 @@ from latechunk_integrations.evaluation.metrics import ChunkTable
 from latechunk_integrations.evaluation.results import Comparison
 from latechunk_integrations.evaluation.splitters import Splitter, split_documents
 
-__all__ = ["FORMAT", "read_record", "record_schema", "write_queries", "write_record", "write_trec"]
-
 FORMAT = "latechunk comparison 1"
 """What a record calls itself; the number grows when older readers would misread it."""
 

@@ -12,8 +12,6 @@ from latechunk_integrations.errors import MissingExtraError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["picture", "render"]
-
 
 def render(template: str, **values: Any) -> str:
     """Fill in a template of the folder ``html``.

@@ -32,14 +32,6 @@ from latechunk_integrations.evaluation.similarity import Similarities, compare_s
 from latechunk_integrations.evaluation.splitters import Splitter, split_documents
 from latechunk_integrations.evaluation.store_rows import STORE
 
-__all__ = [
-    "inspection_html",
-    "report_html",
-    "similarities_of",
-    "write_inspection",
-    "write_report",
-]
-
 _SHOWN_HITS = 3
 _MAP_QUERIES = 6
 _CONTEXT_CHARS = 160

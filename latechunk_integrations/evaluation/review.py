@@ -23,8 +23,6 @@ from latechunk_integrations.evaluation.labels import REJECTED, STATUS, find_plac
 from latechunk_integrations.evaluation.quote_rows import question_rows
 from latechunk_integrations.evaluation.rendering import render
 
-__all__ = ["ReviewFile", "make_server"]
-
 _HOST = "127.0.0.1"
 _STATES = ("accepted", REJECTED, "")
 _CONTEXT_CHARS = 500

@@ -20,15 +20,6 @@ from latechunk_integrations.schema import Mode, Parent, Span
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "Similarities",
-    "comparable",
-    "compare_sentences",
-    "early_engine",
-    "late_engine",
-    "sentence_spans",
-]
-
 # A sentence ends at its stop, with the quotes or brackets that close after it, or at a blank
 # line. "2.4.13" and "e.g." in mid-sentence stay whole: a capital or a digit must follow a space.
 _SENTENCE_END = re.compile(

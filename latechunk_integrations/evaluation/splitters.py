@@ -14,8 +14,6 @@ from latechunk_integrations.schema import CharSpans
 from latechunk_integrations.splitting import Splitter as PlainSplitter
 from latechunk_integrations.splitting import chunk_spans, text_splitter
 
-__all__ = ["Overlapping", "Splitter", "name_splitter", "sizes_of", "split_documents", "split_text"]
-
 
 @dataclass(frozen=True)
 class Overlapping:

@@ -19,8 +19,6 @@ from latechunk_integrations.evaluation.labels import find_places
 from latechunk_integrations.plugins import import_extra
 from latechunk_integrations.schema import Span
 
-__all__ = ["STORE", "StoreRows", "place_rows", "read_store"]
-
 STORE = "your store"
 """Name of the opponent that a store is."""
 

@@ -26,14 +26,6 @@ from latechunk_integrations.evaluation.results import (
     TuneResult,
 )
 
-__all__ = [
-    "show_comparison",
-    "show_diagnosis",
-    "show_files",
-    "show_inspection",
-    "show_tuning",
-]
-
 _COLOURS = {"change": "green", "keep": "yellow", "unclear": "blue", "too few": "red"}
 _BAR_CELLS = 40
 _SHOWN_CHARS = 160

@@ -15,8 +15,6 @@ from latechunk_integrations.flow.pooled_texts import group_texts
 from latechunk_integrations.flow.text_pool import TextPool
 from latechunk_integrations.schema import CharSpans, Parent
 
-__all__ = ["Pieces", "cut_pieces"]
-
 
 @dataclass(frozen=True)
 class Pieces:

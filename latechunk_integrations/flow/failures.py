@@ -14,8 +14,6 @@ from latechunk_integrations.errors import (
 )
 from latechunk_integrations.schema import ChunkVectors, Parent
 
-__all__ = ["Failed", "FailureStreak", "isolate_failures", "name_failure"]
-
 _SICK = 10
 
 Failed: TypeAlias = LateChunkError

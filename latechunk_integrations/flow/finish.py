@@ -13,8 +13,6 @@ from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import ChunkVectors, Mode, SubSpanVectors
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["Sides", "finish_parent", "finish_sides"]
-
 
 @dataclass(frozen=True)
 class Sides:

@@ -14,8 +14,6 @@ from latechunk_integrations.core.packing import PACKED_FORM, pack_vectors, unpac
 from latechunk_integrations.errors import InputError
 from latechunk_integrations.schema import ChunkVectors, Parent
 
-__all__ = ["MEMORY_BYTES", "BoundedMemory", "ByteStore", "Held", "KeptVectors"]
-
 logger = logging.getLogger(__name__)
 
 MEMORY_BYTES = 256 * 1024 * 1024

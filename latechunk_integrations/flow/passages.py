@@ -27,8 +27,6 @@ from latechunk_integrations.flow.text_pool import TextPool
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent
 
-__all__ = ["BlockPassages", "PassageReader"]
-
 _NO_TOKEN = "they hold white space or characters that the tokenizer drops"  # noqa: S105  # a reason
 
 

@@ -12,8 +12,6 @@ from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["Policy"]
-
 
 class Policy:
     """Decides by the options, and counts.

@@ -12,18 +12,6 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.ranges import count_ranges
 from latechunk_integrations.encoders.base import TokenizedTexts
 
-__all__ = [
-    "LONG_TEXT_CHARS",
-    "BlockTexts",
-    "PooledTexts",
-    "count_title_tokens",
-    "drain_ids",
-    "group_texts",
-    "join_arrays",
-    "join_texts",
-    "narrow_ids",
-]
-
 # Texts are handed to the tokenizer in groups: it takes some 80 bytes for each character.
 _GROUP_CHARS = 1 << 18
 # What a text costs besides its characters.

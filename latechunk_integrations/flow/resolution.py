@@ -14,8 +14,6 @@ from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["Resolved", "check_running_text", "resolve"]
-
 
 @dataclass(frozen=True)
 class Resolved:

@@ -32,8 +32,6 @@ from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import ChunkVectors, Parent
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["ServiceFlow"]
-
 # Parents wait, with text and vectors, for those in front of them and for requests to fill.
 # Beyond this the first one is waited for, and requests go out that are not full.
 _MOST_WAITING_BYTES = 1 << 25

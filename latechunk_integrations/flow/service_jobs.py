@@ -13,8 +13,6 @@ from latechunk_integrations.encoders.base import ChunkEncoder, Reading
 from latechunk_integrations.flow.chunk_sums import ChunkSums
 from latechunk_integrations.schema import Parent
 
-__all__ = ["ElementBuilder", "ElementList", "ElementSource", "ServiceJob"]
-
 _HEADER_SEPARATOR = "\n\n"
 
 

@@ -29,8 +29,6 @@ from latechunk_integrations.flow.service_jobs import (
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["ServicePlanner"]
-
 # Text between chunks is divided so finely where a parent is divided: groups can then end, and
 # share context, almost anywhere. Neighbours are put together again.
 _CONTEXT_TOKENS = 64

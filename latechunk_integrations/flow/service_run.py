@@ -15,8 +15,6 @@ from latechunk_integrations.encoders.base import ChunkEncoder, Reading
 from latechunk_integrations.flow.service_jobs import ElementList
 from latechunk_integrations.flow.service_plan import ServicePlanner
 
-__all__ = ["Requests"]
-
 # Requests that wait for a slot, so that a slow answer at the front holds up nobody.
 _AHEAD = 2
 _NAMED_PARENTS = 3

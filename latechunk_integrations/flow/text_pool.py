@@ -20,8 +20,6 @@ from latechunk_integrations.flow.pooled_texts import (
     narrow_ids,
 )
 
-__all__ = ["TextPool"]
-
 
 class TextPool:
     """Tokenizes texts with their prompts and headers, and keeps the ids.

@@ -44,8 +44,6 @@ from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import CharSpans, ChunkVectors, Parent, SubSpanVectors
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["TokenFlow"]
-
 # Windows of about this many batches are planned at once, so that sorting by length pays; of fewer
 # large ones, so that a GPU does not wait long for the first.
 _BLOCK_BATCHES = 16

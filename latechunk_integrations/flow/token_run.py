@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from latechunk_integrations.core.transfer import HostCopy
     from latechunk_integrations.flow.token_plan import TokenBlock
 
-__all__ = ["WindowRunner", "make_batch"]
-
 
 class WindowRunner:
     """Sends windows through the encoder and adds their sums up.

@@ -15,8 +15,6 @@ from latechunk_integrations.flow.finish import Sides
 from latechunk_integrations.flow.passages import BlockPassages
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["SubSpanRows", "VectorRows", "chunk_rows", "sub_span_rows"]
-
 
 @dataclass(frozen=True)
 class VectorRows:

@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["WindowCache", "open_window_cache"]
-
 _MEMORY = ":memory:"
 # Marks a file as ours, so that nobody's own database is written to.
 _APPLICATION_ID = 0x6C617463

@@ -18,8 +18,6 @@ from latechunk_integrations.stats import EngineStats
 if TYPE_CHECKING:
     from latechunk_integrations.flow.token_plan import TokenBlock
 
-__all__ = ["WindowSums", "hash_windows"]
-
 _FORMAT = b"latechunk window 1"
 _CHECK_BYTES = 8
 # Windows that are hashed and looked up at once.

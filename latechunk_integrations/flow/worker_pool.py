@@ -30,8 +30,6 @@ from latechunk_integrations.flow.worker_process import (
 from latechunk_integrations.schema import ChunkVectors, Parent
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["WorkerPool"]
-
 # A block is a part of what was drawn before it, so that few processes wait for the last one, and
 # a short corpus is divided too.
 _LEAST_CHARS, _MOST_CHARS = 1 << 14, 1 << 19

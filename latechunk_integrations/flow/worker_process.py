@@ -21,8 +21,6 @@ from latechunk_integrations.errors import EncodingFailedError, WorkerDiedError, 
 from latechunk_integrations.flow.failures import Failed
 from latechunk_integrations.schema import ChunkVectors, Parent
 
-__all__ = ["CLOSED", "BlockAnswer", "ParentBlock", "WorkerProcess", "WorkerSetup"]
-
 _GUARD = (
     "a script that embeds with processes= or devices= is imported by each worker process: put "
     "what it does under `if __name__ == '__main__':`"

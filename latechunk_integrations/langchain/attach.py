@@ -16,8 +16,6 @@ from latechunk_integrations.langchain.chunk_text import ChunkText, StandaloneTex
 from latechunk_integrations.langchain.parent_store import ParentStore
 from latechunk_integrations.schema import Parent, Span, check_texts
 
-__all__ = ["Metadatas", "Parents", "attach", "batch_chunks", "make_documents", "with_ids"]
-
 _BATCH_CHUNKS = 1_000
 
 Parents: TypeAlias = "Iterable[Parent] | BaseStore[str, bytes] | ParentStore | None"

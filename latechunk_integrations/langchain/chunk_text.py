@@ -9,8 +9,6 @@ from langchain_core.documents import Document
 from latechunk_integrations.langchain.parent_store import ALIVE
 from latechunk_integrations.schema import Parent, Span
 
-__all__ = ["ChunkText", "StandaloneText", "with_text"]
-
 
 class ChunkText(str):
     """A chunk's text with its origin.

@@ -25,16 +25,6 @@ from latechunk_integrations.core.headings import (
 from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.schema import Parent
 
-__all__ = [
-    "Cut",
-    "CutChunk",
-    "HeaderChoice",
-    "Splitter",
-    "cut_chunks",
-    "cut_sections",
-    "join_sections",
-]
-
 
 class _SplitsText(Protocol):
     def split_text(self, text: str) -> Any: ...

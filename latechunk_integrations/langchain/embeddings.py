@@ -27,8 +27,6 @@ from latechunk_integrations.langchain.parent_store import ParentStore
 from latechunk_integrations.marks import ENGINE_KEY, MODE_KEY
 from latechunk_integrations.schema import ChunkVectors, Parent, check_texts
 
-__all__ = ["LateChunkEmbeddings", "PlainEmbeddings"]
-
 # QdrantVectorStore embeds this text to learn the width of a vector.
 _PROBES = frozenset({"dummy_text"})
 

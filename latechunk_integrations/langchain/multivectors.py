@@ -20,8 +20,6 @@ from latechunk_integrations.plugins import import_extra
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
-__all__ = ["MultivectorRetriever", "add_multivectors", "create_multivectors"]
-
 # Where LangChain's Qdrant store has text and metadata in the payload of a point.
 _TEXT_KEY, _METADATA_KEY = "page_content", "metadata"
 # Points of one request, and chunks that are embedded at once: each may hold dozens of vectors.

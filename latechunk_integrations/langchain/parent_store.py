@@ -13,8 +13,6 @@ from latechunk_integrations.core.packing import pack_parent, unpack_parent
 from latechunk_integrations.flow.kept_vectors import MEMORY_BYTES, BoundedMemory, KeptVectors
 from latechunk_integrations.schema import Parent
 
-__all__ = ["ALIVE", "BoundedStore", "ParentStore"]
-
 ALIVE: weakref.WeakValueDictionary[str, Parent] = weakref.WeakValueDictionary()
 """Parents that anything in this process still uses. Keyed by fingerprint, which covers text, spans
 and headers, so that whoever finds one finds the right one."""

@@ -25,14 +25,6 @@ from latechunk_integrations.retrieval.snippets import (
     select_snippets,
 )
 
-__all__ = [
-    "LinkRankingCompressor",
-    "SearchingRetriever",
-    "SnippetCompressor",
-    "SnippetRetriever",
-    "SubSpanRetriever",
-]
-
 
 class SnippetCompressor(BaseDocumentCompressor):
     """Keeps the snippets of long documents that answer the query best.

@@ -22,8 +22,6 @@ from latechunk_integrations.langchain.attach import (
 )
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings, Report
 
-__all__ = ["LateChunkVectorStore", "aadd_late_chunks", "add_late_chunks"]
-
 _Ids: TypeAlias = "list[str] | None"
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 

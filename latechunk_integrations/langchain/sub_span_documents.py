@@ -13,8 +13,6 @@ from latechunk_integrations.langchain.chunk_text import ChunkText, with_text
 from latechunk_integrations.langchain.embeddings import LateChunkEmbeddings
 from latechunk_integrations.schema import Parent, Span
 
-__all__ = ["cut_sub_spans", "split_sub_spans"]
-
 
 def split_sub_spans(
     chunks: Iterable[Document], embeddings: LateChunkEmbeddings, parents: Parents = None

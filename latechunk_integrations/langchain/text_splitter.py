@@ -31,8 +31,6 @@ from latechunk_integrations.schema import Parent
 from latechunk_integrations.splitting import configured_splitter
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["LateChunkPair", "LateChunkTextSplitter", "late_chunking"]
-
 ParentBy: TypeAlias = "str | Callable[[Document], Hashable] | None"
 """Which source documents are one parent: those equal under a metadata key, or a function."""
 

@@ -9,8 +9,6 @@ from functools import partial
 from types import CodeType, FunctionType, MethodType
 from typing import Any, TypeAlias
 
-__all__ = ["Choice", "describe_choice", "is_described_function"]
-
 Choice: TypeAlias = str | Callable[..., Any]
 
 _FUNCTION = "function "

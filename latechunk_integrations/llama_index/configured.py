@@ -15,8 +15,6 @@ from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.splitting import configured_splitter
 
-__all__ = ["ConfiguredSplitter", "read_parts"]
-
 
 class ConfiguredSplitter(TextSplitter):
     """The splitter that a file of options names, which counts the model's own tokens.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["COUNTERS", "TEXTS_WITHOUT_NODES"]
-
 TEXTS_WITHOUT_NODES = (
     "texts came without nodes, as from an index that was given embed_model= alone: they "
     "have no parent and are embedded standalone. For an index add one argument, "

@@ -42,8 +42,6 @@ from latechunk_integrations.llama_index.sub_span_marks import SubSpanNodes
 from latechunk_integrations.options import WORK_OPTIONS, LateChunkOptions
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["LateChunkEmbedding"]
-
 # Failed parents that are held: a corpus can hold thousands.
 _MOST_FAILURES = 1_000
 # What changes how the work is done and no vector.

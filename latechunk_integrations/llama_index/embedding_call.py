@@ -36,8 +36,6 @@ from latechunk_integrations.llama_index.sub_span_marks import ChunkParts
 from latechunk_integrations.schema import ChunkVectors, Mode, Parent
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["EmbeddingCall"]
-
 logger = logging.getLogger(__name__)
 
 # Nodes that are embedded alone at once, so that sorting by length pays.

@@ -17,8 +17,6 @@ from llama_index_instrumentation import get_dispatcher
 
 from latechunk_integrations.schema import ChunkVectors
 
-__all__ = ["LateChunkEndEvent", "ParentEvents"]
-
 dispatcher = get_dispatcher(__name__)
 
 

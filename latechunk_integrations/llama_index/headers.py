@@ -21,8 +21,6 @@ from latechunk_integrations.llama_index.layout import Layout
 from latechunk_integrations.llama_index.metadata import NodeMetadata
 from latechunk_integrations.llama_index.sections import PATH_KEY
 
-__all__ = ["HeaderChoice", "Headers", "check_header", "find_headers"]
-
 HeaderChoice: TypeAlias = Literal["auto"] | str | Callable[[BaseNode], str] | None  # noqa: PYI051  # completion shows it
 """Where headers come from: found, a metadata key for the title, a function, or nowhere."""
 

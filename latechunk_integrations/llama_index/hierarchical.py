@@ -11,8 +11,6 @@ from llama_index.core.node_parser import HierarchicalNodeParser
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.llama_index.node_parser import LateChunkNodeParser
 
-__all__ = ["LateChunkHierarchicalNodeParser"]
-
 
 class LateChunkHierarchicalNodeParser(LateChunkNodeParser):
     """Splits documents at several chunk sizes, and embeds all levels in one pass.

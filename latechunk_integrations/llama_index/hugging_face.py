@@ -6,8 +6,6 @@ from typing import Any
 
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["from_hugging_face"]
-
 _SAME = {
     "max_length": "max_tokens",
     "query_instruction": "query_prompt",

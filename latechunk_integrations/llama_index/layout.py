@@ -9,18 +9,6 @@ from llama_index.core.schema import BaseNode, MetadataMode
 
 from latechunk_integrations.core.spans import LocatedBy, locate
 
-__all__ = [
-    "Layout",
-    "by_level",
-    "join_layouts",
-    "lay_out",
-    "lay_out_in",
-    "lay_out_texts",
-    "reading_order",
-    "text_of",
-    "whole_spans",
-]
-
 _PARAGRAPH = "\n\n"
 
 

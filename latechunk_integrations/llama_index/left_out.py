@@ -9,8 +9,6 @@ from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo
 
 from latechunk_integrations.errors import LateChunkError, OptionError
 
-__all__ = ["FailedParent", "OnError", "check_on_error", "describe_failure", "without_nodes"]
-
 OnError: TypeAlias = Literal["raise", "skip"]
 """What a parent that fails does: it ends the call, or costs its own nodes."""
 

@@ -23,16 +23,6 @@ from latechunk_integrations.marks import (
 )
 from latechunk_integrations.schema import Mode, Parent
 
-__all__ = [
-    "MarkKey",
-    "VectorState",
-    "clear_vector",
-    "hide_keys",
-    "is_marked",
-    "mark_node",
-    "vector_state",
-]
-
 
 @dataclass(frozen=True)
 class MarkKey:

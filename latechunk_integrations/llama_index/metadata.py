@@ -14,8 +14,6 @@ from latechunk_integrations.errors import OptionError
 from latechunk_integrations.llama_index.layout import text_of
 from latechunk_integrations.llama_index.sections import PATH_KEY, TAG_KEY
 
-__all__ = ["OTHER_KEYS", "MetadataRole", "NodeMetadata", "check_roles", "read_metadata"]
-
 MetadataRole: TypeAlias = Literal["header", "content"]
 """``header``: attended by the chunk; ``content``: a part of the chunk, pooled with it."""
 

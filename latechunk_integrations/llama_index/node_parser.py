@@ -61,8 +61,6 @@ from latechunk_integrations.llama_index.sources import (
 )
 from latechunk_integrations.llama_index.sub_span_marks import ChunkParts
 
-__all__ = ["LateChunkNodeParser"]
-
 # They take the text out of markup, so that the document itself is no text to read.
 _EXTRACTING = (HTMLNodeParser, JSONNodeParser)
 

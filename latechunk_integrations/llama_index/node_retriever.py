@@ -13,8 +13,6 @@ from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 from latechunk_integrations.llama_index.postprocessors import snippet_node
 from latechunk_integrations.retrieval.snippets import SnippetIndex, SnippetOptions
 
-__all__ = ["SnippetNodeRetriever"]
-
 
 class SnippetNodeRetriever(BaseRetriever):
     """Returns the snippets of long documents that answer a question best.

@@ -9,8 +9,6 @@ from llama_index.core.storage.kvstore.types import BaseKVStore
 
 from latechunk_integrations.flow.kept_vectors import KeptVectors
 
-__all__ = ["ParentCache"]
-
 _COLLECTION = "late_chunking"
 
 

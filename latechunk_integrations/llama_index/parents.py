@@ -32,17 +32,6 @@ from latechunk_integrations.llama_index.sources import (
 from latechunk_integrations.marks import digest_text
 from latechunk_integrations.schema import Parent
 
-__all__ = [
-    "Grouping",
-    "NodeParent",
-    "ParentLevel",
-    "Reporting",
-    "isolated",
-    "join_parent",
-    "parents_of",
-    "report_pages",
-]
-
 ParentLevel: TypeAlias = Literal["document", "section"]
 """What becomes a parent: a whole source, or each of its sections."""
 

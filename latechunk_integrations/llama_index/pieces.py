@@ -11,8 +11,6 @@ from llama_index.core.schema import BaseNode
 
 from latechunk_integrations.llama_index.sources import SourceGroup
 
-__all__ = ["Piece", "SplitDocument", "WaitingNodes"]
-
 _MOST_GROUPS = 8
 
 

@@ -10,8 +10,6 @@ from llama_index.core.bridge.pydantic import Field, SerializeAsAny
 
 from latechunk_integrations.engine import LateChunkEngine
 
-__all__ = ["EngineEmbedding", "PlainEmbedding"]
-
 
 class EngineEmbedding(BaseEmbedding):
     """What LlamaIndex asks of an embed model, by an engine: queries and standalone texts."""

@@ -18,8 +18,6 @@ from latechunk_integrations.marks import without_marks
 from latechunk_integrations.retrieval.links import LinkRanker
 from latechunk_integrations.retrieval.snippets import Snippet, SnippetOptions, select_snippets
 
-__all__ = ["LinkRankingPostprocessor", "SnippetPostprocessor", "snippet_node"]
-
 
 class SnippetPostprocessor(BaseNodePostprocessor):
     """Replaces long nodes by the snippets that answer the query best, in the nodes' order.

@@ -11,8 +11,6 @@ from llama_index.core.schema import BaseNode
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 from latechunk_integrations.llama_index.marking import is_marked
 
-__all__ = ["LateChunkPropertyGraphIndex"]
-
 
 class LateChunkPropertyGraphIndex(PropertyGraphIndex):
     """A ``PropertyGraphIndex`` that keeps late vectors.

@@ -11,8 +11,6 @@ from llama_index.core.schema import BaseNode, TextNode
 
 from latechunk_integrations.llama_index.layout import text_of, whole_spans
 
-__all__ = ["PATH_KEY", "TAG_KEY", "Section", "number_sections", "split_sections"]
-
 PATH_KEY = "header_path"
 """Metadata key of the headings above a node, as LlamaIndex's Markdown parser writes it."""
 

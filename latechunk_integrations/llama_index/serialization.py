@@ -12,8 +12,6 @@ from latechunk_integrations.errors import OptionError
 from latechunk_integrations.llama_index.configured import ConfiguredSplitter
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 
-__all__ = ["component_dict", "component_from_dict"]
-
 _CLASS = "class"
 _WRAPPED = "langchain_splitter"
 

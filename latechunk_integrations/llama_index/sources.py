@@ -15,20 +15,6 @@ from latechunk_integrations.llama_index.layout import text_of
 from latechunk_integrations.llama_index.marking import hide_keys
 from latechunk_integrations.marks import digest_text
 
-__all__ = [
-    "SOURCES_KEY",
-    "JoinedDocument",
-    "ParentBy",
-    "SourceGroup",
-    "SourceStamp",
-    "check_parent_by",
-    "group_documents",
-    "paged_files",
-    "parent_key",
-    "read_stamp",
-    "stamp_parents",
-]
-
 ParentBy: TypeAlias = str | Callable[[BaseNode], object]
 """A metadata key, or what gives a node's parent a name (None: its source document's own)."""
 

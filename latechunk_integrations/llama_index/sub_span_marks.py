@@ -24,8 +24,6 @@ from latechunk_integrations.marks import (
 )
 from latechunk_integrations.schema import ChunkVectors, Parent, Span
 
-__all__ = ["ChunkParts", "SubSpanNodes", "chunk_node", "is_sub_span"]
-
 # The node above a chunk in a hierarchy, where its sub-spans name the chunk as theirs.
 _ABOVE_KEY = "late_above"
 

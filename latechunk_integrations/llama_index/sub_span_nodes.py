@@ -18,8 +18,6 @@ from latechunk_integrations.llama_index.sub_span_marks import (
 )
 from latechunk_integrations.retrieval.best_of import afetch_best, fetch_best
 
-__all__ = ["SubSpanNodeParser", "SubSpanNodeRetriever"]
-
 
 class SubSpanNodeParser(LateChunkNodeParser):
     """Splits documents into chunks and gives a node for each sub-span of a chunk.

@@ -19,8 +19,6 @@ from latechunk_integrations.llama_index.node_parser import LateChunkNodeParser
 from latechunk_integrations.llama_index.parents import ParentLevel
 from latechunk_integrations.llama_index.sources import ParentBy
 
-__all__ = ["LateChunkParts", "late_chunking"]
-
 
 class LateChunkParts(NamedTuple):
     """A node parser and the embed model that it embeds with."""

@@ -11,8 +11,6 @@ from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.schema import Parent
 from latechunk_integrations.testing.rules import Checker
 
-__all__ = ["ADAPTER_CASES", "check_adapter"]
-
 _TOLERANCE = 1e-4
 _SENTENCES = ("The supplier delivers. ", "Payment is due in 30 days. ", "Nothing else applies. ")
 

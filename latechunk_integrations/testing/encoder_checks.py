@@ -11,8 +11,6 @@ from latechunk_integrations.testing.rules import Checker, ConformanceError
 from latechunk_integrations.testing.service_checks import check_service
 from latechunk_integrations.testing.token_checks import check_forward, check_tokens
 
-__all__ = ["check_encoder"]
-
 # Of two forward passes that differ in their padding only.
 _TOLERANCES = {"float64": 1e-6, "float32": 1e-4, "float16": 3e-2, "bfloat16": 6e-2}
 _UNKNOWN_DTYPE = 1e-3

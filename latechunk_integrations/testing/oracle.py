@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["Oracle"]
-
 Pair = tuple[int, int]
 
 

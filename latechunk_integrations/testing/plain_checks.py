@@ -12,8 +12,6 @@ from latechunk_integrations.encoders.base import TokenEncoder
 from latechunk_integrations.testing.rules import Checker
 from latechunk_integrations.testing.token_checks import TEXTS, embed_rows, row_of
 
-__all__ = ["check_plain_texts"]
-
 
 def check_plain_texts(check: Checker, encoder: Any) -> None:
     """Rules ``width``, ``numbers``, ``order``, ``determinism`` and ``own vector``.

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RULES", "Checker", "ConformanceError", "relative_difference"]
-
 RULES: Mapping[str, str] = {
     "members": "an encoder has every member of its protocol, of its type",
     "offsets": "each token has the half-open range of code points of the text that it is",

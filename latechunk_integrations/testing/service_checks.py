@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from latechunk_integrations.encoders.base import ChunkEncoder, Reading
 from latechunk_integrations.testing.rules import Checker
 
-__all__ = ["check_service"]
-
 _DOCUMENTS = (
     ("The supplier delivers every part ", "within thirty days. ", "Section 1.3 says otherwise."),
     ("Berlin is a city. ", "It is proud of the café."),

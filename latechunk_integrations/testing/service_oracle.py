@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ServiceOracle", "ServiceRows"]
-
 Pair = tuple[int, int]
 Vector = NDArray[np.float64]
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.testing.rules import Checker
 
-__all__ = ["check_store"]
-
 _TOLERANCE = 1e-5
 # Two of them are equal: late vectors of equal texts differ.
 _TEXTS = ("gamma", "alpha", "alpha", "beta", "Größe 🎉", "delta")

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from latechunk_integrations.testing.oracle import Pair
 from latechunk_integrations.testing.units_oracle import UnitsOracle
 
-__all__ = ["SubSpanOracle", "SubSpanSums"]
-
 _SCRIPTS_WITHOUT_SPACES = (
     *((0x3040, 0x30FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF)),
 )

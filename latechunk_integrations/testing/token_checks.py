@@ -14,8 +14,6 @@ from latechunk_integrations.encoders.base import TokenBatch, TokenEncoder, Token
 from latechunk_integrations.schema import PoolingMode
 from latechunk_integrations.testing.rules import Checker, relative_difference
 
-__all__ = ["TEXTS", "check_forward", "check_tokens", "embed_rows", "row_of"]
-
 WORDS = "one supplier delivers every part within thirty days"
 TEXTS = (
     WORDS,

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.testing.oracle import Oracle, Pair
 
-__all__ = ["UnitsOracle"]
-
 
 @dataclass
 class UnitsOracle(Oracle):

@@ -10,8 +10,6 @@ from typing import Any, Literal, TypeAlias
 from latechunk_integrations import marks
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["ChunkFields", "Framework", "StoreKind", "find_fields", "mark_record", "read_field"]
-
 Framework: TypeAlias = Literal["langchain", "llama-index"]
 """Whose vector store class wrote the collection."""
 

@@ -43,8 +43,6 @@ from latechunk_integrations.errors import (
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import ChunkVectors, Parent
 
-__all__ = ["migrate", "plan_migration", "switch_vectors"]
-
 
 def plan_migration(collection: str, settings: MigrationSettings | None = None) -> MigrationPlan:
     """Say which chunks can get late vectors, and why others cannot; nothing is changed.

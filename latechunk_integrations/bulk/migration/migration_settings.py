@@ -12,8 +12,6 @@ from latechunk_integrations.bulk.migration.chunk_fields import Framework
 from latechunk_integrations.bulk.migration.rebuilding import RebuiltParent, Unplaced
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["MigrationPlan", "MigrationSettings", "MigrationSummary", "UnplacedPolicy"]
-
 UnplacedPolicy: TypeAlias = Literal["leave", "standalone", "keep"]
 """What becomes of chunks without a place: no vector beside the old one, the vector of the chunk
 alone, or a copy of the old vector."""

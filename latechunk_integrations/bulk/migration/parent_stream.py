@@ -22,8 +22,6 @@ from latechunk_integrations.bulk.migration.stored_chunks import (
     read_chunk,
 )
 
-__all__ = ["ParentStream"]
-
 # Names chunks without a source, a batch of them at a time.
 _NO_SOURCE = "\x00no source"
 

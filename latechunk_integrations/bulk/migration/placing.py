@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from latechunk_integrations.bulk.migration.stored_chunks import StoredChunk
 
-__all__ = ["Placed", "Placement", "place_in_text"]
-
 
 class Placed(NamedTuple):
     """A chunk, and where it is: half-open, in code points."""

@@ -10,8 +10,6 @@ from typing import Literal, NamedTuple, TypeAlias
 from latechunk_integrations.bulk.migration.placing import Placed, place_in_text
 from latechunk_integrations.bulk.migration.stored_chunks import StoredChunk
 
-__all__ = ["How", "RebuiltParent", "Unplaced", "rebuild_parent"]
-
 How: TypeAlias = Literal["file", "offset", "order", "nothing"]
 """What a parent was rebuilt from."""
 

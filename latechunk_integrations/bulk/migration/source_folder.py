@@ -11,8 +11,6 @@ from latechunk_integrations.bulk.corpus_walk import ending_of
 from latechunk_integrations.bulk.document_formats import FORMATS, read_format
 from latechunk_integrations.errors import InputError, OptionError
 
-__all__ = ["SourceFolder", "SourceText"]
-
 
 class SourceText(NamedTuple):
     """The text of a file, or why there is none."""

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.bulk.migration.chunk_fields import ChunkFields, read_field
 
-__all__ = ["LateRow", "Record", "StoredChunk", "StoredCollection", "read_chunk"]
-
 
 class Record(NamedTuple):
     """What a store holds under one id, vectors aside."""

@@ -16,8 +16,6 @@ from latechunk_integrations.engine import shared_engine
 from latechunk_integrations.errors import OptionError, WriterError
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["AskedQuestion", "StoreQuestion", "ask_both"]
-
 
 @dataclass(frozen=True)
 class StoreQuestion:

@@ -16,8 +16,6 @@ from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
 from latechunk_integrations.errors import MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["ChromaWriter", "open_chroma"]
-
 _ROWS = 256
 _TOKEN_VARIABLE = "CHROMA_TOKEN"  # noqa: S105  # the name of a variable, not a token
 

@@ -15,8 +15,6 @@ from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows, to_table
 from latechunk_integrations.errors import CheckpointError, MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["FileKind", "FileWriter", "PartProblem"]
-
 FileKind: TypeAlias = Literal["parquet", "jsonl"]
 
 

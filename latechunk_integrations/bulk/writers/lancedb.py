@@ -14,8 +14,6 @@ from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
 from latechunk_integrations.errors import MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["LanceWriter"]
-
 _ROWS = 512
 # Each write leaves a piece, and each merge looks at all pieces: so often they become one.
 _WRITES_A_PIECE = 32

@@ -16,8 +16,6 @@ from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
 from latechunk_integrations.errors import InputError, MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["MilvusWriter"]
-
 _ROWS = 512
 _ID_BYTES = 1_024
 _TEXT_BYTES = 65_535

@@ -16,8 +16,6 @@ from latechunk_integrations.bulk.writers.writer import StoreWriter
 from latechunk_integrations.errors import InputError, MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["PgvectorWriter"]
-
 _ROWS = 500
 _TYPES = {"chunk_id": "text primary key", **dict.fromkeys(INTEGER_COLUMNS, "bigint")}
 

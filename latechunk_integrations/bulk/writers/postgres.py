@@ -11,8 +11,6 @@ from latechunk_integrations.bulk.writers.writer import repeated
 from latechunk_integrations.errors import WriterError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["connect_postgres", "format_vector"]
-
 _TIMEOUT_SECONDS = 30
 
 

@@ -14,8 +14,6 @@ from latechunk_integrations.bulk.writers.writer import StoreWriter
 from latechunk_integrations.errors import MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["QdrantWriter"]
-
 _ROWS = 256
 
 

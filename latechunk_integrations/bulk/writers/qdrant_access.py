@@ -12,8 +12,6 @@ from latechunk_integrations.bulk.writers.writer import repeated
 from latechunk_integrations.errors import MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["call_qdrant", "may_pass", "open_qdrant"]
-
 _SERVER_ERROR = 500
 _TOO_MANY_REQUESTS = 429
 _TIMEOUT_SECONDS = 60

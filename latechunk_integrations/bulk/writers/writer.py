@@ -9,8 +9,6 @@ from latechunk_integrations.bulk.rows import DocumentRows
 from latechunk_integrations.errors import WriterError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["StoreWriter", "Writer", "repeated"]
-
 T = TypeVar("T")
 
 _ATTEMPTS = 5

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 from latechunk_integrations.errors import BrokenAnswerError, ServerAnswerError
 
-__all__ = ["ACCEPTED_ENCODINGS", "BoundedBody"]
-
 ACCEPTED_ENCODINGS = "gzip, deflate"
 """How an answer may be packed."""
 

@@ -9,8 +9,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from latechunk_integrations.errors import BrokenAnswerError, LateChunkError, ServerAnswerError
 
-__all__ = ["Call", "JsonReceiver", "Receiver", "json_call"]
-
 # What reading the numbers and keys of an answer raises where it is not as documented.
 _OF_ANOTHER_FORM = (
     *(LookupError, TypeError, ValueError, ArithmeticError, AttributeError),

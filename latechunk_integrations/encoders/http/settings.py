@@ -11,8 +11,6 @@ from pydantic import SecretStr
 from latechunk_integrations.errors import AuthenticationError, OptionError
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["DEFAULT_CONCURRENCY", "HttpSettings"]
-
 DEFAULT_CONCURRENCY = 8
 """Requests in flight where neither the options nor the service say."""
 

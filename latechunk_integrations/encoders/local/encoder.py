@@ -57,8 +57,6 @@ from latechunk_integrations.encoders.model.vector_contract import cut_vectors
 from latechunk_integrations.errors import OptionError, WindowBudgetError
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["LocalEncoder"]
-
 # About 2,000 tokens were the fastest on a CPU; an accelerator wants more in flight: as many
 # values whatever the width, since a small model waits for its launches.
 _BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192}

@@ -24,8 +24,6 @@ from latechunk_integrations.encoders.model.families import ModelCard
 from latechunk_integrations.encoders.model.prompts import ModelPrompts
 from latechunk_integrations.errors import ContractError
 
-__all__ = ["check_modules", "read_contract"]
-
 _MODES_WITHOUT_COUNTERPART = ("mean_sqrt_len_tokens", "max")
 # Modules between transformer and pooling that see one token at a time.
 _TOKEN_MODULES = (Transformer, Dense, Normalize, Dropout, WeightedLayerPooling)

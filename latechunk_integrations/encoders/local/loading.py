@@ -30,7 +30,6 @@ from latechunk_integrations.encoders.model.tokenization import check_vocabulary
 from latechunk_integrations.errors import ModelLoadError, OptionError, RemoteCodeError
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["LoadedModel", "load_model", "wanted_loras"]
 # Architectures whose activations are too large for float16, by how their names begin.
 _OVERFLOW_FLOAT16 = ("gemma", "embedding_gemma")
 

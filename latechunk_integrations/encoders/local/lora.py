@@ -12,8 +12,6 @@ from latechunk_integrations.encoders.model.published import PublishedFiles
 from latechunk_integrations.errors import ModelLoadError, OptionError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["check_loras", "load_lora", "lora_names", "twin_for_queries"]
-
 _CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["bfloat16_is_fast"]
-
 _TRIALS = 5
 _ROWS, _WIDTH = 512, 768
 # Near a tie a trial could fall out otherwise the next time, and with it the vectors.

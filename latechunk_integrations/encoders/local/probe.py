@@ -19,8 +19,6 @@ from latechunk_integrations.encoders.base import QueryEncoder, TokenBatch, Token
 from latechunk_integrations.encoders.model.served import pool_rows
 from latechunk_integrations.errors import ContractError
 
-__all__ = ["PROBE_TEXT", "TransformerProbe", "check_own_vector", "once", "probe_transformer"]
-
 PROBE_TEXT = "Late Chunking: the 1st Café"
 """Capitals, an accent and digits: what a tokenizer may normalise."""
 

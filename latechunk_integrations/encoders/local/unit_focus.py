@@ -24,8 +24,6 @@ from torch import Tensor
 from latechunk_integrations.core.transfer import to_device
 from latechunk_integrations.encoders.base import TokenBatch
 
-__all__ = ["Bounds", "UnitFocus", "attend_in_units"]
-
 Attend = Callable[[Tensor, Tensor, Tensor, "Bounds"], tuple[Tensor, Tensor]]
 """Of queries, keys and values the attention, ``(n_tokens, n_heads, head_width)``, and the
 logarithms of its denominators, float32, ``(n_heads, n_tokens)``."""

@@ -22,8 +22,6 @@ from latechunk_integrations.encoders.base import TokenBatch
 from latechunk_integrations.encoders.local import varlen
 from latechunk_integrations.encoders.local.unit_focus import UnitFocus
 
-__all__ = ["allow_unpadded", "flat_features", "position_ids", "takes_unpadded"]
-
 logger = logging.getLogger(__name__)
 
 _HALF = (torch.float16, torch.bfloat16)

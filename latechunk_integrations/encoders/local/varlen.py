@@ -18,8 +18,6 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from latechunk_integrations.encoders.local.focus_attention import attend, make_mask
 from latechunk_integrations.encoders.local.unit_focus import Bounds, UnitFocus, attend_in_units
 
-__all__ = ["IMPLEMENTATION", "has_varlen", "use_varlen"]
-
 logger = logging.getLogger(__name__)
 
 IMPLEMENTATION = "latechunk_varlen"

@@ -13,16 +13,6 @@ from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import PoolingChoice
 from latechunk_integrations.schema import PoolingMode
 
-__all__ = [
-    "POOLING_MODES",
-    "HeadContract",
-    "ModelContract",
-    "check_dimensions",
-    "own_pooling",
-    "resolve_pooling",
-    "warn_once",
-]
-
 logger = logging.getLogger(__name__)
 
 POOLING_MODES: Mapping[str, PoolingMode] = {

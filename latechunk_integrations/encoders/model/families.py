@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["ModelCard", "find_card", "find_native"]
-
 
 @dataclass(frozen=True)
 class ModelCard:

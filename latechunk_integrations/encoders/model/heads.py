@@ -17,8 +17,6 @@ from latechunk_integrations.encoders.model.contract import HeadContract
 from latechunk_integrations.encoders.model.published import PublishedFiles
 from latechunk_integrations.errors import ContractError
 
-__all__ = ["Head", "UnitHead", "apply_heads", "hash_heads", "read_heads"]
-
 _INPUT = "sentence_embedding"
 _EPSILON = 1e-5  # of torch's layer norm
 _LEAST_LENGTH = 1e-12  # of torch's normalize

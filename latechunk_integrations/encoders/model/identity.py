@@ -10,8 +10,6 @@ from huggingface_hub import try_to_load_from_cache
 
 from latechunk_integrations.encoders.model.published import PublishedFiles
 
-__all__ = ["folder_identity", "published_identity"]
-
 # Whole files, so that no fine-tuned layer is overlooked; about a second for each gigabyte.
 _HASHED = {".json", ".model", ".py", ".safetensors", ".txt"}
 _BLOCK_BYTES = 1 << 20

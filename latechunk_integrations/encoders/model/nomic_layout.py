@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["foreign_settings", "native_sizes"]
-
 # As published on the left, what transformers reads on the right.
 _NAMES = {
     "n_embd": "hidden_size",

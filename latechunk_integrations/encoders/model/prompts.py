@@ -11,15 +11,6 @@ from latechunk_integrations.encoders.model.contract import warn_once
 from latechunk_integrations.encoders.model.families import ModelCard
 from latechunk_integrations.errors import OptionError
 
-__all__ = [
-    "ModelPrompts",
-    "StatedPrompts",
-    "TitleSlot",
-    "choose_document_prompt",
-    "own_prompts",
-    "warn_of_unused",
-]
-
 # `encode_document` looks for these names, in this order.
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _QUERY_PROMPTS = ("query",)

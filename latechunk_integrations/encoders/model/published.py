@@ -17,15 +17,6 @@ from latechunk_integrations.encoders.model.families import find_native
 from latechunk_integrations.encoders.model.nomic_layout import foreign_settings
 from latechunk_integrations.errors import ModelLoadError, RemoteCodeError
 
-__all__ = [
-    "PublishedFiles",
-    "as_mapping",
-    "check_safetensors",
-    "own_parts",
-    "refuse_remote_code",
-    "remote_code_error",
-]
-
 # Architectures of transformers that were ported from the very code that `auto_map` still names, and
 # compared with it. Of any other, code of its own may do another thing: gte-Qwen2-instruct reads in
 # both directions, and its tokenizer ends each text with a token that qwen2's own leaves out.

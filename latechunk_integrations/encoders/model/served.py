@@ -17,8 +17,6 @@ from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
 from latechunk_integrations.encoders.model.tokenizer_files import declared_length, read_tokenizer
 from latechunk_integrations.errors import ContractError, ModelLoadError, OptionError
 
-__all__ = ["Prompts", "ServedContract", "pool_rows", "read_served_model"]
-
 
 @dataclass(frozen=True)
 class ServedContract:

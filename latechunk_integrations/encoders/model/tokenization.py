@@ -14,8 +14,6 @@ from tokenizers.models import Unigram
 from latechunk_integrations.encoders.base import TokenizedText, TokenizedTexts
 from latechunk_integrations.errors import ModelLoadError, OffsetsError
 
-__all__ = ["OffsetTokenizer", "TokenPiece", "check_vocabulary"]
-
 # As fast as larger pieces: their seams cost no more than what leaves the processor's caches.
 _PIECE_CHARS = 32_768
 # Pieces overlap by this much; both sides must agree on a run of tokens there.

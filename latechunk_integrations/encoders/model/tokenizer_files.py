@@ -10,8 +10,6 @@ from latechunk_integrations.encoders.model.published import PublishedFiles
 from latechunk_integrations.encoders.model.tokenization import check_vocabulary
 from latechunk_integrations.errors import ModelLoadError
 
-__all__ = ["declared_length", "read_tokenizer"]
-
 # Tokenizers without a limit of their own state a number of this kind.
 _NO_LIMIT = 10**9
 

@@ -7,8 +7,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["VectorContract", "cut_vectors"]
-
 # As torch's layer norm has it.
 _EPSILON = 1e-5
 

@@ -20,8 +20,6 @@ from latechunk_integrations.encoders.servers.token_server import ServerEncoder
 from latechunk_integrations.errors import ContractError
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["IdServerEncoder"]
-
 PROBE = "The supplier delivers every part within thirty days."
 
 

@@ -21,8 +21,6 @@ from latechunk_integrations.errors import (
 )
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["LlamaCppEncoder"]
-
 # What llama-server says of an input that its physical batch does not hold.
 _BATCH = re.compile(r"current batch size: (\d+)")
 

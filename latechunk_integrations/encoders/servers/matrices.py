@@ -22,8 +22,6 @@ try:
 except ImportError as error:
     raise MissingExtraError("orjson", extra="servers") from error
 
-__all__ = ["RowReceiver", "check_matrix", "matrix_of", "vectors_of"]
-
 # An array without arrays or objects in it: one token embedding.
 _ROW = re.compile(rb"\[[^\[\]{}]*\]")
 _OPEN = re.compile(rb"\[[^\[\]{}]*$")

@@ -41,8 +41,6 @@ from latechunk_integrations.errors import (
 )
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["TeiEncoder", "TeiInfo"]
-
 logger = logging.getLogger(__name__)
 
 _PROBE = "The supplier delivers every part within thirty days."

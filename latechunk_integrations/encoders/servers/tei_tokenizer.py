@@ -15,8 +15,6 @@ from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer, 
 from latechunk_integrations.encoders.servers.text_memory import TextMemory
 from latechunk_integrations.errors import ContractError, OffsetsError, ServerAnswerError
 
-__all__ = ["TeiTokenizer"]
-
 # Far below the two megabytes that the server takes in a request.
 _REQUEST_CHARS = 131_072
 # Three bytes for each of the first two characters: it tells byte from code point offsets.

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TextMemory"]
-
 _MEMORY_CHARS = 1 << 23
 # Texts are found by as many tokens at their beginning, or by all if they have fewer.
 _KEY_TOKENS = 8

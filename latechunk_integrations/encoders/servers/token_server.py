@@ -26,8 +26,6 @@ from latechunk_integrations.errors import OptionError, ServerAnswerError, Window
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import PoolingMode
 
-__all__ = ["ServerEncoder", "read_limit", "refuse_local_options"]
-
 _HEADER_CACHE = 1_024
 # Token embeddings of a batch are in memory at once; more of them keep more requests in flight.
 _BATCH_TOKENS = 8_192

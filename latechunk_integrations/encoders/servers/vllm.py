@@ -27,8 +27,6 @@ from latechunk_integrations.errors import (
 )
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["VllmEncoder"]
-
 _UNIT_TOLERANCE = 1e-3
 # Of the sums of one sentence, computed twice.
 _SUM_TOLERANCE = 1e-3

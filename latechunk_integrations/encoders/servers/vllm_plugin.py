@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.host_sums import sum_on_host
 from latechunk_integrations.core.pooling import Bags
 
-__all__ = ["ChunkSummer", "name_processor", "read_bags", "write_bags"]
-
 # Requests under way, of which the ranges are kept until their token embeddings are there.
 _MOST_WAITING = 4_096
 # Chunks overlap and nest; beyond this many times the tokens a request is refused.

@@ -28,8 +28,6 @@ from latechunk_integrations.errors import (
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["ApiModel", "ApiService", "ChunkApiEncoder", "in_order", "unpacked"]
-
 # What a service does itself, or does not offer. An option that would be ignored is refused.
 _MEANINGLESS = (
     *("device", "dtype", "revision", "trust_remote_code", "pooling"),

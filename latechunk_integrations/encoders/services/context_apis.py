@@ -17,8 +17,6 @@ from latechunk_integrations.encoders.services.chunk_api import (
     unpacked,
 )
 
-__all__ = ["PerplexityEncoder", "VoyageEncoder"]
-
 _PATH = "/v1/contextualizedembeddings"
 
 

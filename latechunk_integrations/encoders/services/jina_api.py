@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from latechunk_integrations.encoders.base import ChunkLimits, Reading
 from latechunk_integrations.encoders.services.chunk_api import ApiModel, ApiService, ChunkApiEncoder
 
-__all__ = ["JinaEncoder"]
-
 # The longest list that one request takes, as the API's own error says.
 _MOST_INPUTS = 2_048
 _MOST_TEXTS = 512

@@ -25,8 +25,6 @@ from latechunk_integrations.errors import (
 from latechunk_integrations.options import LateChunkOptions, check_transport, wrap_key
 from latechunk_integrations.schema import check_texts
 
-__all__ = ["NomicQueryEncoder"]
-
 Inference: TypeAlias = Literal["hosted", "local"]
 _Task: TypeAlias = Literal["search_query", "search_document"]
 

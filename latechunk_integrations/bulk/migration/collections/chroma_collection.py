@@ -15,8 +15,6 @@ from latechunk_integrations.bulk.writers.chroma import open_chroma
 from latechunk_integrations.bulk.writers.writer import repeated
 from latechunk_integrations.errors import WriterError
 
-__all__ = ["ChromaCollection"]
-
 _ROWS = 256
 
 

@@ -20,8 +20,6 @@ from latechunk_integrations.errors import OptionError, WriterError
 from latechunk_integrations.marks import END_KEY, ENGINE_KEY, MODE_KEY, PARENT_KEY, START_KEY
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["MilvusCollection"]
-
 _ROWS = 256
 _TIMEOUT: dict[str, Any] = {"timeout": 60}  # seconds, of each call
 _TOKEN_VARIABLE = "MILVUS_TOKEN"  # noqa: S105  # the name of a variable, not a token

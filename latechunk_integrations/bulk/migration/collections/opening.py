@@ -13,8 +13,6 @@ from latechunk_integrations.bulk.migration.stored_chunks import StoredCollection
 from latechunk_integrations.bulk.targets import holds_password
 from latechunk_integrations.errors import OptionError
 
-__all__ = ["CollectionAddress", "open_collection", "parse_collection"]
-
 _HERE = "latechunk_integrations.bulk.migration.collections"
 _KINDS: Mapping[str, str] = {
     "chroma": "chroma_collection:ChromaCollection",

@@ -19,8 +19,6 @@ from latechunk_integrations.errors import OptionError, WriterError
 from latechunk_integrations.marks import VECTOR_KEYS
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["PgvectorTable"]
-
 _ROWS = 500
 _LANGCHAIN_TABLE = "langchain_pg_embedding"
 # pg_attribute says of a vector(n) column n, of a vector column -1.

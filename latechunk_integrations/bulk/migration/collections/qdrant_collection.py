@@ -15,8 +15,6 @@ from latechunk_integrations.bulk.writers.qdrant_access import call_qdrant, may_p
 from latechunk_integrations.errors import OptionError, WriterError
 from latechunk_integrations.plugins import import_extra
 
-__all__ = ["QdrantCollection"]
-
 _POINTS = 256
 
 

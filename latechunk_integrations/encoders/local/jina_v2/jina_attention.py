@@ -20,8 +20,6 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from latechunk_integrations.encoders.local.focus_attention import FocusBias
 
-__all__ = ["AlibiRows", "PackedRows", "PaddedRows", "alibi_rows", "alibi_slopes"]
-
 # Biases that are built at once where the device needs them in memory.
 _BIAS_BYTES = 256 << 20
 

@@ -28,8 +28,6 @@ from latechunk_integrations.encoders.model.published import (
 )
 from latechunk_integrations.errors import ContractError, LateChunkError, ModelLoadError
 
-__all__ = ["load_jina_v2"]
-
 # Ours on the left, as published on the right; "*" is the number of a layer.
 _COMMON_NAMES = {
     "word_embeddings": "embeddings.word_embeddings",

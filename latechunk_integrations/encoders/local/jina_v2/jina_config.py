@@ -8,8 +8,6 @@ from typing import Any
 
 from latechunk_integrations.errors import ModelLoadError
 
-__all__ = ["JinaBertConfig", "is_jina_v2"]
-
 _BY_NAMES = ("qk_norm", "code_layout")
 _NO_SIZES = ("layer_norm_eps", *_BY_NAMES)
 

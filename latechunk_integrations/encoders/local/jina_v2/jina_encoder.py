@@ -13,8 +13,6 @@ from latechunk_integrations.encoders.local.focus_attention import current_focus
 from latechunk_integrations.encoders.local.jina_v2.jina_attention import AlibiRows, alibi_rows
 from latechunk_integrations.encoders.local.jina_v2.jina_config import JinaBertConfig
 
-__all__ = ["JinaBert"]
-
 # Tokens that pass through a feed-forward layer at once on a CPU: its wide intermediate values
 # then stay in the cache, which saves a fifth of its time, and much memory.
 _BLOCK_TOKENS = 256
