@@ -52,10 +52,7 @@ _ELSEWHERE = {
 }
 # Options that choose how the work is done, or what is said about it, but not the vectors; and
 # those that name the model, for which its files speak.
-_NEUTRAL = (
-    *("model", "revision", "batch_tokens", "strict", "trust_remote_code"),
-    *WORK_OPTIONS,
-)
+_NEUTRAL = (*("model", "revision", "batch_tokens", "strict", "trust_remote_code"), *WORK_OPTIONS)
 
 
 class EngineFields(BaseModel):
@@ -131,10 +128,7 @@ _describe_fields()
 
 
 def engine_options(
-    given: Mapping[str, Any],
-    *,
-    engine: LateChunkEngine | None,
-    own: Iterable[str],
+    given: Mapping[str, Any], *, engine: LateChunkEngine | None, own: Iterable[str]
 ) -> LateChunkOptions:
     """Check the keywords of an adapter that are options of the engine.
 

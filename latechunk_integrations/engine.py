@@ -274,11 +274,7 @@ class LateChunkEngine:
 
     @overload
     def embed_iter(
-        self,
-        parents: Iterable[Parent],
-        *,
-        on_error: Literal["raise"] = ...,
-        together: bool = ...,
+        self, parents: Iterable[Parent], *, on_error: Literal["raise"] = ..., together: bool = ...
     ) -> Iterator[ChunkVectors]: ...
     @overload
     def embed_iter(

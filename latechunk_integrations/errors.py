@@ -123,11 +123,7 @@ class LateChunkError(Exception):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        parent_id: str | None = None,
-        span: tuple[int, int] | None = None,
+        self, message: str, *, parent_id: str | None = None, span: tuple[int, int] | None = None
     ) -> None:
         super().__init__(message)
         self.parent_id = parent_id

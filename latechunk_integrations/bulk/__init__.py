@@ -5,11 +5,7 @@ from latechunk_integrations.bulk.chunking import Chunking
 from latechunk_integrations.bulk.index_settings import IndexSettings
 from latechunk_integrations.bulk.index_summary import IndexSummary
 from latechunk_integrations.bulk.indexing import index
-from latechunk_integrations.bulk.migration.migrating import (
-    migrate,
-    plan_migration,
-    switch_vectors,
-)
+from latechunk_integrations.bulk.migration.migrating import migrate, plan_migration, switch_vectors
 from latechunk_integrations.bulk.migration.migration_settings import (
     MigrationPlan,
     MigrationSettings,

@@ -8,11 +8,7 @@ from itertools import tee
 from typing import NamedTuple, TypeAlias
 
 from latechunk_integrations.bulk.chunking import Chunking, spans_of
-from latechunk_integrations.bulk.device_health import (
-    MOST_FAILURES_IN_A_ROW,
-    DeviceHealth,
-    is_fatal,
-)
+from latechunk_integrations.bulk.device_health import MOST_FAILURES_IN_A_ROW, DeviceHealth, is_fatal
 from latechunk_integrations.bulk.rows import CorpusDocument, DocumentRows, Failure, digest
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import LateChunkError

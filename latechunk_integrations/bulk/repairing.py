@@ -100,12 +100,7 @@ def repair(
 
 
 def _mark_damages(
-    found: Verification,
-    where: Target,
-    kept: Checkpoint,
-    embedder: DocumentEmbedder,
-    *,
-    prune: bool,
+    found: Verification, where: Target, kept: Checkpoint, embedder: DocumentEmbedder, *, prune: bool
 ) -> None:
     """Note in the checkpoint what is to be done again, and clear the way for it."""
     parts = {each.name for each in found.damages if each.kind in ("part missing", "part damaged")}

@@ -62,11 +62,7 @@ class TargetRows:
     """
 
     def __init__(
-        self,
-        writer: Writer,
-        state: CheckpointState,
-        dimensions: int,
-        skip: Collection[str] = (),
+        self, writer: Writer, state: CheckpointState, dimensions: int, skip: Collection[str] = ()
     ) -> None:
         self.documents: dict[str, HeldDocument] = {}
         self.n_rows = 0

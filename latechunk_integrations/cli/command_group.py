@@ -112,8 +112,7 @@ def _begin(
         ),
     ] = False,
     debug: Annotated[
-        bool,
-        typer.Option(_DEBUG, help="Show the traceback of an error; goes anywhere."),
+        bool, typer.Option(_DEBUG, help="Show the traceback of an error; goes anywhere.")
     ] = False,
 ) -> None:
     """Measure, tune, inspect and index with late chunking."""
@@ -124,10 +123,9 @@ app.command(
     epilog="Example: latechunk questions docs/ --output questions.csv "
     "--llm-url http://localhost:8000/v1 --llm-model NAME",
 )(questions_command)
-app.command(
-    "review",
-    epilog="Example: latechunk review questions.csv --documents docs/",
-)(review_command)
+app.command("review", epilog="Example: latechunk review questions.csv --documents docs/")(
+    review_command
+)
 app.command(
     "compare",
     epilog="Example: latechunk compare questions.csv --documents docs/ "

@@ -12,8 +12,7 @@ from latechunk_integrations.cli import flags as given
 
 def diagnose_command(
     data: Annotated[
-        Path,
-        typer.Argument(help="A text file, a folder of them, a .jsonl file or a golden set."),
+        Path, typer.Argument(help="A text file, a folder of them, a .jsonl file or a golden set.")
     ],
     *,
     model: given.Model = None,

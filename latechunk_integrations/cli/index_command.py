@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from latechunk_integrations.bulk.index_summary import IndexSummary
 
 _ShareBatches = Annotated[
-    bool,
-    typer.Option("--share-batches", help="Faster on a GPU; the last bits may vary."),
+    bool, typer.Option("--share-batches", help="Faster on a GPU; the last bits may vary.")
 ]
 _PruneAtMost = Annotated[
     float,

@@ -12,11 +12,7 @@ import typer
 from latechunk_integrations.cli.exit_codes import ExitCode
 from latechunk_integrations.cli.flags import Config, Model, Options, read_options, read_pairs
 from latechunk_integrations.cli.index_arguments import Quiet
-from latechunk_integrations.cli.stored_questions import (
-    read_questions,
-    score_questions,
-    show_scores,
-)
+from latechunk_integrations.cli.stored_questions import read_questions, score_questions, show_scores
 from latechunk_integrations.core.printable import escape_controls
 from latechunk_integrations.errors import OptionError
 
@@ -74,8 +70,7 @@ _OldModel = Annotated[
     str | None, typer.Option(help="Model of the old vectors, for --questions; else the same.")
 ]
 _Switch = Annotated[
-    bool,
-    typer.Option("--switch", help="Put late vectors where old ones are searched; keep those."),
+    bool, typer.Option("--switch", help="Put late vectors where old ones are searched; keep those.")
 ]
 
 
@@ -106,10 +101,7 @@ def migrate_command(  # noqa: PLR0913  # every flag is an argument
     Ends with 0, with 1 when chunks have no late vector (the reasons are shown), 2 and 3: as
     latechunk index.
     """
-    from latechunk_integrations.bulk.migration import (  # noqa: PLC0415  # costs seconds
-        migrating,
-        migration_settings,
-    )
+    from latechunk_integrations.bulk.migration import migrating, migration_settings  # noqa: PLC0415  # costs seconds
 
     given: Any = {"framework": from_framework, "unplaced": unplaced}
     settings = migration_settings.MigrationSettings(

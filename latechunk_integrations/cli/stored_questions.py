@@ -19,15 +19,10 @@ def read_questions(path: Path) -> list[StoreQuestion]:
         GoldenSetError: The file cannot be read, or a row lacks something.
         MissingExtraError: What will score them is not installed: said before the work.
     """
-    from latechunk_integrations.bulk.migration.stored_search import (  # noqa: PLC0415  # costs seconds
-        StoreQuestion,
-    )
+    from latechunk_integrations.bulk.migration.stored_search import StoreQuestion  # noqa: PLC0415  # costs seconds
     from latechunk_integrations.errors import GoldenSetError  # noqa: PLC0415  # as above
     from latechunk_integrations.evaluation.metrics import deepest  # noqa: PLC0415  # as above
-    from latechunk_integrations.evaluation.quote_rows import (  # noqa: PLC0415  # as above
-        json_rows,
-        table_rows,
-    )
+    from latechunk_integrations.evaluation.quote_rows import json_rows, table_rows  # noqa: PLC0415  # as above
 
     deepest(_MEASURES)
     read = json_rows if path.suffix == ".jsonl" else table_rows
@@ -51,10 +46,7 @@ def score_questions(asked: Sequence[AskedQuestion]) -> dict[str, Any]:
     """
     import numpy as np  # noqa: PLC0415  # `latechunk --help` needs none
 
-    from latechunk_integrations.evaluation.metrics import (  # noqa: PLC0415  # as above
-        paired_difference,
-        score_rankings,
-    )
+    from latechunk_integrations.evaluation.metrics import paired_difference, score_rankings  # noqa: PLC0415  # as above
 
     known = [question for question in asked if question.relevant]
     names = sorted({key for each in known for key in (*each.relevant, *each.old, *each.late)})

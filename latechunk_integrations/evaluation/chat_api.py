@@ -24,11 +24,7 @@ def open_chat(base_url: str, model: str) -> Callable[[str], str]:
     client = HttpClient(HttpSettings(base_url.rstrip("/"), _KEY_VARIABLE))
 
     def ask(prompt: str) -> str:
-        body = {
-            "model": model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": 0,
-        }
+        body = {"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": 0}
         return client.run(json_call("/chat/completions", body, _read_text))
 
     return ask

@@ -293,8 +293,7 @@ def _average(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
 
 
 def _compare_scores(
-    values: Mapping[str, NDArray[np.float64]],
-    opponent: Mapping[str, NDArray[np.float64]] | None,
+    values: Mapping[str, NDArray[np.float64]], opponent: Mapping[str, NDArray[np.float64]] | None
 ) -> dict[str, Difference]:
     if opponent is None:
         return {}

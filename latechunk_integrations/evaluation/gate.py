@@ -11,11 +11,7 @@ from latechunk_integrations.errors import GoldenSetError, OptionError
 from latechunk_integrations.evaluation.advice import describe_difference, main_measure
 from latechunk_integrations.evaluation.configurations import LATE, YOURS
 from latechunk_integrations.evaluation.metrics import paired_difference
-from latechunk_integrations.evaluation.results import (
-    Comparison,
-    ConfigurationResult,
-    QueryResult,
-)
+from latechunk_integrations.evaluation.results import Comparison, ConfigurationResult, QueryResult
 
 
 @dataclass(frozen=True)

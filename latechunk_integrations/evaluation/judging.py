@@ -163,8 +163,7 @@ class Judge:
         chosen = []
         for span, options in zip(self._gold[n], self._places[n], strict=True):
             best = max(
-                range(len(options)),
-                key=lambda k: similarities[options[k]].max(initial=-np.inf),
+                range(len(options)), key=lambda k: similarities[options[k]].max(initial=-np.inf)
             )
             rows.append(options[best])
             place = span.places[best]

@@ -19,12 +19,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from latechunk_integrations.core.blending import make_unit
-from latechunk_integrations.core.headings import (
-    find_kind,
-    find_title,
-    heading_paths,
-    join_header,
-)
+from latechunk_integrations.core.headings import find_kind, find_title, heading_paths, join_header
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet

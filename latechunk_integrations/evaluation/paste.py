@@ -82,10 +82,7 @@ def config_text(result: ConfigurationResult, options: Mapping[str, Any], comment
 
 
 def write_config(
-    result: ConfigurationResult,
-    options: Mapping[str, Any],
-    path: str | Path,
-    comment: str = "",
+    result: ConfigurationResult, options: Mapping[str, Any], path: str | Path, comment: str = ""
 ) -> None:
     """Write the file; see `config_text`."""
     Path(path).write_text(config_text(result, options, comment), encoding="utf-8")

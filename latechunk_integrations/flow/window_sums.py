@@ -112,10 +112,7 @@ class WindowSums:
 
 
 def hash_windows(
-    block: TokenBlock,
-    windows: NDArray[np.int64],
-    marks: NDArray[np.int32] | None,
-    fingerprint: str,
+    block: TokenBlock, windows: NDArray[np.int64], marks: NDArray[np.int32] | None, fingerprint: str
 ) -> list[bytes]:
     """A key for each window: equal keys, equal sums.
 

@@ -160,9 +160,7 @@ def whole_spans(text: str, nodes: Sequence[BaseNode]) -> list[tuple[int, int] | 
     ]
 
 
-def _by_parent(
-    nodes: Sequence[BaseNode],
-) -> tuple[list[BaseNode], dict[str, list[BaseNode]]]:
+def _by_parent(nodes: Sequence[BaseNode]) -> tuple[list[BaseNode], dict[str, list[BaseNode]]]:
     ids = {node.node_id for node in nodes}
     roots: list[BaseNode] = []
     children: dict[str, list[BaseNode]] = {}

@@ -23,12 +23,7 @@ from latechunk_integrations.llama_index.layout import (
 )
 from latechunk_integrations.llama_index.metadata import MetadataRole, read_metadata
 from latechunk_integrations.llama_index.sections import number_sections
-from latechunk_integrations.llama_index.sources import (
-    ParentBy,
-    paged_files,
-    parent_key,
-    read_stamp,
-)
+from latechunk_integrations.llama_index.sources import ParentBy, paged_files, parent_key, read_stamp
 from latechunk_integrations.marks import digest_text
 from latechunk_integrations.schema import Parent
 
@@ -152,12 +147,7 @@ def isolated(
 
 
 def join_parent(
-    layouts: Sequence[Layout],
-    name: str,
-    how: Grouping,
-    *,
-    path: str = "",
-    missing: str = "",
+    layouts: Sequence[Layout], name: str, how: Grouping, *, path: str = "", missing: str = ""
 ) -> Iterator[NodeParent]:
     """The parent of laid out nodes; one for each level where nodes with own metadata nest.
 

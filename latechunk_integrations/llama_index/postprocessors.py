@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from llama_index.core.bridge.pydantic import ConfigDict, Field
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
-from llama_index.core.schema import (
-    BaseNode,
-    NodeRelationship,
-    NodeWithScore,
-    QueryBundle,
-    TextNode,
-)
+from llama_index.core.schema import BaseNode, NodeRelationship, NodeWithScore, QueryBundle, TextNode
 
 from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding

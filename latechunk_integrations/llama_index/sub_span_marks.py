@@ -8,12 +8,7 @@ from dataclasses import dataclass, field
 from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo
 
 from latechunk_integrations.errors import UnknownSubSpanError
-from latechunk_integrations.llama_index.marking import (
-    MarkKey,
-    VectorState,
-    mark_node,
-    vector_state,
-)
+from latechunk_integrations.llama_index.marking import MarkKey, VectorState, mark_node, vector_state
 from latechunk_integrations.marks import (
     END_KEY,
     START_KEY,
@@ -61,8 +56,7 @@ class ChunkParts:
         bare = chunk.model_copy(update={"embedding": None})
         above = chunk.parent_node
         info = RelatedNodeInfo(
-            node_id=chunk.node_id,
-            metadata={} if above is None else {_ABOVE_KEY: above.node_id},
+            node_id=chunk.node_id, metadata={} if above is None else {_ABOVE_KEY: above.node_id}
         )
         for span in self.result.sub_spans_of(self.row):
             part = bare.model_copy(deep=True)

@@ -11,11 +11,7 @@ from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.llama_index.node_parser import LateChunkNodeParser
-from latechunk_integrations.llama_index.sub_span_marks import (
-    ChunkParts,
-    chunk_node,
-    is_sub_span,
-)
+from latechunk_integrations.llama_index.sub_span_marks import ChunkParts, chunk_node, is_sub_span
 from latechunk_integrations.retrieval.best_of import afetch_best, fetch_best
 
 

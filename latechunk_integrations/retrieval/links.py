@@ -322,10 +322,7 @@ def _cross_encoder(model: str, device: str | None) -> tuple[Any, threading.Lock]
         raise MissingExtraError(str(error.name), extra="local") from error
     try:
         encoder = CrossEncoder(
-            model,
-            device=device,
-            trust_remote_code=False,
-            model_kwargs={"use_safetensors": True},
+            model, device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
         )
     except Exception as error:
         raise ModelLoadError(

@@ -127,10 +127,7 @@ class SnippetIndex:
     """
 
     def __init__(
-        self,
-        engine: LateChunkEngine,
-        texts: Sequence[str],
-        options: SnippetOptions | None = None,
+        self, engine: LateChunkEngine, texts: Sequence[str], options: SnippetOptions | None = None
     ) -> None:
         self._engine = engine
         self._options = options or SnippetOptions()

@@ -258,10 +258,7 @@ class UnitsOracle(Oracle):
         if self.sliding is not None:
             at = torch.arange(len(ids))
             far = (at[:, None] - at[None, :]).abs() > self.sliding
-            masks = {
-                "full_attention": mask,
-                "sliding_attention": mask.masked_fill(far, -math.inf),
-            }
+            masks = {"full_attention": mask, "sliding_attention": mask.masked_fill(far, -math.inf)}
         with torch.no_grad():
             output = self.model(
                 input_ids=torch.tensor([ids]),

@@ -9,11 +9,7 @@ from typing import Any
 from latechunk_integrations.bulk.migration.chunk_fields import ChunkFields, find_fields
 from latechunk_integrations.bulk.migration.collections.opening import parse_collection
 from latechunk_integrations.bulk.migration.migration_settings import MigrationSettings
-from latechunk_integrations.bulk.migration.rebuilding import (
-    RebuiltParent,
-    Unplaced,
-    rebuild_parent,
-)
+from latechunk_integrations.bulk.migration.rebuilding import RebuiltParent, Unplaced, rebuild_parent
 from latechunk_integrations.bulk.migration.source_folder import SourceFolder
 from latechunk_integrations.bulk.migration.stored_chunks import (
     Record,

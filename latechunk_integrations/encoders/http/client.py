@@ -185,10 +185,7 @@ class _Session:
         self.pid = os.getpid()
         self._settings = settings
         self._key = settings.key()
-        http_headers = {
-            "Content-Type": "application/json",
-            "Accept-Encoding": ACCEPTED_ENCODINGS,
-        }
+        http_headers = {"Content-Type": "application/json", "Accept-Encoding": ACCEPTED_ENCODINGS}
         if self._key is not None:
             http_headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
         seconds = settings.timeout_seconds

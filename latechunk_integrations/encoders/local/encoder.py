@@ -17,11 +17,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from latechunk_integrations.core.finite import check_vectors
 from latechunk_integrations.core.transfer import to_device
-from latechunk_integrations.encoders.base import (
-    TokenBatch,
-    TokenizedText,
-    TokenizedTexts,
-)
+from latechunk_integrations.encoders.base import TokenBatch, TokenizedText, TokenizedTexts
 from latechunk_integrations.encoders.local.focus_attention import (
     FocusBias,
     takes_focus,

@@ -94,10 +94,7 @@ def load_model(options: LateChunkOptions) -> LoadedModel:
 
 def wanted_loras(options: LateChunkOptions) -> dict[str, str | None]:
     """The LoRAs that were asked for, by option."""
-    return {
-        "document_lora": options.document_lora,
-        "query_lora": options.query_lora,
-    }
+    return {"document_lora": options.document_lora, "query_lora": options.query_lora}
 
 
 def _config_changes(files: PublishedFiles, options: LateChunkOptions) -> dict[str, Any]:

@@ -32,10 +32,7 @@ _ARGUMENTS = frozenset(
 
 def _find_kernel() -> Any:
     try:
-        from torch.nn.attention.varlen import (  # noqa: PLC0415  # newer than our oldest torch
-            AuxRequest,
-            varlen_attn,
-        )
+        from torch.nn.attention.varlen import AuxRequest, varlen_attn  # noqa: PLC0415  # newer than our oldest torch
     except ImportError:
         return None
     # The first release had no windows, which ModernBERT's layers need.

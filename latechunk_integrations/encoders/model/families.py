@@ -57,10 +57,7 @@ _CARDS = (
         dimensions=(4096,),
     ),
     ModelCard(
-        r"stella_en_(400M|1\.5B)_v5",
-        "",
-        _WEB_SEARCH + ".\nQuery: ",
-        query_prompt_name="s2p_query",
+        r"stella_en_(400M|1\.5B)_v5", "", _WEB_SEARCH + ".\nQuery: ", query_prompt_name="s2p_query"
     ),
     ModelCard(r"bge-small-en(-v1\.5)?", *_BGE_EN, dimensions=(384,)),
     ModelCard(r"bge-base-en(-v1\.5)?", *_BGE_EN, dimensions=(768,)),

@@ -13,12 +13,7 @@ from latechunk_integrations.encoders.http.client import Call, HttpClient, HttpSe
 from latechunk_integrations.encoders.servers.id_server import IdServerEncoder
 from latechunk_integrations.encoders.servers.matrices import RowReceiver
 from latechunk_integrations.encoders.servers.token_server import read_limit, refuse_local_options
-from latechunk_integrations.errors import (
-    ContractError,
-    OptionError,
-    ServerAnswerError,
-    ServerError,
-)
+from latechunk_integrations.errors import ContractError, OptionError, ServerAnswerError, ServerError
 from latechunk_integrations.options import LateChunkOptions
 
 # What llama-server says of an input that its physical batch does not hold.

@@ -11,11 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.errors import (
-    BrokenAnswerError,
-    MissingExtraError,
-    ServerAnswerError,
-)
+from latechunk_integrations.errors import BrokenAnswerError, MissingExtraError, ServerAnswerError
 
 try:
     import orjson

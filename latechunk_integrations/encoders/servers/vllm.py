@@ -19,12 +19,7 @@ from latechunk_integrations.encoders.servers.id_server import PROBE, IdServerEnc
 from latechunk_integrations.encoders.servers.matrices import matrix_of
 from latechunk_integrations.encoders.servers.token_server import read_limit, refuse_local_options
 from latechunk_integrations.encoders.servers.vllm_plugin import read_bags, write_bags
-from latechunk_integrations.errors import (
-    ContractError,
-    OptionError,
-    ServerAnswerError,
-    ServerError,
-)
+from latechunk_integrations.errors import ContractError, OptionError, ServerAnswerError, ServerError
 from latechunk_integrations.options import LateChunkOptions
 
 _UNIT_TOLERANCE = 1e-3

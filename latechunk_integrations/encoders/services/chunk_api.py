@@ -20,11 +20,7 @@ from latechunk_integrations.encoders.http.client import HttpClient, HttpSettings
 from latechunk_integrations.encoders.http.settings import DEFAULT_CONCURRENCY
 from latechunk_integrations.encoders.model.published import PublishedFiles
 from latechunk_integrations.encoders.model.tokenizer_files import read_tokenizer
-from latechunk_integrations.errors import (
-    OptionError,
-    RequestRefusedError,
-    ServerAnswerError,
-)
+from latechunk_integrations.errors import OptionError, RequestRefusedError, ServerAnswerError
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.stats import EngineStats
 
