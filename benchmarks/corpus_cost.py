@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import print_table
-from latechunk_integrations.core.windows import divide_budgets, pack_units, plan_runs
+from latechunk_integrations.core.windows import (
+    choose_unit_windows,
+    divide_budgets,
+    pack_units,
+    plan_runs,
+)
 from latechunk_integrations.options import LateChunkOptions
 
 _SPECIALS = 2
@@ -78,7 +83,8 @@ def lengths_of(
     sizes[np.cumsum(n_chunks) - 1] = fixed + tokens - (n_chunks - 1) * chunk
     if configuration == "early":
         return sizes
-    windows = pack_units(sizes, documents, model.window)
+    rooms = choose_unit_windows(sizes, documents, model.window)
+    windows = pack_units(sizes, documents, rooms)
     return np.bincount(windows, weights=sizes).astype(np.int64)
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent
+from latechunk_integrations.core import windows
 from latechunk_integrations.encoders.local import focus_attention
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.errors import OptionError, WindowBudgetError
@@ -116,6 +117,28 @@ def test_units_of_a_short_window_share_a_longer_one(
     expected = oracle.unit_vectors(text, sentences, [""] * len(sentences))
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(result.vectors, expected, atol=1e-5)
+
+
+@pytest.mark.rule(2)
+@pytest.mark.parametrize(("n_sentences", "longest"), [(1, 96), (2, 192)])
+def test_a_long_window_is_filled_as_far_as_three_units_need(
+    loaded: dict[str, Loaded], monkeypatch: pytest.MonkeyPatch, n_sentences: int, longest: int
+) -> None:
+    """At a small scale: windows of 96 tokens or three units, of a model that reads 200."""
+    monkeypatch.setattr(windows, "COMMON_WINDOW", 96)
+    text = TEXT * 8
+    sentences = [match.span() for match in re.finditer(r"[A-Z].*?\.(?= )", text)]
+    groups = [sentences[i : i + n_sentences] for i in range(0, len(sentences), n_sentences)]
+    spans = [(group[0][0], group[-1][1]) for group in groups]
+    one = loaded["wordpiece"]
+    engine = one.engine(max_tokens=200)
+    parent = Parent(text, spans, header="Cities")
+    lengths = engine.plan([parent]).lengths
+    assert longest * 0.6 < lengths.max() <= longest
+    engine = one.engine(max_tokens=200, focus=1.0, header_focus=1.0)
+    oracle = replace(one.oracle, max_tokens=200, focus=1.0, header_focus=1.0, common_window=96)
+    expected = oracle.unit_vectors(text, spans, ["Cities"] * len(spans))
+    np.testing.assert_allclose(engine.embed([parent])[0].vectors, expected, atol=1e-5)
 
 
 @pytest.mark.rule(6)

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.ranges import number_in_groups, to_bounds
 
 __all__ = [
+    "COMMON_WINDOW",
     "Runs",
     "WindowBudgets",
-    "choose_unit_window",
+    "bound_unit_window",
+    "choose_unit_windows",
     "divide_budgets",
     "divide_groups",
     "limit_overlap",
@@ -24,7 +26,10 @@ __all__ = [
 UNIT_WINDOW = 384
 """Tokens of a window of units, for models whose own window holds hardly two of them."""
 
-_LEAST_LENGTHENED = 256
+COMMON_WINDOW = 2_048
+"""Tokens of a window of units, for models that can read more."""
+
+_LEAST_LENGTHENED, _LEAST_UNITS = 256, 3
 _DEFAULT_MAX_OVERLAP = 512
 _STABLE_TOKENS = 1_024
 """Least tokens between two borders that units decide, unless a window is longer."""
@@ -152,8 +157,8 @@ def plan_runs(
     return runs if edges is None else _snap_runs(runs, n_tokens, budgets, edges)
 
 
-def choose_unit_window(max_tokens: int) -> int:
-    """Tokens of a window of units: 384 where a model's own window has 256 to 383.
+def bound_unit_window(max_tokens: int) -> int:
+    """Most tokens of a window of units: 384 where a model's own window has 256 to 383.
 
     Positions start anew in each unit, so that no position exceeds ``max_tokens`` in a longer window
     either. In one of 256 tokens a chunk of 128 with its header has no neighbour, and gains nothing.
@@ -166,8 +171,41 @@ def choose_unit_window(max_tokens: int) -> int:
     return max(max_tokens, UNIT_WINDOW) if max_tokens >= _LEAST_LENGTHENED else max_tokens
 
 
+def choose_unit_windows(
+    lengths: NDArray[np.int64], groups: NDArray[np.int64], max_tokens: int
+) -> NDArray[np.int64]:
+    """Tokens of a window for the units of each group.
+
+    A model with a long window does not need all of it. Attention takes the time of early chunking
+    and more in windows of 8,192 tokens, and the focus leaves little to so many neighbours. So
+    windows have 2,048 tokens, doubled until they hold three units of mean length, and at most as
+    many as `bound_unit_window` says. Doubled, so that an edit seldom changes it.
+
+    Args:
+        lengths: Tokens of each unit, special tokens included, int64, shape ``(n_units,)``.
+        groups: What each unit may share a window with, ascending, int64, same shape.
+        max_tokens: The model's window, which bounds a unit.
+
+    Returns:
+        For each unit the window of its group, int64, same shape.
+
+    >>> choose_unit_windows(np.array([100, 150, 1_000]), np.array([0, 0, 1]), 8_192).tolist()
+    [2048, 2048, 4096]
+    """
+    first = np.flatnonzero(np.diff(groups, prepend=groups[:1] - 1))
+    counts = np.diff(first, append=len(groups))
+    wanted = _LEAST_UNITS * np.add.reduceat(lengths, first)
+    windows = np.full(len(first), COMMON_WINDOW, np.int64)
+    while (small := windows * counts < wanted).any():
+        windows[small] *= 2
+    return np.repeat(np.minimum(windows, bound_unit_window(max_tokens)), counts)
+
+
 def divide_groups(
-    lengths: NDArray[np.int64], groups: NDArray[np.int64], keys: Sequence[bytes], max_tokens: int
+    lengths: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    keys: Sequence[bytes],
+    windows: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Divide long groups where the units near a border decide it.
 
@@ -180,17 +218,17 @@ def divide_groups(
         lengths: Tokens of each unit, special tokens included, int64, shape ``(n_units,)``.
         groups: As for `pack_units`.
         keys: A hash of each unit's content.
-        max_tokens: Length of a window.
+        windows: As for `pack_units`.
 
     Returns:
         Groups, ascending, int64, same shape. One that is shorter than two distances stays whole.
     """
-    reach = max(max_tokens, _STABLE_TOKENS)
     bounds = np.flatnonzero(np.diff(groups, prepend=groups[:1] - 1, append=groups[-1:] + 1))
     before = to_bounds(lengths)
     begins = np.zeros(len(lengths), dtype=bool)
     begins[bounds[:-1]] = True
     for first, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        reach = max(int(windows[first]), _STABLE_TOKENS)
         if before[end] - before[first] >= 2 * reach:
             places = before[first : end + 1].tolist()
             begins[first:end] |= _find_least(keys[first:end], places, reach)
@@ -222,14 +260,15 @@ def _find_least(keys: Sequence[bytes], places: list[int], reach: int) -> NDArray
 
 
 def pack_units(
-    lengths: NDArray[np.int64], groups: NDArray[np.int64], max_tokens: int
+    lengths: NDArray[np.int64], groups: NDArray[np.int64], windows: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Windows of whole units: as few as possible, in order, spread evenly.
 
     Args:
         lengths: Tokens of each unit, special tokens included, int64, shape ``(n_units,)``.
         groups: What each unit may share a window with, ascending, int64, same shape.
-        max_tokens: Length of a window. A unit that is longer gets a window of its own.
+        windows: Tokens of a window for each unit, the same in a group, int64, same shape. A unit
+            that is longer gets a window of its own.
 
     Returns:
         The window of each unit, counted from 0 and ascending, int64, shape ``(n_units,)``.
@@ -239,9 +278,10 @@ def pack_units(
     new_window = np.zeros(len(lengths), dtype=bool)
     new_window[bounds[:-1]] = True
     totals = before[bounds[1:]] - before[bounds[:-1]]
-    for group in np.flatnonzero(totals > max_tokens).tolist():
+    for group in np.flatnonzero(totals > windows[bounds[:-1]]).tolist():
         start, end = int(bounds[group]), int(bounds[group + 1])
-        new_window[_even_starts(before[start : end + 1], max_tokens) + start] = True
+        starts = _even_starts(before[start : end + 1], int(windows[start]))
+        new_window[starts + start] = True
     return np.cumsum(new_window) - 1
 
 

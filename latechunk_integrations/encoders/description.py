@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from latechunk_integrations.core.windows import choose_unit_window
+from latechunk_integrations.core.windows import COMMON_WINDOW, bound_unit_window
 from latechunk_integrations.encoders.base import (
     ChunkEncoder,
     ChunkLimits,
@@ -224,10 +224,12 @@ def _trained(contract: ModelContract) -> str:
 
 
 def _used_window(use: ModelUse) -> str:
-    together = choose_unit_window(use.max_tokens)
-    if use.layout == "text" or together == use.max_tokens:
+    most = bound_unit_window(use.max_tokens)
+    common = min(most, COMMON_WINDOW)
+    if use.layout == "text" or common == use.max_tokens:
         return f"{use.max_tokens} tokens"
-    return f"{use.max_tokens} tokens a unit, windows of {together}"
+    more = " or three units" if common < most else ""
+    return f"{use.max_tokens} tokens a unit, windows of {common}{more}"
 
 
 def _used_layout(use: ModelUse) -> str:

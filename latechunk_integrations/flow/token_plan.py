@@ -16,7 +16,7 @@ from latechunk_integrations.core.pooling import Bags, chunk_bags
 from latechunk_integrations.core.ranges import to_bounds
 from latechunk_integrations.core.windows import (
     WindowBudgets,
-    choose_unit_window,
+    choose_unit_windows,
     divide_budgets,
     divide_groups,
     pack_units,
@@ -137,12 +137,12 @@ class TokenPlanner:
         runs = plan_runs(texts.n_tokens, budgets, texts.edges)
         frames = frame_runs(texts, budgets, runs, self._resolved.header_pooling)
         bags = self._bags(passages, frames)
-        windows, frames, bags = self._pack(passages, frames, bags)
+        windows, rooms, frames, bags = self._pack(passages, frames, bags)
         frame_windows = np.repeat(np.arange(len(windows) - 1), np.diff(windows))
         of_bags = frame_windows[bags.frames]
         owners = passages.owners[frames.texts[windows[:-1]]]
         is_late = passages.is_late[frames.texts[windows[:-1]]]
-        focus = self._focus(passages, frames, windows, owners)
+        focus = self._focus(passages, frames, windows, rooms, owners)
         late_windows = np.bincount(owners[is_late], minlength=len(parents))
         windowed = late_windows > 1
         if self._resolved.layout == "text":  # also where windows without a chunk are left out
@@ -187,8 +187,8 @@ class TokenPlanner:
 
     def _pack(
         self, passages: BlockPassages, frames: Frames, bags: Bags
-    ) -> tuple[NDArray[np.int64], Frames, Bags]:
-        """Windows of frames that pool something; whole units share one."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], Frames, Bags]:
+        """Windows of frames that pool something, and the room of each; whole units share one."""
         pooled = np.zeros(len(frames), dtype=bool)
         pooled[bags.frames] = True
         kept = np.flatnonzero(pooled)
@@ -206,20 +206,21 @@ class TokenPlanner:
         changed = np.flatnonzero(np.diff(groups, prepend=-1))
         runs_of_groups = np.repeat(np.arange(len(changed)), np.diff(changed, append=len(groups)))
         if not len(frames):
-            return np.zeros(1, np.int64), frames, bags
-        room = choose_unit_window(self._encoder.max_tokens)
+            return np.zeros(1, np.int64), np.zeros(0, np.int64), frames, bags
+        rooms = choose_unit_windows(frames.sizes, runs_of_groups, self._encoder.max_tokens)
         if self._options.stable_windows:
             keys = _hash_units(passages, frames)
-            runs_of_groups = divide_groups(frames.sizes, runs_of_groups, keys, room)
-        windows = pack_units(frames.sizes, runs_of_groups, room)
+            runs_of_groups = divide_groups(frames.sizes, runs_of_groups, keys, rooms)
+        windows = pack_units(frames.sizes, runs_of_groups, rooms)
         starts = np.flatnonzero(np.diff(windows, prepend=-1))
-        return np.append(starts, len(frames)).astype(np.int64), frames, bags
+        return np.append(starts, len(frames)).astype(np.int64), rooms[starts], frames, bags
 
     def _focus(
         self,
         passages: BlockPassages,
         frames: Frames,
         windows: NDArray[np.int64],
+        rooms: NDArray[np.int64],
         owners: NDArray[np.int64],
     ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
         """The focus of each window; none where there is nothing else to attend to."""
@@ -232,8 +233,7 @@ class TokenPlanner:
         n_tokens = frames.runs[:, 1] - frames.runs[:, 0]
         if passages.of_chunks:
             n_units = np.diff(windows).astype(np.float64)
-            room = choose_unit_window(self._encoder.max_tokens)
-            shares = np.add.reduceat(n_tokens, windows[:-1]) / n_units / room
+            shares = np.add.reduceat(n_tokens, windows[:-1]) / n_units / rooms
         else:
             n_units = n_tokens / np.maximum(passages.unit_tokens[owners], 1.0)
             shares = np.zeros_like(n_units)

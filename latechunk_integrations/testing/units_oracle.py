@@ -29,6 +29,7 @@ class UnitsOracle(Oracle):
         first_position: Position of a unit's first token: RoBERTa and its kin count from 2, one
             past the id of padding.
         sliding: Largest distance of tokens that see each other in sliding layers.
+        common_window: Tokens of a window of units, where the model reads more.
     """
 
     focus: float = 0.0
@@ -36,6 +37,7 @@ class UnitsOracle(Oracle):
     header_pooling: float = 0.0
     first_position: int = 0
     sliding: int | None = None
+    common_window: int = 2_048
 
     def unit_vectors(
         self, text: str, spans: Sequence[Pair], headers: Sequence[str]
@@ -212,8 +214,12 @@ class UnitsOracle(Oracle):
                     windows.append([unit])
             return windows
 
-        # Units of a model with a window from 256 to 383 tokens share windows of 384.
-        room = 384 if self.max_tokens in range(256, 384) else self.max_tokens
+        # Units of a model with a window from 256 to 383 tokens share windows of 384. Long windows
+        # are not filled: three units of mean length are enough.
+        room = self.common_window
+        while room * len(sizes) < 3 * sum(sizes):
+            room *= 2
+        room = min(room, 384 if self.max_tokens in range(256, 384) else self.max_tokens)
         fewest = len(fill(room))
         for size in range(1, room + 1):
             if len(fill(size)) == fewest:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from latechunk_integrations.core.windows import (
     Runs,
     WindowBudgets,
+    choose_unit_windows,
     divide_budgets,
     divide_groups,
     pack_units,
@@ -157,7 +159,7 @@ def test_units_share_the_fewest_windows_in_order_and_never_with_another_group(
 ) -> None:
     numbers = np.repeat(np.arange(len(lengths)), [len(group) for group in lengths])
     flat = np.array([length for group in lengths for length in group], np.int64)
-    windows = pack_units(flat, numbers, max_tokens)
+    windows = pack_units(flat, numbers, np.full(len(flat), max_tokens))
     assert (np.diff(windows) >= 0).all()
     for window in np.unique(windows):
         members = windows == window
@@ -168,10 +170,33 @@ def test_units_share_the_fewest_windows_in_order_and_never_with_another_group(
         assert len(np.unique(used)) == fewest_windows(group, max_tokens)
 
 
+def common_window(lengths: list[int], max_tokens: int) -> int:
+    """By trying: 2,048 tokens, doubled until they hold three mean units."""
+    tried = [2_048, 4_096, 8_192, 16_384]
+    enough = [size for size in tried if size >= Fraction(3 * sum(lengths), len(lengths))]
+    return min(enough[0], max_tokens)
+
+
+@pytest.mark.rule(2)
+@given(
+    lengths=st.lists(st.lists(st.integers(1, 4_000), min_size=1, max_size=5), min_size=1),
+    max_tokens=st.sampled_from([384, 512, 2_048, 3_000, 4_096, 8_192]),
+)
+@example(lengths=[[1_365, 1_366], [683, 683, 682]], max_tokens=8_192)
+def test_long_windows_hold_what_is_common_or_three_units_of_a_group(
+    lengths: list[list[int]], max_tokens: int
+) -> None:
+    numbers = np.repeat(np.arange(len(lengths)) * 7, [len(group) for group in lengths])
+    flat = np.array([length for group in lengths for length in group], np.int64)
+    chosen = choose_unit_windows(flat, numbers, max_tokens).tolist()
+    assert chosen == [common_window(group, max_tokens) for group in lengths for _ in group]
+
+
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=40))
 def test_units_are_spread_evenly(lengths: list[int]) -> None:
     """No smaller window size needs as few windows."""
-    windows = pack_units(np.array(lengths, np.int64), np.zeros(len(lengths), np.int64), 64)
+    sizes = np.array(lengths, np.int64)
+    windows = pack_units(sizes, np.zeros_like(sizes), np.full_like(sizes, 64))
     sums = np.bincount(windows, weights=lengths)
     largest = int(sums.max())
     if len(sums) > 1 and largest > max(lengths):
@@ -197,7 +222,8 @@ def divide(groups: list[list[tuple[int, bytes]]], max_tokens: int) -> list[list[
     numbers = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     flat = [unit for group in groups for unit in group]
     lengths = np.array([length for length, _ in flat], np.int64)
-    divided = divide_groups(lengths, numbers, [key for _, key in flat], max_tokens)
+    windows = np.full_like(lengths, max_tokens)
+    divided = divide_groups(lengths, numbers, [key for _, key in flat], windows)
     firsts = np.flatnonzero(np.diff(divided, prepend=-1) > 0).tolist()
     bounds = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
     assert set(bounds) <= set(firsts), "no group is joined with another"
