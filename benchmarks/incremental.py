@@ -32,7 +32,6 @@ _TITLE = "Handbook of the message broker"
 _CHUNK_TOKENS = 128
 _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "MiniLM, 384": ("minilm", {}),
-    "ModernBERT, 2,048": ("modernbert", {"max_tokens": 2_048}),
     "ModernBERT, 8,192": ("modernbert", {"max_tokens": 8_192}),
 }
 _PARAGRAPHS = "a chunk for each paragraph"

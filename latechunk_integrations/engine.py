@@ -48,7 +48,7 @@ from latechunk_integrations.stats import EngineStats
 from latechunk_integrations.telemetry import count_event, trace_span
 
 # Raise this when the same input and options give other vectors than before.
-ALGORITHM_VERSION = 3
+ALGORITHM_VERSION = 4
 
 # Options that change how the work is done but not its result, or that the encoder answers for.
 _NEUTRAL_OPTIONS = (

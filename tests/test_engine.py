@@ -428,7 +428,7 @@ def test_an_option_at_its_default_is_no_part_of_a_fingerprint(
     defaults |= {"fallback": "window", "min_parent_tokens": 0, "header_weight": 0.0}
     defaults |= {"header_pooling": None, "normalize": True, "stable_windows": False}
     known = LateChunkOptions(model=path).to_dict()
-    assert (ALGORITHM_VERSION, {name: known[name] for name in defaults}) == (3, defaults)
+    assert (ALGORITHM_VERSION, {name: known[name] for name in defaults}) == (4, defaults)
 
 
 def test_equal_engines_have_equal_fingerprints(tiny_model_paths: dict[str, Path]) -> None:

@@ -176,10 +176,10 @@ def choose_unit_windows(
 ) -> NDArray[np.int64]:
     """Tokens of a window for the units of each group.
 
-    A model with a long window does not need all of it. Attention takes the time of early chunking
-    and more in windows of 8,192 tokens, and the focus leaves little to so many neighbours. So
-    windows have 2,048 tokens, doubled until they hold three units of mean length, and at most as
-    many as `bound_unit_window` says. Doubled, so that an edit seldom changes it.
+    A model with a long window does not need all of it. In 8,192 tokens the attention alone can
+    take the time of early chunking, and the focus leaves little to so many neighbours. So windows
+    have 2,048 tokens, doubled until they hold three units of mean length. They are doubled, so
+    that an edit seldom changes it. `bound_unit_window` gives the most.
 
     Args:
         lengths: Tokens of each unit, special tokens included, int64, shape ``(n_units,)``.
