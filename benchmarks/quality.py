@@ -2,6 +2,7 @@
 
     python -m benchmarks.quality                            # MiniLM, chunks of 64, 128, 256
     python -m benchmarks.quality --models minilm all-mpnet-base-v2 --chars 45000 --json FILE
+    python -m benchmarks.quality --window 768 --slope 2.4   # with other constants of the default
 
 Prints the gain in nDCG@10 over plain early chunking, over the corpus / inside the gold document,
 with 95 % bootstrap intervals, on the half of the queries that is reported; then what the default
@@ -12,6 +13,7 @@ kept in ``--cache``, outside the project: a run that was stopped goes on, a seco
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,6 +27,8 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import minilm
 from latechunk_integrations import LateChunkEngine
+from latechunk_integrations.core import windows
+from latechunk_integrations.core.focus import choose_focus
 from latechunk_integrations.evaluation.compare import compare
 from latechunk_integrations.evaluation.configurations import BASELINE, DEFAULT, LATE
 from latechunk_integrations.evaluation.dataset import GoldenDocument, GoldenSet
@@ -35,6 +39,7 @@ from latechunk_integrations.evaluation.results import (
     ConfigurationResult,
     Difference,
 )
+from latechunk_integrations.flow import resolution
 
 SETS = ("squad_dev_half", "xquad_en", "codebase", "chunking_evaluation_split")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -121,6 +126,7 @@ def main() -> None:
     if not given.data.is_dir():
         print(f"skipped: no golden sets in {given.data.name}; name their folder with --data")
         return
+    change_rule(given)
     measured = [each for model in given.models for each in measure(model, given)]
     sizes = given.sizes
     for half in HALVES if given.half == "every" else (given.half,):
@@ -132,6 +138,20 @@ def main() -> None:
         print_acceptance(halves, sizes)
     if given.json is not None:
         given.json.write_text(json.dumps(list(records(measured, sizes)), indent=1))
+
+
+def change_rule(given: argparse.Namespace) -> None:
+    """Other constants of the default, for this process; their vectors are kept apart."""
+    if given.window is not None:
+        windows.COMMON_WINDOW = given.window
+        windows.bound_unit_window = lambda _: given.window
+    if given.slope is not None:
+        resolution.choose_focus = functools.partial(choose_focus, slope=given.slope)
+    if given.header_step is not None:
+        resolution.HEADER_STEP = given.header_step
+    changed = [given.window, given.slope, given.header_step]
+    if changed != [None, None, None]:
+        given.cache /= "-".join(map(str, changed))
 
 
 def measure(model: str, given: argparse.Namespace) -> Iterator[Measured]:
@@ -262,6 +282,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--half", choices=(*HALVES, "every"), default="reported")
     parser.add_argument("--json", type=Path, help="where all figures are written")
     parser.add_argument("--progress", action="store_true")
+    # Of the default's rule, in place of its own; see docs/focus.md.
+    parser.add_argument("--window", type=int, help="tokens of a window of units")
+    parser.add_argument("--slope", type=float, help="nats of focus for ln(units)")
+    parser.add_argument("--header-step", type=float, help="nats of the header below that")
     # The tables' dtype; bfloat16 moves a figure by up to 0.2.
     parser.add_argument("--dtype", default="float32")
     cache = Path(tempfile.gettempdir()) / "latechunk-quality"
