@@ -109,7 +109,7 @@ build: $(INSTALLED) ## Build the wheel and try it in a fresh environment without
 	build/venv/bin/python -I .ci/check_wheel.py
 
 clean: ## Remove the virtual environment, builds and caches
-	rm -rf $(VENV) .venv-vllm .venv-llama build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-floor .venv-vllm .venv-llama build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch goes first, at the pinned version, so that nothing below brings in another build of it.

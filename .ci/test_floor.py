@@ -17,7 +17,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
-LAYER = ROOT / "build" / "floor"
+LAYER = ROOT / ".venv-floor"  # not in build/, which `make build` empties meanwhile
 FRAMEWORK = "llama-index-core"
 
 

@@ -81,7 +81,7 @@ def run_command(*arguments: str) -> None:
     app()
 
 
-def run_script(path: Path) -> None:
+def run_script(path: Path, *arguments: str) -> None:
     """A script, as ``python path`` runs it."""
-    sys.argv, sys.path[0] = [str(path)], str(path.parent)
+    sys.argv, sys.path[0] = [str(path), *arguments], str(path.parent)
     runpy.run_path(str(path), run_name="__main__")

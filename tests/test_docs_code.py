@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.prepared import Prepared, run_command
+
 DOCS = Path(__file__).parent.parent / "docs"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _HIT = re.compile(r"^(early|late) (\d+) ([0-9.]+) (.*)$", re.MULTILINE)
@@ -34,9 +36,23 @@ def test_the_tutorial_works_word_for_word(
     assert scores[0] == pytest.approx(scores[1], abs=0.015), "CPUs round differently"
 
     (tmp_path / "questions.csv").write_text(questions, encoding="utf-8")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(["/bin/bash", "-c", command], env=os.environ | {"PATH": path}, check=True)
+    finished = Prepared(tmp_path, _run_in, tmp_path, _words(command)).finish()
+    assert finished.returncode == 0, finished.stderr
     assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def _words(command: str) -> list[str]:
+    """What a shell makes of the arguments of ``latechunk``."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    print_them = "latechunk() { printf '%s\\n' \"$@\"; }\n"
+    return subprocess.check_output(
+        ["/bin/bash", "-c", print_them + command], env=os.environ | {"PATH": path}, text=True
+    ).splitlines()
+
+
+def _run_in(folder: Path, arguments: list[str]) -> None:
+    os.chdir(folder)
+    run_command(*arguments)
 
 
 def test_every_typed_error_has_its_part_of_the_page() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.prepared import Prepared, run_script
 
 _CODE = """
 import sys
@@ -66,14 +69,12 @@ print("nothing")
 
 @pytest.mark.slow
 def test_an_application_sees_spans_and_counts_without_texts_or_ids(
-    tmp_path: object, tiny_model_path: object
+    tmp_path: Path, tiny_model_path: Path
 ) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _CODE, str(tmp_path), str(tiny_model_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    script = tmp_path / "application.py"
+    script.write_text(_CODE, encoding="utf-8")
+    arguments = (str(tmp_path), str(tiny_model_path))
+    finished = Prepared(tmp_path, run_script, script, *arguments).finish()
     assert finished.stdout.strip() == "seen", finished.stderr
 
 

@@ -32,9 +32,10 @@ N_FILES = 14
 N_LINES = 6
 _LONGEST_SECONDS = 300.0
 _SMALL_DISK = 1 << 30
-# Imported once for all forks; lancedb, whose import starts a thread, is left to each.
+# Imported once for all forks; of lancedb, whose import starts a thread, what takes the longest.
 _CLIENTS = {
     "chroma": "chromadb",
+    "lancedb": "lance_namespace",
     "milvus": "pymilvus",
     "pgvector": "psycopg",
     "qdrant": "qdrant_client",

@@ -35,6 +35,32 @@ pytestmark = [pytest.mark.store, pytest.mark.slow]
 POISON = "zyzzyva"
 
 
+class FailingEncoder(WordEncoder):
+    """Fails in the forward pass over every text that holds ``POISON``."""
+
+    @classmethod
+    def load(cls, options: LateChunkOptions) -> FailingEncoder:
+        return cls()
+
+    def forward(self, batch: TokenBatch) -> NDArray[np.float32]:
+        (poison,) = self.tokenize([POISON], "")[0].ids.tolist()
+        if poison in batch.ids:
+            raise RuntimeError("bad kernel")
+        return self.embed_tokens(batch)
+
+
+class AbsentEncoder(WordEncoder):
+    """Nothing to load."""
+
+    @classmethod
+    def load(cls, options: LateChunkOptions) -> AbsentEncoder:
+        raise ModelLoadError(f"cannot load the model {options.model}")
+
+
+# Workers without torch start in a second; a dataset below has a model's vectors.
+WORDS = LateChunkOptions(model="words", encoder=f"{__name__}:FailingEncoder")
+
+
 def _values(outcome: DocumentRows | Failure) -> object:
     if isinstance(outcome, Failure):
         return outcome
@@ -54,13 +80,11 @@ def milvus_server(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_a_worker_that_is_killed_loses_and_doubles_nothing(
-    tiny_model_path: Path, tiny_engine: LateChunkEngine
-) -> None:
+def test_a_worker_that_is_killed_loses_and_doubles_nothing() -> None:
     """A worker dies while the batches come in; the outcomes are those of this process."""
     corpus = [*support.documents(20), CorpusDocument("blank", " ")]
     chunking = Chunking(support.SPLITTER)
-    pool = RayPool(support.options(tiny_model_path), chunking, concurrency=2)
+    pool = RayPool(WORDS, chunking, concurrency=2)
 
     def batches() -> Iterator[list[CorpusDocument]]:
         for start in range(0, len(corpus), 2):
@@ -72,32 +96,17 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(
         found = [_values(outcome) for batch in pool.run(batches()) for outcome in batch]
     finally:
         pool.close()
-    embedder = DocumentEmbedder(tiny_engine, chunking)
+    embedder = DocumentEmbedder(LateChunkEngine.from_options(WORDS), chunking)
     assert pool.key == embedder.key
     assert sorted(map(repr, found)) == sorted(repr(_values(e)) for e in embedder.embed(corpus))
-
-
-class FailingEncoder(WordEncoder):
-    """Fails in the forward pass over every text that holds ``POISON``."""
-
-    @classmethod
-    def load(cls, options: LateChunkOptions) -> FailingEncoder:
-        return cls()
-
-    def forward(self, batch: TokenBatch) -> NDArray[np.float32]:
-        (poison,) = self.tokenize([POISON], "")[0].ids.tolist()
-        if poison in batch.ids:
-            raise RuntimeError("bad kernel")
-        return self.embed_tokens(batch)
 
 
 @pytest.mark.usefixtures("ray_here")
 def test_a_forward_pass_that_fails_costs_its_document_on_ray_too(tmp_path: Path) -> None:
     corpus = [support.document(number, f"Text {number}.") for number in range(6)]
     corpus.insert(4, CorpusDocument("poison", POISON))
-    options = LateChunkOptions(model="words", encoder="tests.bulk.test_ray:FailingEncoder")
     target, given = support.target("jsonl", tmp_path), support.settings(ray=True, concurrency=2)
-    summary = index(corpus, target, options, tmp_path / "checkpoint", given)
+    summary = index(corpus, target, WORDS, tmp_path / "checkpoint", given)
     assert (summary.n_documents, summary.n_failed, summary.n_retried) == (6, 1, 1)
     held = {row["document_id"] for row in support.read("jsonl", tmp_path).values()}
     assert held == {each.id for each in corpus} - {"poison"}
@@ -117,16 +126,14 @@ class UnlikeAnywhereElse:
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_workers_that_would_give_other_vectors_are_refused(tiny_model_path: Path) -> None:
+def test_workers_that_would_give_other_vectors_are_refused() -> None:
     with pytest.raises(OptionError, match="Name the dtype"):
-        RayPool(support.options(tiny_model_path), Chunking(UnlikeAnywhereElse()), concurrency=2)
+        RayPool(WORDS, Chunking(UnlikeAnywhereElse()), concurrency=2)
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_a_worker_started_anew_that_would_give_other_vectors_is_refused(
-    tiny_model_path: Path,
-) -> None:
-    pool = RayPool(support.options(tiny_model_path), Chunking(UnlikeAnywhereElse()))
+def test_a_worker_started_anew_that_would_give_other_vectors_is_refused() -> None:
+    pool = RayPool(WORDS, Chunking(UnlikeAnywhereElse()))
     try:
         assert len([*pool.run([support.documents(1)])]) == 1
         os.kill(pool.process_ids[0], signal.SIGKILL)
@@ -199,9 +206,10 @@ def test_a_dataset_gives_the_rows_of_the_single_process_bit_for_bit(
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_a_model_that_cannot_be_loaded_is_the_error_it_is(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_the_error_it_is() -> None:
+    options = LateChunkOptions(model="words", encoder=f"{__name__}:AbsentEncoder")
     with pytest.raises(ModelLoadError, match="cannot load the model"):
-        RayPool(support.options(tmp_path / "absent"), Chunking(support.SPLITTER))
+        RayPool(options, Chunking(support.SPLITTER))
 
 
 def test_what_is_no_dataset_is_refused(tiny_model_path: Path) -> None:

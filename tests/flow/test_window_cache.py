@@ -5,8 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import re
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from latechunk_integrations import LateChunkEngine, Parent
 from latechunk_integrations.encoders.base import TokenBatch
 from latechunk_integrations.errors import NotFiniteError, OptionError
 from latechunk_integrations.flow.window_cache import WindowCache, open_window_cache
+from tests.prepared import Prepared, run_script
 
 WORDS = (
     *("Berlin", "capital", "Germany", "inhabitants", "東京", "café", "the", "of", "has", "3.85"),
@@ -244,9 +243,10 @@ def test_a_file_outlives_the_process(
     parent = Parent("Berlin is the capital of Germany. " * 9, [(0, 34), (34, 200)])
     vector = vectors(engine, parent)[0]
     assert engine.stats["tokens"] > 0
-    command = [sys.executable, "-c", _EMBED, str(tiny_model_path), place]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    assert said == ["0", vector.tobytes().hex()]
+    script = tmp_path / "embed.py"
+    script.write_text(_EMBED, encoding="utf-8")
+    finished = Prepared(tmp_path, run_script, script, str(tiny_model_path), place).finish()
+    assert finished.stdout.split() == ["0", vector.tobytes().hex()], finished.stderr
 
 
 def damage(place: Path, kind: str) -> None:

@@ -280,20 +280,16 @@ def test_no_sequence_of_calls_gives_a_chunk_a_vector_that_is_not_its_own(
     Chunks.engine = LateChunkEngine.from_pretrained("words", encoder=WORDS)
     Chunks.folder, Chunks.workers = tmp_path, workers
     Chunks.calls.clear()
-    gc.freeze()  # collecting what the libraries hold takes longer than the test
-    try:
-        run_state_machine_as_test(
-            Chunks,
-            settings=settings(
-                max_examples=95,
-                stateful_step_count=80,
-                deadline=None,
-                derandomize=_IN_CI,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    finally:
-        gc.unfreeze()
+    run_state_machine_as_test(
+        Chunks,
+        settings=settings(
+            max_examples=95,
+            stateful_step_count=80,
+            deadline=None,
+            derandomize=_IN_CI,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
     logger.info("%d calls: %s", Chunks.calls.total(), dict(Chunks.calls))
     assert Chunks.calls.total() >= _N_CALLS, Chunks.calls
     assert min(Chunks.calls.values()) > 0, Chunks.calls
