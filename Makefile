@@ -27,26 +27,25 @@ demo: $(INSTALLED) ## Index sample documents early and late, and compare where t
 
 # One thread for each process: PyTorch's threads of several processes fight over the same cores.
 # Offline: a test that reaches for a model hub fails at once instead of hanging.
+# Bytecode is kept, whatever the shell says: tests start dozens of processes.
+FOR_TESTS := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=
+
 test: $(INSTALLED) ## Run the tests
-	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
-	    $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(FOR_TESTS) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 # It lists tests of more than a second at the end: those want the marker.
 test-fast: $(INSTALLED) ## Run the tests without those marked slow, in two minutes on two cores
-	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
-	    $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" \
+	$(FOR_TESTS) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" \
 	    --durations=20 --durations-min=1 $(ARGS)
 
 # The newest release of the framework is the one that constraints.txt pins and `make test` runs.
 test-floor: $(INSTALLED) ## Run the LlamaIndex tests with the oldest llama-index-core of the range
-	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
-	    $(BIN)/python .ci/test_floor.py -n $(JOBS) --dist worksteal $(ARGS)
+	$(FOR_TESTS) $(BIN)/python .ci/test_floor.py -n $(JOBS) --dist worksteal $(ARGS)
 
 # In environments of their own, .venv-vllm and .venv-llama (4 GB), which stay for the next time.
 test-servers: $(INSTALLED) ## Run the encoders against real vLLM and llama.cpp servers (minutes)
 	$(BIN)/python -m tests.real_servers.install
-	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
-	    $(BIN)/python -m pytest tests/real_servers $(ARGS)
+	$(FOR_TESTS) $(BIN)/python -m pytest tests/real_servers $(ARGS)
 
 lint: $(INSTALLED) ## Check style, types and import contracts
 	$(BIN)/ruff check

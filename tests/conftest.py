@@ -1,4 +1,7 @@
-"""Fixtures shared by all tests, and the hypothesis profiles."""
+"""Fixtures shared by all tests, and the hypothesis profiles.
+
+PyTorch is imported by what needs it: pytest's process that hands tests to others runs none.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,18 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 
-from latechunk_integrations import LateChunkEngine
-from tests.fakes.chunk_services import TinyReader
-from tests.fakes.loopback import LoopbackServer
-from tests.fakes.support import SERVICES, service_of, serving
-from tests.tiny_models import FAMILIES, save_tiny_model
+if TYPE_CHECKING:
+    from latechunk_integrations import LateChunkEngine
+    from tests.fakes.chunk_services import TinyReader
+    from tests.fakes.loopback import LoopbackServer
 
 _SHARED = {
     "deadline": None,
@@ -27,7 +29,6 @@ _SHARED = {
 settings.register_profile("dev", max_examples=25, **_SHARED)  # type: ignore[arg-type]  # shared keywords
 settings.register_profile("ci", max_examples=100, derandomize=True, **_SHARED)  # type: ignore[arg-type]  # shared keywords
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
-torch.set_num_threads(1)
 
 
 # A real model, and a model of each architecture.
@@ -43,8 +44,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`api` is each service that pools chunks itself."""
+    if "api" in metafunc.fixturenames:
+        from tests.fakes.support import SERVICES
+
+        metafunc.parametrize("api", sorted(SERVICES), indirect=True)
+
+
 def pytest_collection_finish() -> None:
     """What was imported stays: to go through it again takes longer than most tests."""
+    import torch
+
+    torch.set_num_threads(1)
     gc.collect()
     gc.freeze()
 
@@ -52,6 +64,8 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def tiny_model_paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny random model of each tokenizer family, by family."""
+    from tests.tiny_models import FAMILIES, save_tiny_model
+
     return {family: save_tiny_model(tmp_path_factory.mktemp(family), family) for family in FAMILIES}
 
 
@@ -64,6 +78,8 @@ def tiny_model_path(tiny_model_paths: dict[str, Path]) -> Path:
 @pytest.fixture(scope="session")
 def tiny_engine(tiny_model_path: Path) -> LateChunkEngine:
     """An engine over the tiny WordPiece model, in float32."""
+    from latechunk_integrations import LateChunkEngine
+
     return LateChunkEngine.from_pretrained(str(tiny_model_path), dtype="float32", device="cpu")
 
 
@@ -78,16 +94,20 @@ def minilm_path() -> Path:
 @pytest.fixture(scope="session")
 def minilm_engine(minilm_path: Path) -> LateChunkEngine:
     """An engine over the real MiniLM, in float32."""
+    from latechunk_integrations import LateChunkEngine
+
     return LateChunkEngine.from_pretrained(str(minilm_path), dtype="float32", device="cpu")
 
 
 @pytest.fixture(scope="session")
 def reader(tiny_model_path: Path) -> TinyReader:
     """What the services of chunk vectors on loopback compute with."""
+    from tests.fakes.chunk_services import TinyReader
+
     return TinyReader(tiny_model_path)
 
 
-@pytest.fixture(params=sorted(SERVICES))
+@pytest.fixture
 def api(request: pytest.FixtureRequest) -> str:
     """The encoder of each service that pools chunks itself."""
     return str(request.param)
@@ -96,5 +116,7 @@ def api(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def api_server(reader: TinyReader, api: str) -> Iterator[LoopbackServer]:
     """That service on loopback."""
+    from tests.fakes.support import service_of, serving
+
     with serving(service_of(api, reader)) as server:
         yield server

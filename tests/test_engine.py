@@ -33,7 +33,7 @@ from latechunk_integrations.errors import (
 )
 from latechunk_integrations.testing.oracle import Oracle
 from tests import strategies
-from tests.tiny_models import FAMILIES, Family, save_tiny_model
+from tests.tiny_models import FAMILIES, FAMILIES_ONE_FAST, Family, save_tiny_model
 
 TEXT = (
     "Berlin is the capital of Germany. Its 3.85 million inhabitants make it the most populous "
@@ -75,7 +75,7 @@ def oracles(loaded: dict[str, Loaded]) -> dict[str, Oracle]:
 
 
 @pytest.mark.rule(1)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES_ONE_FAST)
 @settings(
     max_examples=_CI_EXAMPLES if os.environ.get("CI") else 25,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -23,7 +23,7 @@ from latechunk_integrations.testing.sub_span_oracle import SubSpanOracle, SubSpa
 from latechunk_integrations.testing.units_oracle import UnitsOracle
 from tests import strategies
 from tests.test_units import SENTENCES, TEXT, Loaded
-from tests.tiny_models import FAMILIES, Family
+from tests.tiny_models import FAMILIES, FAMILIES_ONE_FAST, Family
 
 _SETTINGS = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -115,7 +115,7 @@ def test_sub_spans_and_their_chunks_are_the_oracles(
 
 
 @pytest.mark.rule(1)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES_ONE_FAST)
 @_SETTINGS
 @given(data=st.data())
 def test_sub_spans_of_running_text_are_the_oracles_and_chunks_what_they_were(

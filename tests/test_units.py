@@ -21,7 +21,7 @@ from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.errors import OptionError, WindowBudgetError
 from latechunk_integrations.testing.units_oracle import UnitsOracle
 from tests import strategies
-from tests.tiny_models import FAMILIES, Family
+from tests.tiny_models import FAMILIES, FAMILIES_ONE_FAST, Family
 
 TEXT = (
     "Berlin is the capital of Germany. Its 3.85 million inhabitants make it the most populous "
@@ -165,7 +165,7 @@ def test_a_padding_token_in_the_text_is_read_as_the_model_reads_it(
 
 
 @pytest.mark.rule(3)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES_ONE_FAST)
 @_SETTINGS
 @given(data=st.data())
 def test_every_unit_vector_is_the_oracles(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize
@@ -23,6 +24,11 @@ from transformers import (
 
 Family: TypeAlias = Literal["wordpiece", "byte_bpe", "unigram"]
 FAMILIES: tuple[Family, ...] = ("wordpiece", "byte_bpe", "unigram")
+# Where each takes a second: `make test-fast` has the first.
+FAMILIES_ONE_FAST = [
+    FAMILIES[0],
+    *(pytest.param(each, marks=pytest.mark.slow) for each in FAMILIES[1:]),
+]
 
 WIDTH = 32
 _LAYERS: dict[str, Any] = {

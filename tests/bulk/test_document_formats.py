@@ -64,6 +64,7 @@ def make_docx(paragraphs: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> 
     return saved.getvalue()
 
 
+@pytest.mark.slow
 def test_pages_of_a_pdf_are_one_text_and_can_be_told_apart() -> None:
     pages = ["The order is placed.", "It is paid.", "The end."]
     text = read_format(".pdf", make_pdf(pages), "a.pdf", LIMIT)

@@ -38,6 +38,7 @@ def test_reproducible_rows_do_not_depend_on_neighbours(
         assert np.array_equal(alone.vectors, together[each.id].vectors)
 
 
+@pytest.mark.slow
 def test_shared_batches_give_the_same_rows_up_to_rounding(tiny_engine: LateChunkEngine) -> None:
     corpus = support.documents(9)
     alone = _rows(_embedder(tiny_engine).embed(corpus))

@@ -113,6 +113,7 @@ def test_compare_needs_no_titles(tmp_path: Path, model: list[str]) -> None:
     assert "left out: 'early, title prepended'" in printed
 
 
+@pytest.mark.slow
 def test_compare_goes_on_from_kept_vectors(tmp_path: Path, model: list[str]) -> None:
     write_set(tmp_path)
     arguments = ["compare", tmp_path, *model, "--cache", tmp_path / "kept"]
@@ -402,6 +403,7 @@ def test_compare_is_a_gate(tmp_path: Path, model: list[str]) -> None:
     assert _run(*arguments, "--baseline", tmp_path / "absent.json").exit_code == 2
 
 
+@pytest.mark.slow
 def test_compare_takes_several_models_and_names_what_you_have_now(
     tmp_path: Path, model: list[str], tiny_model_paths: dict[str, Path]
 ) -> None:

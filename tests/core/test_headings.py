@@ -475,6 +475,7 @@ _TOKENS = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(
     st.one_of(st.text(), st.lists(st.sampled_from(_TOKENS), max_size=40).map("".join)),

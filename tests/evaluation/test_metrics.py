@@ -204,6 +204,7 @@ def test_too_few_queries_have_no_interval_and_are_never_clear() -> None:
     assert enough.clear
 
 
+@pytest.mark.slow
 def test_the_queries_that_are_needed_find_a_difference_four_times_out_of_five() -> None:
     random = np.random.default_rng(2)
     pilot = random.normal(0.05, 0.3, 5_000)

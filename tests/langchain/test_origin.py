@@ -143,7 +143,7 @@ def test_subsets_and_orders_of_rebuilt_chunks_are_right(
 
 
 @pytest.mark.rule(5)
-@pytest.mark.parametrize("n_documents", [100, pytest.param(2_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_documents", [30, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_boilerplate_of_many_documents_is_right(n_documents: int) -> None:
     """Documents of the same thirteen lines and one of their own, shuffled."""
     pair = late_chunking("words", lines, header=None, encoder=WORDS)

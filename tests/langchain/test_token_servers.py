@@ -40,6 +40,7 @@ def _vectors(embeddings: LateChunkEmbeddings) -> list[list[float]]:
     return embeddings.embed_documents([chunk.page_content for chunk in chunks])
 
 
+@pytest.mark.slow
 def test_embeddings_over_a_server_give_the_local_vectors_and_keep_the_key(
     server: TeiServer, tiny_engine: LateChunkEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

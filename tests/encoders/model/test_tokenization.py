@@ -13,10 +13,10 @@ from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
 from latechunk_integrations.errors import OffsetsError
 
 _TEXTS = {
-    "prose": "The supplier delivers 東京 parts,\r\n in 30 days: café 🎉 don't stop.  \n\n" * 6_000,
-    "without spaces": "abcdefgh" * 40_000,
-    "one letter": "a" * 300_000,
-    "spaces": "word      " * 40_000,
+    "prose": "The supplier delivers 東京 parts,\r\n in 30 days: café 🎉 don't stop.  \n\n" * 2_000,
+    "without spaces": "abcdefgh" * 13_000,
+    "one letter": "a" * 100_000,
+    "spaces": "word      " * 13_000,
 }
 
 

@@ -54,7 +54,7 @@ def _vectors(engine: LateChunkEngine) -> np.ndarray[Any, Any]:
         Fault(reset=0.0),
         Fault(reset=0.5),
         Fault(cut=0.5),
-        Fault(delay_seconds=1.5),
+        pytest.param(Fault(delay_seconds=1.5), marks=pytest.mark.slow),
     ],
     ids=repr,
 )

@@ -223,6 +223,7 @@ def test_many_texts_go_in_requests_of_ten_and_keep_their_order(
     assert hosted(server).encode_documents([]).shape == (0, WIDTH)
 
 
+@pytest.mark.slow
 def test_what_may_pass_is_sent_again(server: LoopbackServer) -> None:
     server.faults = [too_many(), Fault(Answer({}, 503)), Fault(reset=0.5)]
     client = hosted(server)

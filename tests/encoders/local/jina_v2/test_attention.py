@@ -103,6 +103,7 @@ def test_bfloat16_tells_far_distances_apart() -> None:
     assert float(context[0, 7]) == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_biases_of_a_long_window_are_never_in_memory() -> None:
     """4,096 tokens of 12 heads would be 805 MB."""
     rows = packed(torch.ones(1, 4_096, dtype=torch.bool), 12)
