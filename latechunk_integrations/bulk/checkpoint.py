@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from latechunk_integrations.bulk.atomic_file import replace_file
@@ -78,12 +77,7 @@ class Checkpoint:
     def __enter__(self) -> Checkpoint:  # noqa: PYI034  # Self needs Python 3.11
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         try:
             self._log.close()
         finally:

@@ -128,7 +128,7 @@ class FileSource:
                         continue
                     yield self._read_line(line if whole else None, name, number)
         except OSError as error:
-            yield Failure.of(name, error, file=name, retry=True, hides=True)
+            yield self._damaged(name, name, error)
 
     def _read_line(self, line: bytes | None, name: str, number: int) -> CorpusDocument | Failure:
         """The document of a line; ``None``: it was too long."""
@@ -161,11 +161,9 @@ class FileSource:
                     if record is None:
                         return
                     yield read_document(record, self._columns, f"{name}:{number}", name)
-        except OSError as error:
-            yield Failure.of(name, error, file=name, retry=True, hides=True)
         # Beyond a field that is open at the end, or too long, nothing can be told.
-        except (csv.Error, UnicodeDecodeError) as error:
-            yield Failure.of(name, error, file=name, retry=True, hides=True)
+        except (OSError, csv.Error, UnicodeDecodeError) as error:
+            yield self._damaged(name, name, error)
 
     def _read_parquet(self, file: Path, name: str) -> _Read:
         number = 0
@@ -212,11 +210,7 @@ class FileSource:
             present = _open_parquet(file).schema_arrow.names
         except _UNREADABLE:  # said when it is read
             return
-        for option, name in (
-            ("text", self._columns.text),
-            ("id", self._columns.id),
-            ("header", self._columns.header),
-        ):
+        for option, name in vars(self._columns).items():
             if name is not None and name not in present:
                 raise OptionError(
                     f"{file} has no column {name!r} for the {option}; it has {', '.join(present)}"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from tqdm.auto import tqdm
 
@@ -32,22 +31,7 @@ from latechunk_integrations.telemetry import count_event, trace_span
 logger = logging.getLogger(__name__)
 
 _DEAD_LETTERS = "dead-letters.jsonl"
-
-
-class _Embedder(Protocol):
-    """What embeds batches: `DocumentEmbedder` in their order, `RayPool` in any."""
-
-    key: str
-    dimensions: int
-
-    @property
-    def counts(self) -> Counter[str]: ...
-
-    def run(
-        self, batches: Iterable[Sequence[CorpusDocument | Failure]]
-    ) -> Iterator[list[Outcome]]: ...
-
-    def close(self) -> None: ...
+_Embedder: TypeAlias = DocumentEmbedder | RayPool
 
 
 def index(
@@ -102,22 +86,12 @@ def make_identity(key: str, where: Target) -> dict[str, str]:
 
 
 def _make_embedder(options: LateChunkOptions, settings: IndexSettings) -> _Embedder:
+    given = vars(settings)
+    how = {name: given[name] for name in ("reproducible", "most_failures_in_a_row")}
     if not settings.ray:
-        return DocumentEmbedder(
-            shared_engine(options),
-            settings.chunking,
-            reproducible=settings.reproducible,
-            most_failures_in_a_row=settings.most_failures_in_a_row,
-        )
-    return RayPool(
-        options,
-        settings.chunking,
-        concurrency=settings.concurrency,
-        num_cpus=settings.num_cpus,
-        num_gpus=settings.num_gpus,
-        reproducible=settings.reproducible,
-        most_failures_in_a_row=settings.most_failures_in_a_row,
-    )
+        return DocumentEmbedder(shared_engine(options), settings.chunking, **how)
+    how |= {name: given[name] for name in ("concurrency", "num_cpus", "num_gpus")}
+    return RayPool(options, settings.chunking, **how)
 
 
 class _Run:

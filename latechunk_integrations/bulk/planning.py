@@ -66,12 +66,7 @@ def plan_index(
     The model is loaded, since the rows depend on it. Whether the splitter and the model will
     take a document is not tried.
 
-    Args:
-        source: As for `index`.
-        target: As for `index`.
-        options: As for `index`.
-        checkpoint: As for `index`; where there is none, everything would be added.
-        settings: As for `index`.
+    The arguments are those of `index`. Without a checkpoint, everything would be added.
 
     Raises:
         CheckpointError: The checkpoint belongs to something else, or is damaged.

@@ -6,10 +6,10 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from latechunk_integrations.bulk.chunking import Chunking
-from latechunk_integrations.bulk.device_health import MOST_FAILURES_IN_A_ROW
 from latechunk_integrations.bulk.embedder import DocumentEmbedder, Outcome
 from latechunk_integrations.bulk.rows import CorpusDocument, Failure
 from latechunk_integrations.engine import shared_engine
@@ -35,8 +35,7 @@ class RayPool:
         concurrency: Number of workers.
         num_cpus: Cores of each worker, which Ray also makes the number of its threads.
         num_gpus: Accelerators of each worker; may be a fraction.
-        reproducible: See `DocumentEmbedder`.
-        most_failures_in_a_row: See `DocumentEmbedder`; of each worker.
+        how: What else `DocumentEmbedder` may be told; of each worker.
 
     Raises:
         MissingExtraError: Ray, or something that the engine needs, is not installed.
@@ -53,8 +52,7 @@ class RayPool:
         concurrency: int = 1,
         num_cpus: float = 1,
         num_gpus: float = 0,
-        reproducible: bool = True,
-        most_failures_in_a_row: int = MOST_FAILURES_IN_A_ROW,
+        **how: Any,
     ) -> None:
         refuse_processes(options)
         self._ray = import_extra("ray", extra="ray")
@@ -64,8 +62,7 @@ class RayPool:
         make = self._ray.remote(_Worker).options(
             num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_task_retries=_RETRIES
         )
-        asked = (options, chunking, reproducible, most_failures_in_a_row)
-        self._workers = [make.remote(*asked) for _ in range(concurrency)]
+        self._workers = [make.remote(options, chunking, how) for _ in range(concurrency)]
         try:
             # Every worker loads its model now; the first one to fail says why.
             described = self._get([worker.describe.remote() for worker in self._workers])
@@ -132,41 +129,26 @@ class _Worker:
     text only.
     """
 
-    def __init__(
-        self,
-        options: LateChunkOptions,
-        chunking: Chunking,
-        reproducible: bool,  # noqa: FBT001  # Ray hands it over
-        most_failures_in_a_row: int,
-    ) -> None:
-        self._asked = (options, chunking, reproducible, most_failures_in_a_row)
-        self._embedder: DocumentEmbedder | None = None
+    def __init__(self, options: LateChunkOptions, chunking: Chunking, how: dict[str, Any]) -> None:
+        self._asked = options, chunking, how
 
     def describe(self) -> tuple[str, int, int]:
         """Fingerprint, width of a vector, id of the process."""
-        embedder = self._load_embedder()
-        return embedder.key, embedder.dimensions, os.getpid()
+        return self._embedder.key, self._embedder.dimensions, os.getpid()
 
     def embed(self, documents: Sequence[CorpusDocument | Failure], key: str) -> list[Outcome]:
         """See `DocumentEmbedder.embed`; refused where the pool's key is another one."""
-        embedder = self._load_embedder()
-        _check_key(embedder.key, key)
-        return embedder.embed(documents)
+        _check_key(self._embedder.key, key)
+        return self._embedder.embed(documents)
 
     def counts(self) -> Counter[str]:
         """What its engine has counted."""
-        return self._load_embedder().counts
+        return self._embedder.counts
 
-    def _load_embedder(self) -> DocumentEmbedder:
-        if self._embedder is None:
-            options, chunking, reproducible, most_failures = self._asked
-            self._embedder = DocumentEmbedder(
-                shared_engine(options),
-                chunking,
-                reproducible=reproducible,
-                most_failures_in_a_row=most_failures,
-            )
-        return self._embedder
+    @cached_property
+    def _embedder(self) -> DocumentEmbedder:
+        options, chunking, how = self._asked
+        return DocumentEmbedder(shared_engine(options), chunking, **how)
 
 
 def refuse_processes(options: LateChunkOptions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,13 +66,10 @@ def _write(table: Any, where: Target) -> int:
     if not table.num_rows:
         return 0
     documents = _read_documents(table)
-    writer = where.open(documents[0].vectors.shape[1], "")
-    try:
+    with closing(where.open(documents[0].vectors.shape[1], "")) as writer:
         for document in documents:
             writer.check(document)
         writer.write(documents, 0)
-    finally:
-        writer.close()
     return int(table.num_rows)
 
 

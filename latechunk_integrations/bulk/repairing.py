@@ -68,17 +68,10 @@ def repair(
     A document that the source no longer has, or that cannot be read, keeps the rows it has.
     Damaged files are moved into the checkpoint's folder, not deleted.
 
-    Args:
-        source: As for `index`; read several times.
-        target: As for `index`.
-        options: As for `index`.
-        checkpoint: As for `index`.
-        settings: As for `index`.
+    Arguments and errors are those of `index`; the source is read several times.
 
     Raises:
         InputTypeError: The source is an iterator, which can be read only once.
-
-    See `index` for other errors.
     """
     if not isinstance(source, (str, Path, Sequence)):
         raise InputTypeError("repair reads the source several times: give a folder or a list")

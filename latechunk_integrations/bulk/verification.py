@@ -106,12 +106,7 @@ def verify(
     Nothing is embedded and nothing written. A document that has merely changed in the source is
     no damage: the next run replaces it.
 
-    Args:
-        source: As for `index`.
-        target: As for `index`.
-        options: As for `index`.
-        checkpoint: As for `index`.
-        settings: As for `index`.
+    The arguments are those of `index`.
 
     Raises:
         CheckpointError: The checkpoint belongs to something else.

@@ -12,22 +12,60 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from latechunk_integrations.bulk.rows import DocumentRows
-from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
-from latechunk_integrations.errors import MissingTargetError, WriterError
+from latechunk_integrations.bulk.writers.writer import StoreWriter, check_width, repeated
+from latechunk_integrations.errors import MissingTargetError
 from latechunk_integrations.plugins import import_extra
 
 _ROWS = 256
 _TOKEN_VARIABLE = "CHROMA_TOKEN"  # noqa: S105  # the name of a variable, not a token
 
 
-class ChromaWriter(StoreWriter):
+class ChromaAccess:
+    """A collection in a folder or on a server.
+
+    Args:
+        place: A folder, or the URL of a server, whose token is read from the environment variable
+            ``CHROMA_TOKEN``.
+        name: Name of the collection.
+        must_exist: Make no folder.
+
+    Raises:
+        MissingExtraError: chromadb is not installed.
+        WriterError: There is no such folder, or the server does not answer.
+    """
+
+    def __init__(self, place: str, name: str, *, must_exist: bool) -> None:
+        errors = import_extra("chromadb.errors", extra="chroma")
+        self._lasting = (errors.InvalidArgumentError, errors.NotFoundError)
+        self._failures = (errors.ChromaError, OSError, ValueError)
+        self._name = name
+        self._client = _open_client(place, self._failures, must_exist=must_exist)
+
+    def close(self) -> None:
+        """Let go of the folder, or close the connection."""
+        getattr(self._client, "close", lambda: None)()  # older clients have none
+
+    def _find_width(self, collection: Any) -> int:
+        """Width of the vectors in a collection; 0 where there are none."""
+        found = self._repeat(lambda: collection.get(limit=1, include=["embeddings"]), "reading")
+        return len(found["embeddings"][0]) if len(found["embeddings"]) else 0
+
+    def _repeat(self, call: Any, what: str) -> Any:
+        return repeated(
+            call,
+            f"{what} the collection {self._name!r}",
+            errors=self._failures,
+            is_transient=lambda error: not isinstance(error, self._lasting),
+        )
+
+
+class ChromaWriter(ChromaAccess, StoreWriter):
     """Upserts rows named by ``chunk_id``; makes the collection if need be.
 
     Vectors are compared by their inner product, which is the cosine of vectors of unit length.
 
     Args:
-        place: A folder, or the URL of a server, whose token is read from the environment variable
-            ``CHROMA_TOKEN``.
+        place: See `ChromaAccess`.
         collection: Name of the collection.
         dimensions: Width of a vector; ``None``: the collection is only read.
 
@@ -37,10 +75,7 @@ class ChromaWriter(StoreWriter):
     """
 
     def __init__(self, place: str, collection: str, dimensions: int | None) -> None:
-        self._name = collection
-        errors = import_extra("chromadb.errors", extra="chroma")
-        self._lasting = (errors.InvalidArgumentError, errors.NotFoundError)
-        self._client, self._failures = open_chroma(place, must_exist=dimensions is None)
+        super().__init__(place, collection, must_exist=dimensions is None)
         if dimensions is None:
             self._collection = self._repeat(lambda: self._open(place), "opening")
             return
@@ -50,12 +85,10 @@ class ChromaWriter(StoreWriter):
             ),
             "making",
         )
-        held = self._get(limit=1, include=["embeddings"])["embeddings"]
-        if len(held) and len(held[0]) != dimensions:
-            raise WriterError(
-                f"the collection {collection!r} holds vectors of {len(held[0])} numbers, the model "
-                f"gives {dimensions}; name another collection"
-            )
+        width = self._find_width(self._collection)
+        if width:
+            place = f"the collection {collection!r}"
+            check_width(place, width, dimensions, "name another collection")
 
     def check(self, document: DocumentRows) -> None:
         """Chroma has no narrow limits."""
@@ -91,7 +124,8 @@ class ChromaWriter(StoreWriter):
         """Every row."""
         what, offset = ["embeddings", "documents", "metadatas"], 0
         while True:
-            found = self._get(limit=_ROWS, offset=offset, include=what)
+            which = {"limit": _ROWS, "offset": offset, "include": what}
+            found = self._repeat(lambda which=which: self._collection.get(**which), "reading")
             if not found["ids"]:
                 return
             offset += len(found["ids"])
@@ -104,42 +138,15 @@ class ChromaWriter(StoreWriter):
                     "vector": np.asarray(vector, np.float32),
                 }
 
-    def close(self) -> None:
-        """Let go of the folder, or close the connection."""
-        self._client.close()
-
     def _open(self, place: str) -> Any:
         try:
             return self._client.get_collection(self._name, embedding_function=None)
         except self._lasting[1] as error:
             raise MissingTargetError(f"there is no collection {self._name!r} in {place}") from error
 
-    def _get(self, **what: Any) -> Any:
-        return self._repeat(lambda: self._collection.get(**what), "reading")
 
-    def _repeat(self, call: Any, what: str) -> Any:
-        return repeated(
-            call,
-            f"{what} the collection {self._name!r}",
-            errors=self._failures,
-            is_transient=lambda error: not isinstance(error, self._lasting),
-        )
-
-
-def open_chroma(place: str, *, must_exist: bool) -> tuple[Any, tuple[type[Exception], ...]]:
-    """A client, and what it raises.
-
-    Args:
-        place: A folder or a server's URL.
-        must_exist: Make no folder.
-
-    Raises:
-        MissingExtraError: chromadb is not installed.
-        WriterError: There is no such folder, or the server does not answer.
-    """
+def _open_client(place: str, failures: tuple[type[Exception], ...], *, must_exist: bool) -> Any:
     chroma = import_extra("chromadb", extra="chroma")
-    base = import_extra("chromadb.errors", extra="chroma").ChromaError
-    failures: tuple[type[Exception], ...] = (base, OSError, ValueError)
     if "://" not in place:
         if must_exist and not Path(place).is_dir():
             raise MissingTargetError(f"there is no folder {place} with a Chroma store")
@@ -149,10 +156,10 @@ def open_chroma(place: str, *, must_exist: bool) -> tuple[Any, tuple[type[Except
             f"opening {place}",
             errors=(Exception,),  # of a damaged folder the client raises anything
             is_transient=lambda error: isinstance(error, failures),
-        ), failures
+        )
     url = urlsplit(place)
     token = os.environ.get(_TOKEN_VARIABLE)
-    client = repeated(
+    return repeated(
         lambda: chroma.HttpClient(
             host=url.hostname or "",
             port=url.port or 8000,
@@ -162,7 +169,6 @@ def open_chroma(place: str, *, must_exist: bool) -> tuple[Any, tuple[type[Except
         f"opening {place}",
         errors=failures,
     )
-    return client, failures
 
 
 def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from latechunk_integrations.bulk.rows import COLUMNS, DocumentRows, to_table
-from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
+from latechunk_integrations.bulk.writers.writer import StoreWriter, check_width, repeated
 from latechunk_integrations.errors import MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
@@ -109,11 +109,7 @@ class LanceWriter(StoreWriter):
                 f"the table {self._name!r} has no column {', '.join(missing)}; name another table"
             )
         width = getattr(schema.field("vector").type, "list_size", None)
-        if width != dimensions:
-            raise WriterError(
-                f"the table {self._name!r} holds vectors of {width} numbers, the model gives "
-                f"{dimensions}; name another table"
-            )
+        check_width(f"the table {self._name!r}", width, dimensions, "name another table")
 
     def _call(self, call: Any) -> Any:
         what = f"reading the table {self._name!r}"

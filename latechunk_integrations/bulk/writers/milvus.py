@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from latechunk_integrations.bulk.rows import COLUMNS, INTEGER_COLUMNS, DocumentRows
-from latechunk_integrations.bulk.writers.writer import StoreWriter, repeated
+from latechunk_integrations.bulk.writers.writer import StoreWriter, check_width, repeated
 from latechunk_integrations.errors import InputError, MissingTargetError, WriterError
 from latechunk_integrations.plugins import import_extra
 
@@ -26,12 +27,56 @@ _TIMEOUT: dict[str, Any] = {"timeout": 60}  # seconds, of each call
 _TOKEN_VARIABLE = "MILVUS_TOKEN"  # noqa: S105  # the name of a variable, not a token
 
 
-class MilvusWriter(StoreWriter):
+class MilvusAccess:
+    """A collection in a file (Milvus Lite) or on a server.
+
+    Args:
+        place: A file (``.db``) or ``http://host:port``; a server's token is read from the
+            environment variable ``MILVUS_TOKEN``.
+        name: Name of the collection.
+
+    Raises:
+        MissingExtraError: pymilvus is not installed.
+        WriterError: Milvus does not answer.
+    """
+
+    def __init__(self, place: str, name: str) -> None:
+        self._milvus = import_extra("pymilvus", extra="milvus")
+        self._name = name
+        self._is_server = "://" in place
+        token = os.environ.get(_TOKEN_VARIABLE, "") if self._is_server else ""
+        self._client = self._repeat(
+            f"opening {place},",
+            partial(self._milvus.MilvusClient, uri=place, token=token, **_TIMEOUT),
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def _call(self, what: str, method: str, *given: Any, **named: Any) -> Any:
+        """Call the client, and again where Milvus does not answer; ``what`` is for the error."""
+        return self._repeat(
+            what, partial(getattr(self._client, method), *given, **named, **_TIMEOUT)
+        )
+
+    def _repeat(self, what: str, call: Callable[[], Any]) -> Any:
+        failures = (self._milvus.MilvusException,)
+        return repeated(call, f"{what} the collection {self._name!r}", errors=failures)
+
+    def _exists(self, name: str) -> bool:
+        return bool(self._call("looking for", "has_collection", name))
+
+    def _count(self, name: str) -> int:
+        found = self._call("counting", "query", name, filter="", output_fields=["count(*)"])
+        return int(found[0]["count(*)"])
+
+
+class MilvusWriter(MilvusAccess, StoreWriter):
     """Upserts by ``chunk_id``; makes the collection if need be.
 
     Args:
-        uri: A file (``.db``) or ``http://host:port``; a server's token is read from the
-            environment variable ``MILVUS_TOKEN``.
+        uri: See `MilvusAccess`.
         collection: Name of the collection.
         dimensions: Width of a vector; ``None``: the collection is only read.
 
@@ -41,20 +86,14 @@ class MilvusWriter(StoreWriter):
     """
 
     def __init__(self, uri: str, collection: str, dimensions: int | None) -> None:
-        self._milvus = import_extra("pymilvus", extra="milvus")
-        self._failure = self._milvus.MilvusException
-        self._collection = collection
+        super().__init__(uri, collection)
         self._dimensions = dimensions
-        token = {} if uri.endswith(".db") else {"token": os.environ.get(_TOKEN_VARIABLE, "")}
-        self._client = self._repeat(
-            lambda: self._milvus.MilvusClient(uri=uri, **token, **_TIMEOUT), "opening"
-        )
-        if self._exists():
+        if self._exists(collection):
             self._check_collection()
         elif dimensions is None:
             raise MissingTargetError(f"there is no collection {collection!r} in {uri}")
         else:
-            self._make_collection(is_server=bool(token))
+            self._make_collection()
 
     def check(self, document: DocumentRows) -> None:
         """Refuse an id or a text that is longer than a Milvus string."""
@@ -74,59 +113,33 @@ class MilvusWriter(StoreWriter):
         """Upsert the rows, then delete those of former versions."""
         rows = (row for document in documents for row in document.rows())
         while batch := list(islice(rows, _ROWS)):
-            self._repeat(
-                lambda batch=batch: self._client.upsert(self._collection, batch, **_TIMEOUT),
-                "upsert into",
-            )
+            self._call("an upsert into", "upsert", self._name, batch)
         # What could not be written was never there.
         named = [document for document in documents if _is_nameable(document.document_id)]
         if named:
             ids = _format_list([document.document_id for document in named])
             versions = _format_list([document.version for document in named])
             former = f"document_id in {ids} and version not in {versions}"
-            self._repeat(
-                lambda: self._client.delete(self._collection, filter=former, **_TIMEOUT),
-                "a deletion from",
-            )
+            self._call("a deletion from", "delete", self._name, filter=former)
         return ""
 
     def count(self) -> int:
         """Rows of the collection."""
-        found = self._repeat(
-            lambda: self._client.query(
-                self._collection, filter="", output_fields=["count(*)"], **_TIMEOUT
-            ),
-            "counting",
-        )
-        return int(found[0]["count(*)"])
+        return self._count(self._name)
 
     def scan(self) -> Iterator[Mapping[str, Any]]:
         """Every row, in no order."""
-        rows = self._repeat(
-            lambda: self._client.query_iterator(
-                self._collection, batch_size=_ROWS, output_fields=["*"], **_TIMEOUT
-            ),
-            "reading",
-        )
+        how: dict[str, Any] = {"batch_size": _ROWS, "output_fields": ["*"]}
+        rows = self._call("reading", "query_iterator", self._name, **how)
         try:
-            while batch := self._repeat(rows.next, "reading"):
+            while batch := self._repeat("reading", rows.next):
                 for row in batch:
                     vector = np.asarray(row.get("vector", ()), np.float32)
                     yield {**row, "vector": vector}
         finally:
             rows.close()
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
-
-    def _exists(self) -> bool:
-        found = self._repeat(
-            lambda: self._client.has_collection(self._collection, **_TIMEOUT), "looking for"
-        )
-        return bool(found)
-
-    def _make_collection(self, *, is_server: bool) -> None:
+    def _make_collection(self) -> None:
         kinds = self._milvus.DataType
         schema = self._milvus.MilvusClient.create_schema(auto_id=False)
         schema.add_field("chunk_id", kinds.VARCHAR, is_primary=True, max_length=_SHORT_BYTES)
@@ -139,53 +152,29 @@ class MilvusWriter(StoreWriter):
             schema.add_field(name, kinds.VARCHAR, max_length=_SHORT_BYTES)
         indexes = self._client.prepare_index_params()
         indexes.add_index("vector", index_type="AUTOINDEX", metric_type="COSINE")
-        if is_server:  # former versions are found by it
+        if self._is_server:  # former versions are found by it
             indexes.add_index("document_id", index_type="INVERTED")
         try:
-            self._repeat(
-                lambda: self._client.create_collection(
-                    self._collection,
-                    schema=schema,
-                    index_params=indexes,
-                    consistency_level="Strong",
-                    **_TIMEOUT,
-                ),
-                "making",
-            )
+            how = {"schema": schema, "index_params": indexes, "consistency_level": "Strong"}
+            self._call("making", "create_collection", self._name, **how)
         except WriterError:
-            if not self._exists():
+            if not self._exists(self._name):
                 raise
             self._check_collection()  # another task was faster
 
     def _check_collection(self) -> None:
-        described = self._repeat(
-            lambda: self._client.describe_collection(self._collection, **_TIMEOUT), "describing"
-        )
+        described = self._call("describing", "describe_collection", self._name)
         fields = {field["name"]: field for field in described["fields"]}
-        if self._dimensions is None:
-            self._load()
-            return
-        missing = [name for name in COLUMNS if name not in fields]
-        if missing:
-            raise WriterError(
-                f"the collection {self._collection!r} has no field {', '.join(missing)}; "
-                "name another collection"
-            )
-        width = int(fields["vector"]["params"]["dim"])
-        if width != self._dimensions:
-            raise WriterError(
-                f"the collection {self._collection!r} holds vectors of {width} numbers, the model "
-                f"gives {self._dimensions}; name another collection"
-            )
-        self._load()
-
-    def _load(self) -> None:
-        self._repeat(lambda: self._client.load_collection(self._collection, **_TIMEOUT), "loading")
-
-    def _repeat(self, call: Any, what: str) -> Any:
-        return repeated(
-            call, f"{what} the collection {self._collection!r}", errors=(self._failure,)
-        )
+        if self._dimensions is not None:
+            place = f"the collection {self._name!r}"
+            missing = [name for name in COLUMNS if name not in fields]
+            if missing:
+                raise WriterError(
+                    f"{place} has no field {', '.join(missing)}; name another collection"
+                )
+            width = int(fields["vector"]["params"]["dim"])
+            check_width(place, width, self._dimensions, "name another collection")
+        self._call("loading", "load_collection", self._name)
 
 
 def _is_nameable(document_id: str) -> bool:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from latechunk_integrations.bulk.rows import COLUMNS, INTEGER_COLUMNS, DocumentRows
-from latechunk_integrations.bulk.writers.postgres import connect_postgres, format_vector
-from latechunk_integrations.bulk.writers.writer import StoreWriter
+from latechunk_integrations.bulk.writers.postgres import PostgresAccess, format_vector
+from latechunk_integrations.bulk.writers.writer import StoreWriter, check_width
 from latechunk_integrations.errors import InputError, MissingTargetError, WriterError
-from latechunk_integrations.plugins import import_extra
 
 _ROWS = 500
 _TYPES = {"chunk_id": "text primary key", **dict.fromkeys(INTEGER_COLUMNS, "bigint")}
 
 
-class PgvectorWriter(StoreWriter):
+class PgvectorWriter(PostgresAccess, StoreWriter):
     """Inserts rows by ``chunk_id`` or replaces them; makes the table if need be.
 
     Each write is one transaction: a reader sees a document as it was, or as it is.
@@ -37,11 +35,8 @@ class PgvectorWriter(StoreWriter):
     """
 
     def __init__(self, place: str, collection: str, dimensions: int | None) -> None:
-        self._sql = import_extra("psycopg.sql", extra="pgvector")
-        self._error = import_extra("psycopg", extra="pgvector").Error
-        self._name = collection
+        super().__init__(place, collection)
         self._table = self._sql.Identifier(*collection.split("."))
-        self._connection = connect_postgres(place)
         try:
             if dimensions is not None:
                 self._make_table(dimensions)
@@ -100,10 +95,6 @@ class PgvectorWriter(StoreWriter):
                 yield {**row, "vector": np.asarray(numbers, np.float32)}
         self._connection.commit()
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
     def _make_table(self, dimensions: int) -> None:
         typed = [
             self._sql.SQL("{} {}").format(
@@ -144,29 +135,15 @@ class PgvectorWriter(StoreWriter):
             raise WriterError(
                 f"the table {self._name!r} has no column {', '.join(missing)}; name another table"
             )
-        if found["vector"] not in (-1, dimensions):
-            raise WriterError(
-                f"the table {self._name!r} holds vectors of {found['vector']} numbers, the model "
-                f"gives {dimensions}; name another table"
-            )
+        if found["vector"] != -1:
+            place = f"the table {self._name!r}"
+            check_width(place, found["vector"], dimensions, "name another table")
 
     def _holders(self) -> list[Any]:
         return [self._sql.SQL("%s::vector" if name == "vector" else "%s") for name in COLUMNS]
 
     def _compose(self, query: str) -> Any:
         return self._sql.SQL(query).format(self._table)
-
-    @contextmanager
-    def _failing(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except self._error as error:
-            if not self._connection.closed:
-                self._connection.rollback()
-            raise WriterError(
-                f"PostgreSQL failed in {what} the table {self._name!r} ({error}); what is finished "
-                "is in the checkpoint, start the same command again"
-            ) from error
 
 
 def _values(row: Mapping[str, Any]) -> list[Any]:

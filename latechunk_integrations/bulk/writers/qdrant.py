@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from latechunk_integrations.bulk.rows import DocumentRows
-from latechunk_integrations.bulk.writers.qdrant_access import call_qdrant, open_qdrant
-from latechunk_integrations.bulk.writers.writer import StoreWriter
+from latechunk_integrations.bulk.writers.qdrant_access import QdrantAccess
+from latechunk_integrations.bulk.writers.writer import StoreWriter, check_width
 from latechunk_integrations.errors import MissingTargetError, WriterError
-from latechunk_integrations.plugins import import_extra
 
 _ROWS = 256
 
 
-class QdrantWriter(StoreWriter):
+class QdrantWriter(QdrantAccess, StoreWriter):
     """Upserts points named by ``chunk_id``; makes the collection if need be.
 
     Vectors are compared by their dot product, which is the cosine of vectors of unit length;
@@ -35,17 +34,14 @@ class QdrantWriter(StoreWriter):
     """
 
     def __init__(self, place: str, collection: str, dimensions: int | None) -> None:
-        self._models = import_extra("qdrant_client", extra="qdrant").models
-        self._collection = collection
-        self._client = open_qdrant(place, make_folder=dimensions is not None)
-        is_server = place.startswith(("http://", "https://"))
-        if self._exists():
+        super().__init__(place, collection, make_folder=dimensions is not None)
+        if self._exists(collection):
             if dimensions is not None:
                 self._check_collection(dimensions)
         elif dimensions is None:
             raise MissingTargetError(f"there is no collection {collection!r} in {place}")
         else:
-            self._make_collection(dimensions, is_server=is_server)
+            self._make_collection(dimensions)
 
     def check(self, document: DocumentRows) -> None:
         """Qdrant's payload has no narrow limits."""
@@ -59,35 +55,26 @@ class QdrantWriter(StoreWriter):
                 vectors=[row.pop("vector").tolist() for row in batch],
                 payloads=batch,
             )
-            self._repeat(
-                lambda points=points: self._client.upsert(self._collection, points, wait=True),
-                "an upsert into",
-            )
+            self._call("an upsert into", "upsert", self._name, points, wait=True)
         if documents:
             former = self._models.Filter(
                 must=[self._match_any("document_id", [d.document_id for d in documents])],
                 must_not=[self._match_any("version", [d.version for d in documents])],
             )
             selector = self._models.FilterSelector(filter=former)
-            self._repeat(
-                lambda: self._client.delete(self._collection, selector, wait=True),
-                "a deletion from",
-            )
+            self._call("a deletion from", "delete", self._name, selector, wait=True)
         return ""
 
     def count(self) -> int:
         """Points of the collection."""
-        return int(self._repeat(lambda: self._client.count(self._collection), "counting").count)
+        return self._count(self._name)
 
     def scan(self) -> Iterator[Mapping[str, Any]]:
         """Every point: its payload with ``vector``, and ``id`` where we did not write it."""
         offset = None
         while True:
-            points, offset = self._repeat(
-                lambda offset=offset: self._client.scroll(
-                    self._collection, limit=_ROWS, offset=offset, with_vectors=True
-                ),
-                "reading",
+            points, offset = self._call(
+                "reading", "scroll", self._name, limit=_ROWS, offset=offset, with_vectors=True
             )
             for point in points:
                 vector = point.vector if isinstance(point.vector, list) else ()
@@ -99,49 +86,22 @@ class QdrantWriter(StoreWriter):
             if offset is None:
                 return
 
-    def close(self) -> None:
-        """Close the connection, or let go of the folder."""
-        self._client.close()
-
     def _match_any(self, key: str, values: list[str]) -> Any:
         return self._models.FieldCondition(key=key, match=self._models.MatchAny(any=values))
 
-    def _exists(self) -> bool:
-        found = self._repeat(
-            lambda: self._client.collection_exists(self._collection), "looking for"
-        )
-        return bool(found)
-
-    def _make_collection(self, dimensions: int, *, is_server: bool) -> None:
+    def _make_collection(self, dimensions: int) -> None:
         vectors = self._models.VectorParams(size=dimensions, distance=self._models.Distance.DOT)
         try:
-            self._repeat(
-                lambda: self._client.create_collection(self._collection, vectors_config=vectors),
-                "making",
-            )
+            self._call("making", "create_collection", self._name, vectors_config=vectors)
         except WriterError:
-            if not self._exists():
+            if not self._exists(self._name):
                 raise
             self._check_collection(dimensions)  # another task was faster
-        if is_server:  # former versions are found by it
-            self._repeat(
-                lambda: self._client.create_payload_index(
-                    self._collection, "document_id", self._models.PayloadSchemaType.KEYWORD
-                ),
-                "indexing",
-            )
+        if self._is_server:  # former versions are found by it
+            kind = self._models.PayloadSchemaType.KEYWORD
+            self._call("indexing", "create_payload_index", self._name, "document_id", kind)
 
     def _check_collection(self, dimensions: int) -> None:
-        described = self._repeat(
-            lambda: self._client.get_collection(self._collection), "describing"
-        )
-        vectors = described.config.params.vectors
-        width = getattr(vectors, "size", None)
-        if width != dimensions:
-            raise WriterError(
-                f"the collection {self._collection!r} holds vectors of {width} numbers, the model "
-                f"gives {dimensions}; name another collection"
-            )
-
-    def _repeat(self, call: Any, what: str) -> Any:
-        return call_qdrant(call, f"{what} the collection {self._collection!r}")
+        described = self._call("describing", "get_collection", self._name)
+        width = getattr(described.config.params.vectors, "size", None)
+        check_width(f"the collection {self._name!r}", width, dimensions, "name another collection")

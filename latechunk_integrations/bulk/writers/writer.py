@@ -112,6 +112,18 @@ class StoreWriter:
         return ""
 
 
+def check_width(place: str, width: object, dimensions: int, advice: str) -> None:
+    """Refuse a store whose vectors are of another width than the model's.
+
+    Raises:
+        WriterError: They are; ``advice`` says what to do.
+    """
+    if width != dimensions:
+        raise WriterError(
+            f"{place} holds vectors of {width} numbers, the model gives {dimensions}; {advice}"
+        )
+
+
 def repeated(
     call: Callable[[], T],
     what: str,

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from latechunk_integrations.bulk.migration.collections.opening import CollectionAddress
 from latechunk_integrations.bulk.migration.migration_settings import MigrationSettings
 from latechunk_integrations.bulk.migration.stored_chunks import LateRow, Record
-from latechunk_integrations.bulk.writers.chroma import open_chroma
-from latechunk_integrations.bulk.writers.writer import repeated
+from latechunk_integrations.bulk.writers.chroma import ChromaAccess
+from latechunk_integrations.bulk.writers.writer import check_width
 from latechunk_integrations.errors import WriterError
 
 _ROWS = 256
 
 
-class ChromaCollection:
+class ChromaCollection(ChromaAccess):
     """Records have ``document``, the text, and ``metadata``.
 
     Args:
@@ -31,12 +31,11 @@ class ChromaCollection:
     """
 
     def __init__(self, address: CollectionAddress, settings: MigrationSettings) -> None:
-        self._name = address.name
+        super().__init__(address.place, address.name, must_exist=True)
         self._late_name = f"{address.name}-{settings.late_name}"
         self._before_name = f"{self._late_name}-before"
         self.identity = address.identity
         self.place_of_late = f"the collection {self._late_name!r}"
-        self._client, self._failures = open_chroma(address.place, must_exist=True)
         self._old = self._find(self._name)
         self._late = self._find(self._late_name)
         if self._old is None and self._late is not None:
@@ -46,8 +45,7 @@ class ChromaCollection:
 
     def dimensions(self) -> int:
         """Width of the old vectors."""
-        found = self._repeat(lambda: self._old.get(limit=1, include=["embeddings"]), "reading")
-        return len(found["embeddings"][0]) if len(found["embeddings"]) else 0
+        return self._find_width(self._old)
 
     def scan(self) -> Iterator[Record]:
         """Every row."""
@@ -66,14 +64,9 @@ class ChromaCollection:
     def prepare(self, dimensions: int) -> None:
         """Make the second collection as the first one is, distance and metadata alike."""
         if self._late is not None:
-            held = self._repeat(lambda: self._late.get(limit=1, include=["embeddings"]), "reading")[
-                "embeddings"
-            ]
-            if len(held) and len(held[0]) != dimensions:
-                raise WriterError(
-                    f"{self.place_of_late} holds vectors of {len(held[0])} numbers, the model "
-                    f"gives {dimensions}: choose another name for the late vectors"
-                )
+            if width := self._find_width(self._late):
+                advice = "choose another name for the late vectors"
+                check_width(self.place_of_late, width, dimensions, advice)
             return
         space = self._old.configuration_json.get("hnsw") or {}
         self._late = self._repeat(
@@ -126,12 +119,6 @@ class ChromaCollection:
         self._repeat(lambda: self._late.modify(name=self._name), "renaming")
         return f"{self._name!r} holds the late vectors; the old collection is {self._before_name!r}"
 
-    def close(self) -> None:
-        """Let go of the folder."""
-        close = getattr(self._client, "close", None)
-        if close is not None:
-            close()
-
     def _get(self, **what: Any) -> list[Record]:
         found = self._repeat(
             lambda: self._old.get(include=["documents", "metadatas"], **what), "reading"
@@ -157,6 +144,3 @@ class ChromaCollection:
         return self._repeat(
             lambda: self._client.get_collection(name, embedding_function=None), "opening"
         )
-
-    def _repeat(self, call: Any, what: str) -> Any:
-        return repeated(call, f"{what} the collection {self._name!r}", errors=self._failures)

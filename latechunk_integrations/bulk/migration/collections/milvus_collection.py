@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,12 @@ from latechunk_integrations.bulk.migration.chunk_fields import find_fields
 from latechunk_integrations.bulk.migration.collections.opening import CollectionAddress
 from latechunk_integrations.bulk.migration.migration_settings import MigrationSettings
 from latechunk_integrations.bulk.migration.stored_chunks import LateRow, Record
-from latechunk_integrations.bulk.writers.writer import repeated
+from latechunk_integrations.bulk.writers.milvus import MilvusAccess
+from latechunk_integrations.bulk.writers.writer import check_width
 from latechunk_integrations.errors import OptionError, WriterError
 from latechunk_integrations.marks import END_KEY, ENGINE_KEY, MODE_KEY, PARENT_KEY, START_KEY
-from latechunk_integrations.plugins import import_extra
 
 _ROWS = 256
-_TIMEOUT: dict[str, Any] = {"timeout": 60}  # seconds, of each call
-_TOKEN_VARIABLE = "MILVUS_TOKEN"  # noqa: S105  # the name of a variable, not a token
 _MARK_BYTES = 64
 # What a field of the schema holds where a chunk has no such mark.
 _NO_MARK: dict[str, Any] = {
@@ -31,7 +28,7 @@ _NO_MARK: dict[str, Any] = {
 }
 
 
-class MilvusCollection:
+class MilvusCollection(MilvusAccess):
     """Records are rows, the old vector aside; dynamic fields are among the others.
 
     Args:
@@ -46,14 +43,14 @@ class MilvusCollection:
     """
 
     def __init__(self, address: CollectionAddress, settings: MigrationSettings) -> None:
-        self._milvus = import_extra("pymilvus", extra="milvus")
-        self._name = address.name
+        if "://" not in address.place and not Path(address.place).exists():
+            raise WriterError(f"there is no file {address.place} of Milvus Lite")  # or one is made
+        marks_path = find_fields("milvus", settings.framework, settings.fields).marks
+        super().__init__(address.place, address.name)
         self._late_name = f"{address.name}_{settings.late_name}"
         self._before_name = f"{self._late_name}_before"
         self.identity = address.identity
         self.place_of_late = f"the collection {self._late_name!r}"
-        marks_path = find_fields("milvus", settings.framework, settings.fields).marks
-        self._client = self._connect(address.place)
         try:
             self._old_name = self._find_old(address)
             self._schema = self._call("describing", "describe_collection", self._old_name)
@@ -65,19 +62,6 @@ class MilvusCollection:
             self._client.close()
             raise
         self._has_mark_fields = not (self._schema.get("enable_dynamic_field") or marks_path)
-
-    def _connect(self, place: str) -> Any:
-        if "://" in place:
-            token = os.environ.get(_TOKEN_VARIABLE, "")
-        elif Path(place).exists():  # the client would make one
-            token = ""
-        else:
-            raise WriterError(f"there is no file {place} of Milvus Lite")
-        return repeated(
-            lambda: self._milvus.MilvusClient(uri=place, token=token, **_TIMEOUT),
-            f"opening {place}",
-            errors=(self._milvus.MilvusException,),
-        )
 
     def dimensions(self) -> int:
         """Width of the old vectors."""
@@ -100,15 +84,12 @@ class MilvusCollection:
 
     def prepare(self, dimensions: int) -> None:
         """Make the second collection: the same fields, and some for marks."""
-        if self._has(self._late_name):
+        if self._exists(self._late_name):
             described = self._call("describing", "describe_collection", self._late_name)
             own = {field["name"]: field for field in described["fields"]}
             width = int(own[self._vector]["params"]["dim"])
-            if width != dimensions:
-                raise WriterError(
-                    f"{self.place_of_late} holds vectors of {width} numbers, the model gives "
-                    f"{dimensions}: choose another name for the late vectors"
-                )
+            advice = "choose another name for the late vectors"
+            check_width(self.place_of_late, width, dimensions, advice)
         else:
             self._make_late(dimensions)
         self._call("loading", "load_collection", self._late_name)
@@ -129,21 +110,16 @@ class MilvusCollection:
 
     def count_late(self) -> int:
         """Rows of the second collection."""
-        if not self._has(self._late_name):
+        if not self._exists(self._late_name):
             return 0
         self._call("loading", "load_collection", self._late_name)
         return self._count(self._late_name)
 
     def search(self, vector: NDArray[np.float32], limit: int, *, late: bool) -> list[Any]:
         """Nearest rows."""
-        found = self._call(
-            "a search in",
-            "search",
-            self._late_name if late else self._old_name,
-            data=[vector.tolist()],
-            anns_field=self._vector,
-            limit=limit,
-        )
+        name = self._late_name if late else self._old_name
+        which = {"data": [vector.tolist()], "anns_field": self._vector, "limit": limit}
+        found = self._call("a search in", "search", name, **which)
         return [hit["id"] if "id" in hit else hit[self._key] for hit in found[0]]
 
     def switch(self) -> str:
@@ -158,14 +134,10 @@ class MilvusCollection:
             ) from error
         return f"{self._name!r} holds the late vectors; the old collection is {self._before_name!r}"
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
-
     def _find_old(self, address: CollectionAddress) -> str:
         # Where a switch was stopped in the middle, the old one has its new name already.
         for name in (self._name, self._before_name):
-            if self._has(name):
+            if self._exists(name):
                 return name
         raise WriterError(f"there is no collection {self._name!r} in {address.place}")
 
@@ -204,14 +176,12 @@ class MilvusCollection:
                     schema.add_field(name, kinds.VARCHAR, max_length=_MARK_BYTES)
                 elif name not in self._fields:
                     schema.add_field(name, kinds.INT64)
-        self._call(
-            "making",
-            "create_collection",
-            self._late_name,
-            schema=schema,
-            index_params=self._copy_indexes(),
-            consistency_level="Strong",
-        )
+        how = {
+            "schema": schema,
+            "index_params": self._copy_indexes(),
+            "consistency_level": "Strong",
+        }
+        self._call("making", "create_collection", self._late_name, **how)
 
     def _copy_indexes(self) -> Any:
         """An index for each vector, compared as in the old collection."""
@@ -227,18 +197,9 @@ class MilvusCollection:
         found: list[Any] = []
         for at in range(0, len(keys), _ROWS):
             ids = json.dumps(list(keys[at : at + _ROWS]), ensure_ascii=False)
-            found += self._call(
-                "reading",
-                "query",
-                self._old_name,
-                filter=f"{self._key} in {ids}",
-                output_fields=fields,
-            )
+            which = {"filter": f"{self._key} in {ids}", "output_fields": fields}
+            found += self._call("reading", "query", self._old_name, **which)
         return found
-
-    def _count(self, name: str) -> int:
-        found = self._call("counting", "query", name, filter="", output_fields=["count(*)"])
-        return int(found[0]["count(*)"])
 
     def _choose_vector(self, wanted: str | None) -> str:
         dense = self._milvus.DataType.FLOAT_VECTOR
@@ -256,14 +217,3 @@ class MilvusCollection:
 
     def _is_vector(self, field: dict[str, Any]) -> bool:
         return "VECTOR" in self._milvus.DataType(field["type"]).name
-
-    def _has(self, name: str) -> bool:
-        return bool(self._call("looking for", "has_collection", name))
-
-    def _call(self, what: str, method: str, *given: Any, **named: Any) -> Any:
-        call = getattr(self._client, method)
-        return repeated(
-            lambda: call(*given, **named, **_TIMEOUT),
-            f"{what} the collection {self._name!r}",
-            errors=(self._milvus.MilvusException,),
-        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +13,10 @@ from latechunk_integrations.bulk.migration.chunk_fields import find_fields
 from latechunk_integrations.bulk.migration.collections.opening import CollectionAddress
 from latechunk_integrations.bulk.migration.migration_settings import MigrationSettings
 from latechunk_integrations.bulk.migration.stored_chunks import LateRow, Record
-from latechunk_integrations.bulk.writers.postgres import connect_postgres, format_vector
+from latechunk_integrations.bulk.writers.postgres import PostgresAccess, format_vector
+from latechunk_integrations.bulk.writers.writer import check_width
 from latechunk_integrations.errors import OptionError, WriterError
 from latechunk_integrations.marks import VECTOR_KEYS
-from latechunk_integrations.plugins import import_extra
 
 _ROWS = 500
 _LANGCHAIN_TABLE = "langchain_pg_embedding"
@@ -39,7 +38,7 @@ class _Column(NamedTuple):
     is_key: bool
 
 
-class PgvectorTable:
+class PgvectorTable(PostgresAccess):
     """Records are rows as JSON, vectors aside.
 
     LangChain's PGVector keeps all collections in one table, with ``document`` and ``cmetadata``;
@@ -59,28 +58,26 @@ class PgvectorTable:
     """
 
     def __init__(self, address: CollectionAddress, settings: MigrationSettings) -> None:
-        self._sql = import_extra("psycopg.sql", extra="pgvector")
-        self._error = import_extra("psycopg", extra="pgvector").Error
+        self._fields = find_fields("pgvector", settings.framework, settings.fields)
+        super().__init__(address.place, address.name)
         self._late = settings.late_name
         self._before = f"{self._late}_before"
         self._other_marks = f"{self._late}_marks"
         self.identity = address.identity
-        self._fields = find_fields("pgvector", settings.framework, settings.fields)
-        self._connection = connect_postgres(address.place)
         try:
             self._open(address.name, settings)
         except BaseException:
             self._connection.close()
             raise
-        self.place_of_late = f"the column {self._late!r} of the table {self._table!r}"
+        self.place_of_late = f"the column {self._late!r} of the table {self._name!r}"
 
     def _open(self, name: str, settings: MigrationSettings) -> None:
-        self._table, self._collection = name, self._find_collection(name, settings)
+        self._collection = self._find_collection(name, settings)
         if self._collection is not None:
-            self._table = _LANGCHAIN_TABLE
+            self._name = _LANGCHAIN_TABLE
         columns = self._columns()
         if not columns:
-            raise WriterError(f"there is no table {self._table!r}")
+            raise WriterError(f"there is no table {self._name!r}")
         self._key = self._choose_key(columns)
         self._old = self._choose_old(columns, settings.vector)
         self._json = self._fields.marks.partition(".")[0]
@@ -88,7 +85,7 @@ class PgvectorTable:
             self._json = "langchain_metadata"
         if self._json and self._json not in columns:
             raise OptionError(
-                f"the table {self._table!r} has no column {self._json!r} for metadata: check "
+                f"the table {self._name!r} has no column {self._json!r} for metadata: check "
                 "--from-framework, or name another with --field marks=COLUMN"
             )
 
@@ -115,11 +112,9 @@ class PgvectorTable:
     def prepare(self, dimensions: int) -> None:
         """Add the column, and one for marks where no metadata are."""
         late = self._columns().get(self._late)
-        if late is not None and late.width not in (-1, dimensions):
-            raise WriterError(
-                f"{self.place_of_late} holds vectors of {late.width} numbers, the model gives "
-                f"{dimensions}: choose another name for the late vectors"
-            )
+        if late is not None and late.width != -1:
+            advice = "choose another name for the late vectors"
+            check_width(self.place_of_late, late.width, dimensions, advice)
         add = "alter table {table} add column if not exists {late} vector({width})"
         self._execute(add, width=self._sql.Literal(dimensions))
         if not self._json:
@@ -184,10 +179,6 @@ class PgvectorTable:
         self._connection.commit()
         return f"the column {self._old!r} holds late vectors; the old ones are in {self._before!r}"
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
     def _record(self, key: str, values: dict[str, Any]) -> Record:
         if "langchain_metadata" in values:
             values["document"] = values.get("content")
@@ -215,7 +206,7 @@ class PgvectorTable:
         keys = [self._fields.id] if self._fields.id else [n for n, c in columns.items() if c.is_key]
         if len(keys) != 1 or keys[0] not in columns:
             raise OptionError(
-                f"the table {self._table!r} has no primary key of one column: name the id's column "
+                f"the table {self._name!r} has no primary key of one column: name the id's column "
                 f"with --field id=COLUMN; there are {', '.join(columns)}"
             )
         self._key_type = columns[keys[0]].type
@@ -227,13 +218,13 @@ class PgvectorTable:
         chosen = [wanted] if wanted is not None else own
         if len(chosen) != 1 or chosen[0] not in own:
             raise OptionError(
-                f"the vectors of the table {self._table!r} are in the columns {own}: name the one "
+                f"the vectors of the table {self._name!r} are in the columns {own}: name the one "
                 "in use with --vector"
             )
         return chosen[0]
 
     def _columns(self) -> dict[str, _Column]:
-        name = self._sql.Identifier(*self._table.split(".")).as_string(self._connection)
+        name = self._sql.Identifier(*self._name.split(".")).as_string(self._connection)
         found = self._fetch_plain(_COLUMNS, [name])
         columns = {name: _Column(*described) for name, *described in found}
         self._unread = [n for n, c in columns.items() if c.type in ("vector", "tsvector")]
@@ -247,9 +238,9 @@ class PgvectorTable:
         without = sql.SQL("to_jsonb(t) - {}::text[]").format(sql.Literal(self._unread))
         kind = sql.SQL(self._key_type)
         named = {
-            "table": sql.SQL("{} t").format(sql.Identifier(*self._table.split(".")))
+            "table": sql.SQL("{} t").format(sql.Identifier(*self._name.split(".")))
             if query.startswith("select")
-            else sql.Identifier(*self._table.split(".")),
+            else sql.Identifier(*self._name.split(".")),
             "key": sql.Identifier(self._key),
             "keys": sql.SQL("%s::{}[]").format(kind),
             "one": sql.SQL("%s::{}").format(kind),
@@ -275,11 +266,3 @@ class PgvectorTable:
         with self._failing("preparing"):
             self._connection.execute(self._compose(query, **more))
             self._connection.commit()
-
-    @contextmanager
-    def _failing(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except self._error as error:
-            self._connection.rollback()
-            raise WriterError(f"PostgreSQL failed in {what} {self._table!r}: {error}") from error

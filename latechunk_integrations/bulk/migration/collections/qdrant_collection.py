@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from latechunk_integrations.bulk.migration.collections.opening import CollectionAddress
 from latechunk_integrations.bulk.migration.migration_settings import MigrationSettings
 from latechunk_integrations.bulk.migration.stored_chunks import LateRow, Record
-from latechunk_integrations.bulk.writers.qdrant_access import call_qdrant, may_pass, open_qdrant
+from latechunk_integrations.bulk.writers.qdrant_access import QdrantAccess, may_pass
+from latechunk_integrations.bulk.writers.writer import check_width
 from latechunk_integrations.errors import OptionError, WriterError
-from latechunk_integrations.plugins import import_extra
 
 _POINTS = 256
 
 
-class QdrantCollection:
+class QdrantCollection(QdrantAccess):
     """Records are payloads: LangChain's has ``page_content`` and ``metadata``, LlamaIndex' is flat.
 
     Late vectors are a named vector of each point. An older server cannot add one to a collection:
@@ -36,13 +36,11 @@ class QdrantCollection:
     """
 
     def __init__(self, address: CollectionAddress, settings: MigrationSettings) -> None:
-        self._models = import_extra("qdrant_client", extra="qdrant").models
-        self._name = address.name
+        super().__init__(address.place, address.name, make_folder=False)
         self._late = settings.late_name
         self._before = f"{self._late}_before"
         self.identity = address.identity
         self._copy_name = f"{address.name}-{settings.late_name}"
-        self._client = open_qdrant(address.place, make_folder=False)
         try:
             self._old = self._choose_old(settings.vector)
             self._has_copy = self._exists(self._copy_name)
@@ -65,11 +63,8 @@ class QdrantCollection:
         """Every point."""
         offset: Any = None
         while True:
-            points, offset = self._repeat(
-                lambda offset=offset: self._client.scroll(
-                    self._name, limit=_POINTS, offset=offset, with_payload=True
-                ),
-                "reading",
+            points, offset = self._call(
+                "reading", "scroll", self._name, limit=_POINTS, offset=offset, with_payload=True
             )
             yield from (Record(point.id, point.payload or {}) for point in points)
             if offset is None:
@@ -114,20 +109,14 @@ class QdrantCollection:
         if self._late not in self._params():
             return 0
         has = self._models.Filter(must=[self._models.HasVectorCondition(has_vector=self._late)])
-        return int(
-            self._repeat(lambda: self._client.count(self._name, count_filter=has), "counting").count
-        )
+        return self._count(self._name, count_filter=has)
 
     def search(self, vector: NDArray[np.float32], limit: int, *, late: bool) -> list[Any]:
         """Nearest points."""
         using = self._late if late and not self._has_copy else self._old
         name = self._copy_name if late and self._has_copy else self._name
-        found = self._repeat(
-            lambda: self._client.query_points(
-                name, query=vector.tolist(), using=using or None, limit=limit
-            ),
-            "a search in",
-        )
+        which = {"query": vector.tolist(), "using": using or None, "limit": limit}
+        found = self._call("a search in", "query_points", name, **which)
         return [point.id for point in found.points]
 
     def switch(self) -> str:
@@ -152,10 +141,6 @@ class QdrantCollection:
         self._copy(self._late, self._old, only_missing=False)
         return f"{shown} of {self._name!r} is the late one; the old one is {self._before!r}"
 
-    def close(self) -> None:
-        """Close the connection, or let go of the folder."""
-        self._client.close()
-
     def _copy(self, source: str, target: str, *, only_missing: bool) -> None:
         """Copy one vector of every point to another name.
 
@@ -177,9 +162,7 @@ class QdrantCollection:
             for key, vector in vectors.items()
         ]
         if points:
-            self._repeat(
-                lambda: self._client.update_vectors(self._name, points, wait=True), "writing to"
-            )
+            self._call("writing to", "update_vectors", self._name, points, wait=True)
 
     def _set_payloads(self, records: Sequence[Record]) -> None:
         stored = {each.key: each.values for each in self.fetch([r.key for r in records])}
@@ -191,10 +174,7 @@ class QdrantCollection:
                 payload = self._models.SetPayload(payload=changed, points=[record.key])
                 operations.append(self._models.SetPayloadOperation(set_payload=payload))
         if operations:
-            self._repeat(
-                lambda: self._client.batch_update_points(self._name, operations, wait=True),
-                "writing to",
-            )
+            self._call("writing to", "batch_update_points", self._name, operations, wait=True)
 
     def _old_vectors(self, keys: Sequence[Any]) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
@@ -205,9 +185,7 @@ class QdrantCollection:
     def _retrieve(self, keys: Sequence[Any], **what: bool) -> Iterator[list[Any]]:
         for at in range(0, len(keys), _POINTS):
             ids = list(keys[at : at + _POINTS])
-            yield self._repeat(
-                lambda ids=ids: self._client.retrieve(self._name, ids, **what), "reading"
-            )
+            yield self._call("reading", "retrieve", self._name, ids, **what)
 
     def _add_vector(self, name: str, size: int, distance: Any) -> bool:
         """Make room for a named vector; False where the client or the server cannot."""
@@ -221,10 +199,7 @@ class QdrantCollection:
             dense=self._models.DenseVectorConfig(size=size, distance=distance)
         )
         try:
-            self._repeat(
-                lambda: self._client.create_vector_name(self._name, name, config),
-                "adding a vector to",
-            )
+            self._call("adding a vector to", "create_vector_name", self._name, name, config)
         except WriterError as error:
             if error.__cause__ is None or may_pass(error.__cause__):
                 raise
@@ -232,24 +207,16 @@ class QdrantCollection:
         return True
 
     def _check_width(self, params: Any, size: int) -> None:
-        if params.size != size:
-            raise WriterError(
-                f"{self.place_of_late} holds vectors of {params.size} numbers, the model gives "
-                f"{size}: choose another name for the late vectors"
-            )
+        advice = "choose another name for the late vectors"
+        check_width(self.place_of_late, params.size, size, advice)
 
     def _make_copy(self, dimensions: int) -> None:
         """A collection like the old one, but for the width of the vector that is searched."""
-        described = self._repeat(lambda: self._client.get_collection(self._name), "describing")
-        given = described.config.params
+        given = self._call("describing", "get_collection", self._name).config.params
         late = self._params()[self._old].model_copy(update={"size": dimensions})
         dense = {**self._params(), self._old: late} if isinstance(given.vectors, dict) else late
-        self._repeat(
-            lambda: self._client.create_collection(
-                self._copy_name, vectors_config=dense, sparse_vectors_config=given.sparse_vectors
-            ),
-            "making a copy of",
-        )
+        kinds = {"vectors_config": dense, "sparse_vectors_config": given.sparse_vectors}
+        self._call("making a copy of", "create_collection", self._copy_name, **kinds)
         self._has_copy = True
 
     def _write_copy(self, rows: Sequence[LateRow]) -> None:
@@ -270,13 +237,7 @@ class QdrantCollection:
                     id=row.record.key, vector=given, payload=dict(row.record.values)
                 )
             )
-        self._repeat(lambda: self._client.upsert(self._copy_name, made, wait=True), "writing to")
-
-    def _count(self, name: str) -> int:
-        return int(self._repeat(lambda: self._client.count(name), "counting").count)
-
-    def _exists(self, name: str) -> bool:
-        return bool(self._repeat(lambda: self._client.collection_exists(name), "looking for"))
+        self._call("writing to", "upsert", self._copy_name, made, wait=True)
 
     def _choose_old(self, wanted: str | None) -> str:
         params = self._params()
@@ -296,9 +257,5 @@ class QdrantCollection:
         name = collection or self._name
         if not self._exists(name):
             raise WriterError(f"there is no collection {name!r}")
-        described = self._repeat(lambda: self._client.get_collection(name), "describing")
-        vectors = described.config.params.vectors
+        vectors = self._call("describing", "get_collection", name).config.params.vectors
         return dict(vectors) if isinstance(vectors, dict) else {"": vectors} if vectors else {}
-
-    def _repeat(self, call: Any, what: str) -> Any:
-        return call_qdrant(call, f"{what} the collection {self._name!r}")
