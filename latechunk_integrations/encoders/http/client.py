@@ -16,6 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -113,6 +114,12 @@ class HttpClient:
             return future.result()
         finally:
             future.cancel()
+
+    def run_once(self, call: Call[T]) -> T:
+        """The result of a call that is not sent again, whatever the refusal says."""
+        once = HttpClient(replace(self.settings, max_retries=0), key_needed=self._key_needed)
+        with contextlib.closing(once) as client:
+            return client.run(call)
 
     def submit(self, call: Call[T]) -> Future[T]:
         """The result of one call, to come; cancelling it gives the request up."""

@@ -50,15 +50,13 @@ from latechunk_integrations.encoders.model.prompts import (
 )
 from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
 from latechunk_integrations.encoders.model.vector_contract import cut_vectors
-from latechunk_integrations.errors import OptionError, WindowBudgetError
+from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import LateChunkOptions
 
 # About 2,000 tokens were the fastest on a CPU; an accelerator wants more in flight: as many
 # values whatever the width, since a small model waits for its launches.
 _BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192}
 _BATCH_VALUES = 32_768 * 768
-_HEADER_SEPARATOR = "\n\n"
-_HEADER_CACHE = 1_024
 
 
 class LocalEncoder:
@@ -124,7 +122,6 @@ class LocalEncoder:
         self.batch_tokens = options.batch_tokens or _BATCH_TOKENS.get(
             self._device.type, max(8_192, _BATCH_VALUES // self.token_dim)
         )
-        self._headers: dict[str, NDArray[np.int32]] = {}
         self._lock = threading.Lock()
         contract = json.dumps(self.contract.to_dict(), sort_keys=True)
         # Not the option: what "auto" means differs from one machine to the next.
@@ -170,7 +167,7 @@ class LocalEncoder:
         probe = once(key, lambda: probe_transformer(model, name))
         card = find_card(name)
         asked = self.options.query_prompt_name
-        prompts = own_prompts(model, card, query_prompt_name=asked, **wanted)
+        prompts = own_prompts(model.prompts, card, query_prompt_name=asked, **wanted)
         return read_contract(model, probe, card, prompts, loras)
 
     def _prove_contract(self) -> None:
@@ -192,17 +189,7 @@ class LocalEncoder:
 
     def tokenize_header(self, header: str) -> NDArray[np.int32]:
         """Token ids of a header, set off from the text that follows."""
-        if not header or header.isspace():
-            return np.zeros(0, np.int32)
-        with self._lock:
-            ids = self._headers.get(header)
-        if ids is None:
-            ids = self._tokenizer.tokenize([header.strip() + _HEADER_SEPARATOR], "")[0].ids
-            with self._lock:
-                if len(self._headers) >= _HEADER_CACHE:
-                    self._headers.clear()
-                self._headers[header] = ids
-        return ids
+        return self._tokenizer.tokenize_header(header)
 
     @torch.inference_mode()
     def forward(self, batch: TokenBatch) -> torch.Tensor:
@@ -283,17 +270,7 @@ class LocalEncoder:
                     f"the model"
                 )
             length = contract.max_positions
-        specials = len(self.lead) + len(self.tail)
-        prompt = self._tokenizer.tokenize([self.document_prompt or " "], "")[0]
-        n_prompt = len(prompt.ids) if self.document_prompt else 0
-        if specials + n_prompt > length // 2:
-            raise WindowBudgetError(
-                f"{specials} special and {n_prompt} prompt tokens take more than half of a window "
-                f"of {length} tokens; raise max_tokens or shorten document_prompt",
-                max_tokens=length,
-                special_tokens=specials,
-                prompt_tokens=n_prompt,
-            )
+        self._tokenizer.check_window(length, self.document_prompt)
         return length
 
 

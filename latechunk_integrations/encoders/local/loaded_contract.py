@@ -15,13 +15,10 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 
 from latechunk_integrations.encoders.local.probe import TransformerProbe
-from latechunk_integrations.encoders.model.contract import (
-    POOLING_MODES,
-    HeadContract,
-    ModelContract,
-)
+from latechunk_integrations.encoders.model.contract import POOLING_MODES, ModelContract
 from latechunk_integrations.encoders.model.families import ModelCard
 from latechunk_integrations.encoders.model.prompts import ModelPrompts
+from latechunk_integrations.encoders.model.vector_contract import HeadContract
 from latechunk_integrations.errors import ContractError
 
 _MODES_WITHOUT_COUNTERPART = ("mean_sqrt_len_tokens", "max")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from latechunk_integrations.encoders.model.vector_contract import VectorContract
 from latechunk_integrations.errors import OptionError
@@ -26,72 +25,27 @@ _warned: set[tuple[str, str]] = set()
 _warned_lock = threading.Lock()
 
 
-@dataclass(frozen=True)
-class HeadContract:
-    """A module after pooling.
-
-    Args:
-        name: Its class, such as ``Dense``.
-        in_features: Width of what it reads.
-        out_features: Width of what it gives.
-    """
-
-    name: str
-    in_features: int
-    out_features: int
-
-    def __str__(self) -> str:
-        if self.in_features == self.out_features:
-            return f"{self.name} {self.out_features}"
-        return f"{self.name} {self.in_features} to {self.out_features}"
-
-
-@dataclass(frozen=True)
-class ModelContract:
-    """What a vector of this model is, read from the model's own files.
+@dataclass(frozen=True, kw_only=True)
+class ModelContract(VectorContract):
+    """What a vector of a loaded model is, read from the model's own files.
 
     Args:
         architecture: ``model_type`` of the transformer.
         causal: Whether a token sees only what comes before it.
-        max_seq_length: Window length that the model declares; None if it declares none.
         max_positions: Positions that the transformer can count; None if there is no limit.
         padding_side: Side on which the tokenizer pads.
-        pooling_mode: Pooling mode as sentence-transformers names it.
-        prompt_pooled: Whether the prompt is pooled.
-        document_prompt: Prefix of passages; a title's slot is filled as for none.
-        query_prompt: Prefix of queries.
         prompt_source: Where prompts are stated: ``files``, ``model card`` (`families`), ``none``.
-        prompt_names: Names of all prompts that the files state, sorted.
-        title_template: The document prompt with ``{title}`` where a title goes; None: the model
-            was trained without.
         empty_title: What is in the slot without a title.
-        heads: The modules after pooling, in order.
-        dimensions: Width of a vector before truncation.
-        matryoshka: Widths that the vectors were trained to be cut to; empty: not known.
-        least_dimensions: Any width from here on was trained; None: no such statement.
-        truncation_layer_norm: A vector that is cut goes through a layer norm before.
         similarity: Similarity that the model was trained for.
         loras: Names of its LoRAs.
     """
 
     architecture: str
     causal: bool
-    max_seq_length: int | None
     max_positions: int | None
     padding_side: str
-    pooling_mode: str
-    prompt_pooled: bool
-    document_prompt: str
-    query_prompt: str
     prompt_source: str
-    prompt_names: tuple[str, ...]
-    title_template: str | None
     empty_title: str
-    heads: tuple[HeadContract, ...]
-    dimensions: int
-    matryoshka: tuple[int, ...]
-    least_dimensions: int | None
-    truncation_layer_norm: bool
     similarity: str
     loras: tuple[str, ...] = ()
 
@@ -99,10 +53,6 @@ class ModelContract:
     def header_pooling(self) -> float:
         """How much of a header's tokens the model was trained to pool: 1 in a slot, else 0."""
         return 0.0 if self.title_template is None else 1.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The contract as plain values."""
-        return asdict(self)
 
 
 def own_pooling(contract: VectorContract) -> PoolingMode | None:

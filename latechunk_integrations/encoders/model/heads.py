@@ -13,8 +13,8 @@ import numpy as np
 import safetensors
 from numpy.typing import NDArray
 
-from latechunk_integrations.encoders.model.contract import HeadContract
 from latechunk_integrations.encoders.model.published import PublishedFiles
+from latechunk_integrations.encoders.model.vector_contract import HeadContract
 from latechunk_integrations.errors import ContractError
 
 _INPUT = "sentence_embedding"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeAlias
 
 from latechunk_integrations.encoders.model.contract import warn_once
 from latechunk_integrations.encoders.model.families import ModelCard
@@ -15,19 +15,13 @@ from latechunk_integrations.errors import OptionError
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _QUERY_PROMPTS = ("query",)
 
+StatedPrompts: TypeAlias = Mapping[str, str | None]
+"""The prompts that a model's files state, by their names."""
+
 _PLACEHOLDER = "{title}"
 # As EmbeddingGemma was trained: the word "none" where there is no title.
 _GEMMA_SLOT = re.compile(r"(title: )(?:none|\{title\})( \| text: ?)", re.IGNORECASE)
 _GEMMA_EMPTY = "none"
-
-
-class StatedPrompts(Protocol):
-    """The prompts that a model's files state, as a `SentenceTransformer` has them."""
-
-    @property
-    def prompts(self) -> Mapping[str, str | None]:
-        """Prompts by their names."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -102,8 +96,8 @@ def own_prompts(
     Raises:
         OptionError: The files state no prompt of that name.
     """
-    names = tuple(sorted(name for name, prompt in files.prompts.items() if prompt))
-    if query_prompt_name is not None and query_prompt_name not in files.prompts:
+    names = tuple(sorted(name for name, prompt in files.items() if prompt))
+    if query_prompt_name is not None and query_prompt_name not in files:
         stated = ", ".join(map(repr, names)) or "none; give the text itself as query_prompt"
         raise OptionError(
             f"query_prompt_name={query_prompt_name!r}: the prompts of this model are {stated}"
@@ -115,7 +109,7 @@ def own_prompts(
         documents, queries = _card_prompts(files, card, document_lora, query_lora)
         source = "model card" if documents or queries else "none"
     if query_prompt_name is not None:
-        queries, source = files.prompts[query_prompt_name] or "", "files"
+        queries, source = files[query_prompt_name] or "", "files"
     slot = _find_title_slot(documents)
     return ModelPrompts(slot.fill("") if slot else documents, queries, source, names, slot)
 
@@ -159,7 +153,7 @@ def _card_prompts(
     documents = by_lora.get(document_lora or "", card.document_prompt or "")
     queries = by_lora.get(query_lora or "", card.query_prompt)
     # The files may hold the very prompt by a name of their own.
-    return documents, files.prompts.get(card.query_prompt_name) or queries
+    return documents, files.get(card.query_prompt_name) or queries
 
 
 def _lora_prompts(lora: str | None) -> tuple[str, ...]:
@@ -170,5 +164,5 @@ def _lora_prompts(lora: str | None) -> tuple[str, ...]:
 def _find_stated(files: StatedPrompts, names: tuple[str, ...]) -> str:
     # sentence-transformers itself puts an empty "document" beside a "passage" that is not, and
     # for the sake of it `encode_document` never takes the default prompt, nor `encode_query`.
-    stated = (files.prompts.get(name) for name in names)
+    stated = (files.get(name) for name in names)
     return next((str(prompt) for prompt in stated if prompt), "")

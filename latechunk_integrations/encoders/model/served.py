@@ -2,70 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.encoders.model.contract import HeadContract, warn_once
+from latechunk_integrations.encoders.model.contract import warn_once
 from latechunk_integrations.encoders.model.families import ModelCard
 from latechunk_integrations.encoders.model.heads import Head, read_heads
 from latechunk_integrations.encoders.model.prompts import own_prompts
 from latechunk_integrations.encoders.model.published import PublishedFiles, as_mapping
 from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
 from latechunk_integrations.encoders.model.tokenizer_files import declared_length, read_tokenizer
+from latechunk_integrations.encoders.model.vector_contract import VectorContract
 from latechunk_integrations.errors import ContractError, ModelLoadError, OptionError
-
-
-@dataclass(frozen=True)
-class ServedContract:
-    """What a vector of a served model is; see `ModelContract`.
-
-    Args:
-        pooling_mode: Pooling mode as sentence-transformers names it.
-        prompt_pooled: Whether the prompt is pooled.
-        document_prompt: Prefix of passages; a title's slot is filled as for none.
-        query_prompt: Prefix of queries.
-        prompt_names: Names of all prompts that the files state, sorted.
-        title_template: The document prompt with ``{title}`` where a title goes; None: the model
-            was trained without.
-        max_seq_length: Window length that the model declares; None if it declares none.
-        matryoshka: Widths that the vectors were trained to be cut to; empty: not known.
-        least_dimensions: Any width from here on was trained; None: no such statement.
-        truncation_layer_norm: A vector that is cut goes through a layer norm before.
-        heads: The modules after pooling, in order, once the server was asked for a width.
-        dimensions: Width of a vector before truncation; 0: the server was not asked yet.
-    """
-
-    pooling_mode: str
-    prompt_pooled: bool
-    document_prompt: str
-    query_prompt: str
-    prompt_names: tuple[str, ...]
-    title_template: str | None
-    max_seq_length: int | None
-    matryoshka: tuple[int, ...]
-    least_dimensions: int | None
-    truncation_layer_norm: bool
-    heads: tuple[HeadContract, ...] = ()
-    dimensions: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The contract as plain values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """The prompts that a model's files state, by name; see `StatedPrompts`."""
-
-    prompts: dict[str, str]
 
 
 def read_served_model(
     name: str, revision: str | None, card: ModelCard | None, query_prompt_name: str | None = None
-) -> tuple[OffsetTokenizer, ServedContract, tuple[Head, ...]]:
+) -> tuple[OffsetTokenizer, VectorContract, tuple[Head, ...]]:
     """The tokenizer, the contract and the heads of a model, from its files.
 
     Args:
@@ -94,12 +49,12 @@ def read_served_model(
     transformer = as_mapping(files.json("sentence_bert_config.json"))
     length = transformer.get("max_seq_length") or declared_length(files)
     settings = as_mapping(files.json("config_sentence_transformers.json"))
-    stated = Prompts(settings.get("prompts") or {})
+    stated = settings.get("prompts") or {}
     prompts = own_prompts(stated, card, query_prompt_name=query_prompt_name)
     trained = files.config.get("matryoshka_dimensions")
     # As `read_contract` has it for models of this process.
     by_layer_norm = card.layer_norm if card else files.config.get("model_type") == "nomic_bert"
-    contract = ServedContract(
+    contract = VectorContract(
         pooling_mode=_pooling_mode(pooling),
         prompt_pooled=bool(pooling.get("include_prompt", True)),
         document_prompt=prompts.document,

@@ -12,13 +12,14 @@ from tokenizers import Encoding, Tokenizer
 from tokenizers.models import Unigram
 
 from latechunk_integrations.encoders.base import TokenizedText, TokenizedTexts
-from latechunk_integrations.errors import ModelLoadError, OffsetsError
+from latechunk_integrations.errors import ModelLoadError, OffsetsError, WindowBudgetError
 
 # As fast as larger pieces: their seams cost no more than what leaves the processor's caches.
 _PIECE_CHARS = 32_768
 # Pieces overlap by this much; both sides must agree on a run of tokens there.
 _SEAM_CHARS = 1_024
 _SEAM_TOKENS = 32
+_MOST_HEADERS = 1_024
 
 
 def check_vocabulary(tokenizer: Any, model: str) -> None:
@@ -72,6 +73,7 @@ class OffsetTokenizer:
         # the same characters can be divided otherwise when their word begins elsewhere.
         self._joins_at_words = isinstance(self._backend.model, Unigram)
         self.lead, self.tail = self._special_tokens()
+        self._headers: dict[str, NDArray[np.int32]] = {}
 
     def _special_tokens(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Special tokens that the post-processor puts before and after a text."""
@@ -102,7 +104,37 @@ class OffsetTokenizer:
         """
         prompts = [prompt] * len(texts) if isinstance(prompt, str) else list(prompt)
         joined = [front + text for front, text in zip(prompts, texts, strict=True)]
-        return _split_prompts(*self._read(joined), prompts, joined)
+        n_chars = [len(text) for text in texts]
+        return _split_prompts(*self._read(joined), list(map(len, prompts)), n_chars)
+
+    def tokenize_header(self, header: str, separator: str = "\n\n") -> NDArray[np.int32]:
+        """Token ids of a header, set off from the text that follows; the last ones are kept."""
+        if not header or header.isspace():
+            return np.zeros(0, np.int32)
+        ids = self._headers.get(header)
+        if ids is None:
+            ids = self.tokenize([header.strip() + separator], "")[0].ids
+            if len(self._headers) >= _MOST_HEADERS:
+                self._headers.clear()
+            self._headers[header] = ids
+        return ids
+
+    def check_window(self, max_tokens: int, prompt: str) -> None:
+        """Refuse a window that leaves less than half of it to the text.
+
+        Raises:
+            WindowBudgetError: Prompt and special tokens take more.
+        """
+        n_special = len(self.lead) + len(self.tail)
+        n_prompt = len(self.tokenize([prompt], "")[0].ids) if prompt else 0
+        if n_special + n_prompt > max_tokens // 2:
+            raise WindowBudgetError(
+                f"{n_special} special and {n_prompt} prompt tokens take more than half of a "
+                f"window of {max_tokens} tokens; raise max_tokens or shorten document_prompt",
+                max_tokens=max_tokens,
+                special_tokens=n_special,
+                prompt_tokens=n_prompt,
+            )
 
     def _read(
         self, texts: Sequence[str]
@@ -141,12 +173,12 @@ class OffsetTokenizer:
             if seam is None:
                 # Rare, as in a text without spaces: exact still, at the cost of memory.
                 rest = self._rest_whole(prompt + text, left, n_given)
-                yield _split_prompt(rest.ids, rest.offsets, n_prompt, len(text))
+                yield rest.split(n_prompt, len(text))
                 return
-            yield _split_prompt(left.ids[: seam[0]], left.offsets[: seam[0]], n_prompt, len(text))
+            yield left.cut(0, seam[0]).split(n_prompt, len(text))
             n_given += seam[0]
-            left = right.behind(seam[1])
-        yield _split_prompt(left.ids, left.offsets, n_prompt, len(text))
+            left = right.cut(seam[1])
+        yield left.split(n_prompt, len(text))
 
     def _rest_whole(self, text: str, left: TokenPiece, n_given: int) -> TokenPiece:
         """What follows the tokens given away so far, from the whole text's tokens.
@@ -156,7 +188,7 @@ class OffsetTokenizer:
         whole = self._read_piece(text)
         if not n_given:
             return whole
-        rest = whole.behind(int(np.searchsorted(whole.offsets[:, 0], left.offsets[0, 0])))
+        rest = whole.cut(int(np.searchsorted(whole.offsets[:, 0], left.offsets[0, 0])))
         head = slice(0, _SEAM_TOKENS // 2)
         if len(whole.ids) - len(rest.ids) != n_given or not _agree(rest, head, left, head):
             raise OffsetsError(
@@ -191,10 +223,15 @@ class TokenPiece(NamedTuple):
         """The same tokens with offsets that count from ``chars`` further ahead."""
         return self._replace(offsets=self.offsets + np.int32(chars))
 
-    def behind(self, token: int) -> TokenPiece:
-        """The tokens from one on."""
-        words = None if self.words is None else self.words[token:]
-        return TokenPiece(self.ids[token:], self.offsets[token:], words)
+    def cut(self, start: int, end: int | None = None) -> TokenPiece:
+        """Some of the tokens."""
+        words = None if self.words is None else self.words[start:end]
+        return TokenPiece(self.ids[start:end], self.offsets[start:end], words)
+
+    def split(self, n_prompt_chars: int, n_chars: int) -> TokenizedText:
+        """Prompt and text told apart, where offsets count from the start of the prompt."""
+        n_ids = np.array([len(self.ids)])
+        return _split_prompts(self.ids, self.offsets, n_ids, [n_prompt_chars], [n_chars])[0]
 
     def starts_word(self, token: int) -> bool:
         """Whether a piece may begin with this token."""
@@ -254,16 +291,15 @@ def _split_prompts(
     ids: NDArray[np.int32],
     offsets: NDArray[np.int32],
     n_ids: NDArray[np.int64],
-    prompts: Sequence[str],
-    joined: Sequence[str],
+    prompt_chars: Sequence[int],
+    text_chars: Sequence[int],
 ) -> TokenizedTexts:
     """Tokens of prompts and texts, told apart; offsets of a text count from its start."""
     ends = np.cumsum(n_ids)
     starts = ends - n_ids
-    n_chars = np.array([len(text) for text in joined], np.int32)
-    n_prompt_chars = np.array([len(prompt) for prompt in prompts], np.int32)
+    n_prompt_chars = np.array(prompt_chars, np.int32)
     if len(offsets):
-        most = np.repeat(n_chars, n_ids)
+        most = np.repeat(n_prompt_chars + np.array(text_chars, np.int32), n_ids)
         if offsets.min() < 0 or (offsets[:, 1] > most).any():
             raise OffsetsError("the tokenizer's offsets reach outside the text")
     if not n_prompt_chars.any():
@@ -278,19 +314,3 @@ def _split_prompts(
     is_text = np.arange(len(ids)) >= np.repeat(text_starts, n_ids)
     moved = np.where(is_text[:, None], np.maximum(offsets - fronts[:, None], 0), offsets)
     return TokenizedTexts(ids, moved.astype(np.int32), starts, text_starts, ends)
-
-
-def _split_prompt(
-    ids: NDArray[np.int32], offsets: NDArray[np.int32], n_prompt_chars: int, n_chars: int
-) -> TokenizedText:
-    if len(offsets) and (offsets.min() < 0 or offsets[:, 1].max() > n_prompt_chars + n_chars):
-        raise OffsetsError("the tokenizer's offsets reach outside the text")
-    if not n_prompt_chars:
-        return TokenizedText(prompt=ids[:0], ids=ids, offsets=offsets)
-    in_text = (offsets[:, 1] > n_prompt_chars) | (offsets[:, 0] >= n_prompt_chars)
-    n_prompt = int(np.argmax(in_text)) if in_text.any() else len(ids)
-    return TokenizedText(
-        prompt=ids[:n_prompt],
-        ids=ids[n_prompt:],
-        offsets=np.maximum(offsets[n_prompt:] - np.int32(n_prompt_chars), 0),
-    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,33 +12,62 @@ from numpy.typing import NDArray
 _EPSILON = 1e-5
 
 
-class VectorContract(Protocol):
-    """What a vector of a model is; see `ModelContract` for the members."""
+@dataclass(frozen=True)
+class HeadContract:
+    """A module after pooling.
 
-    @property
-    def pooling_mode(self) -> str:
-        """Pooling mode as sentence-transformers names it."""
-        ...
+    Args:
+        name: Its class, such as ``Dense``.
+        in_features: Width of what it reads.
+        out_features: Width of what it gives.
+    """
 
-    @property
-    def dimensions(self) -> int:
-        """Width of a vector before truncation."""
-        ...
+    name: str
+    in_features: int
+    out_features: int
 
-    @property
-    def matryoshka(self) -> tuple[int, ...]:
-        """Widths that the vectors were trained to be cut to; empty: not known."""
-        ...
+    def __str__(self) -> str:
+        if self.in_features == self.out_features:
+            return f"{self.name} {self.out_features}"
+        return f"{self.name} {self.in_features} to {self.out_features}"
 
-    @property
-    def least_dimensions(self) -> int | None:
-        """Any width from here on was trained; None: no such statement."""
-        ...
 
-    @property
-    def truncation_layer_norm(self) -> bool:
-        """A vector that is cut goes through a layer norm before."""
-        ...
+@dataclass(frozen=True, kw_only=True)
+class VectorContract:
+    """What a vector of a model is: all that can be told of a served one.
+
+    Args:
+        pooling_mode: Pooling mode as sentence-transformers names it.
+        prompt_pooled: Whether the prompt is pooled.
+        document_prompt: Prefix of passages; a title's slot is filled as for none.
+        query_prompt: Prefix of queries.
+        prompt_names: Names of all prompts that the files state, sorted.
+        title_template: The document prompt with ``{title}`` where a title goes; None: the model
+            was trained without.
+        max_seq_length: Window length that the model declares; None if it declares none.
+        matryoshka: Widths that the vectors were trained to be cut to; empty: not known.
+        least_dimensions: Any width from here on was trained; None: no such statement.
+        truncation_layer_norm: A vector that is cut goes through a layer norm before.
+        heads: The modules after pooling, in order.
+        dimensions: Width of a vector before truncation; 0: a server was not asked for it yet.
+    """
+
+    pooling_mode: str
+    prompt_pooled: bool
+    document_prompt: str
+    query_prompt: str
+    prompt_names: tuple[str, ...]
+    title_template: str | None
+    max_seq_length: int | None
+    matryoshka: tuple[int, ...]
+    least_dimensions: int | None
+    truncation_layer_norm: bool
+    heads: tuple[HeadContract, ...] = ()
+    dimensions: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contract as plain values."""
+        return asdict(self)
 
 
 def cut_vectors(

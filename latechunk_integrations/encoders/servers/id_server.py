@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +11,6 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.encoders.http.client import HttpClient
 from latechunk_integrations.encoders.model.families import find_card
-from latechunk_integrations.encoders.model.heads import hash_heads
 from latechunk_integrations.encoders.model.prompts import choose_document_prompt, warn_of_unused
 from latechunk_integrations.encoders.model.served import pool_rows, read_served_model
 from latechunk_integrations.encoders.servers.token_server import ServerEncoder
@@ -64,9 +61,7 @@ class IdServerEncoder(ServerEncoder):
         self.set_window(limit, self.plain_tokens)
         self._check_tokenizer(name)
         self.check_probe(self.probe(PROBE))
-        named = [identity, options.revision, self.contract.to_dict(), hash_heads(self.heads)]
-        parts = json.dumps(named, sort_keys=True)
-        self.fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:32]
+        self.set_fingerprint(identity, options.revision)
 
     @abstractmethod
     def server_ids(self, text: str) -> list[int]:
@@ -75,15 +70,8 @@ class IdServerEncoder(ServerEncoder):
     def check_probe(self, matrix: NDArray[np.float32]) -> None:
         """Look at the first token embeddings that the server gives; by default all is well."""
 
-    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Query vectors with the model's own pooling, ``(n, dimensions)``."""
-        return self._embed_plain(texts, self.query_prompt)
-
-    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Passage vectors with the model's own pooling, ``(n, dimensions)``."""
-        return self._embed_plain(texts, self.document_prompt)
-
-    def _embed_plain(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+    def embed_plain(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+        """See `ServerEncoder.embed_plain`."""
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         room = (self.plain_tokens or self.max_tokens) - len(self.tail)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,9 +52,8 @@ class LlamaCppEncoder(IdServerEncoder):
             OptionError: A window does not fit.
         """
         # A refusal for good comes with the status of one that may pass: it is asked for once.
-        client = HttpClient(replace(self.client.settings, max_retries=0))
         try:
-            client.run(self.matrix_call([self.pad_id] * (limit + 1), 0))
+            self.client.run_once(self.matrix_call([self.pad_id] * (limit + 1), 0))
         except ServerError as error:
             # Any other refusal is of the context, which is too short as it should be.
             batch = _BATCH.search(str(error))
@@ -65,8 +63,6 @@ class LlamaCppEncoder(IdServerEncoder):
                     f"{self.max_tokens}: start llama-server with -b {self.max_tokens} -ub "
                     f"{self.max_tokens}, or set max_tokens={batch[1]}"
                 ) from error
-        finally:
-            client.close()
 
     def server_ids(self, text: str) -> list[int]:
         """The token ids that the server reads in a text, special tokens included."""

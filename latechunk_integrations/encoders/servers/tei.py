@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +14,11 @@ from latechunk_integrations.encoders.model.families import ModelCard, find_card
 from latechunk_integrations.encoders.model.heads import (
     UnitHead,
     apply_heads,
-    hash_heads,
     read_heads,
 )
 from latechunk_integrations.encoders.model.prompts import choose_document_prompt, own_prompts
 from latechunk_integrations.encoders.model.published import PublishedFiles
-from latechunk_integrations.encoders.model.served import Prompts, ServedContract
-from latechunk_integrations.encoders.model.vector_contract import cut_vectors
+from latechunk_integrations.encoders.model.vector_contract import VectorContract, cut_vectors
 from latechunk_integrations.encoders.servers.matrices import RowReceiver, vectors_of
 from latechunk_integrations.encoders.servers.tei_tokenizer import TeiTokenizer
 from latechunk_integrations.encoders.servers.text_memory import TextMemory
@@ -40,8 +35,6 @@ from latechunk_integrations.errors import (
     ServerError,
 )
 from latechunk_integrations.options import LateChunkOptions
-
-logger = logging.getLogger(__name__)
 
 _PROBE = "The supplier delivers every part within thirty days."
 # The server computes in half precision, and sums in another order than we do.
@@ -129,7 +122,7 @@ class TeiEncoder(ServerEncoder):
         self.plain_tokens = info.max_tokens
         self.set_window(info.max_tokens)
         self.header_separator = self._find_separator()
-        contract = ServedContract(
+        contract = VectorContract(
             pooling_mode=_POOLING[info.pooling],
             prompt_pooled=True,
             document_prompt=self.document_prompt,
@@ -148,10 +141,7 @@ class TeiEncoder(ServerEncoder):
         self.tokenizer.memory = TextMemory()
         self.tokenizer.tokenize([self.document_prompt.rstrip()], "")
         revision = info.revision or options.revision
-        identity = [info.model, revision, info.dtype, self.header_separator]
-        named = [identity, self.contract.to_dict(), hash_heads(self.heads)]
-        parts = json.dumps(named, sort_keys=True)
-        self.fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:32]
+        self.set_fingerprint([info.model, revision, info.dtype, self.header_separator])
 
     @classmethod
     def load(cls, options: LateChunkOptions) -> TeiEncoder:
@@ -175,11 +165,6 @@ class TeiEncoder(ServerEncoder):
             self.tokenizer.remember(header.strip() + self.header_separator)
         return ids
 
-    def header_ids(self, header: str) -> NDArray[np.int32]:
-        """Token ids of a header as they are before a text."""
-        (tokens,) = self.tokenizer.tokenize([header + self.header_separator], "")
-        return tokens.ids
-
     def matrices(self, rows: Sequence[list[int]]) -> Iterator[NDArray[np.float32]]:
         """The token embeddings of each row, which the server is known to read as planned.
 
@@ -194,14 +179,6 @@ class TeiEncoder(ServerEncoder):
     def matrix_call(self, ids: list[int], row: int) -> Call[NDArray[np.float32]]:
         """The request for the token embeddings of one window, special tokens included."""
         return self._call(self._write_inputs([ids])[0], len(ids), row)
-
-    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Query vectors with the server's own pooling, ``(n, dimensions)``."""
-        return self._embed_plain(texts, self.query_prompt)
-
-    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Passage vectors with the server's own pooling, ``(n, dimensions)``."""
-        return self._embed_plain(texts, self.document_prompt)
 
     def _call(self, inputs: str | list[int], n_tokens: int, row: int) -> Call[NDArray[np.float32]]:
         body = {"inputs": inputs, "truncate": False}
@@ -267,7 +244,8 @@ class TeiEncoder(ServerEncoder):
         )
         return list(self.client.run_all(calls))
 
-    def _embed_plain(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+    def embed_plain(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+        """See `ServerEncoder.embed_plain`; the server pools."""
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         texts = [prompt + text for text in texts]
@@ -296,7 +274,7 @@ class TeiEncoder(ServerEncoder):
         name = self.options.query_prompt_name
         if name is not None and (text := self._find_named(name)) is not None:
             stated[name] = text
-        own = own_prompts(Prompts(stated), card, query_prompt_name=name)
+        own = own_prompts(stated, card, query_prompt_name=name)
         template = own.slot.template if own.slot else own.document
         return (
             template if asked["document"] is None else asked["document"],

@@ -42,6 +42,7 @@ class TeiTokenizer(OffsetTokenizer):
         self._max_texts = max_texts
         self._joins_at_words = True
         self.memory = TextMemory()
+        self._headers = {}
         self._in_bytes = False
         (letter,) = self._ask(["a"], special=True)
         special = np.array([token["special"] for token in letter], dtype=bool)

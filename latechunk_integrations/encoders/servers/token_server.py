@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,16 +19,14 @@ from latechunk_integrations.encoders.model.contract import (
     own_pooling,
     resolve_pooling,
 )
-from latechunk_integrations.encoders.model.heads import Head, apply_heads
+from latechunk_integrations.encoders.model.heads import Head, apply_heads, hash_heads
 from latechunk_integrations.encoders.model.prompts import TitleSlot
-from latechunk_integrations.encoders.model.served import ServedContract
 from latechunk_integrations.encoders.model.tokenization import OffsetTokenizer
-from latechunk_integrations.encoders.model.vector_contract import cut_vectors
-from latechunk_integrations.errors import OptionError, ServerAnswerError, WindowBudgetError
+from latechunk_integrations.encoders.model.vector_contract import VectorContract, cut_vectors
+from latechunk_integrations.errors import OptionError, ServerAnswerError
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import PoolingMode
 
-_HEADER_CACHE = 1_024
 # Token embeddings of a batch are in memory at once; more of them keep more requests in flight.
 _BATCH_TOKENS = 8_192
 _MOST_BATCH_TOKENS = 32_768
@@ -87,7 +87,7 @@ class ServerEncoder(ABC):
     heads: tuple[Head, ...] = ()
     """The model's modules after pooling."""
     dimensions: int
-    contract: ServedContract
+    contract: VectorContract
     pooling: PoolingMode
     standalone_pooling: PoolingMode
     pad_id = 0  # never sent
@@ -109,7 +109,6 @@ class ServerEncoder(ABC):
         self.options = options
         self.tokenizer = tokenizer
         self.lead, self.tail = tokenizer.lead, tokenizer.tail
-        self._headers: dict[str, NDArray[np.int32]] = {}
 
     @property
     def batch_tokens(self) -> int:
@@ -132,19 +131,19 @@ class ServerEncoder(ABC):
 
     def tokenize_header(self, header: str) -> NDArray[np.int32]:
         """Token ids of a header, set off from the text that follows."""
-        if not header or header.isspace():
-            return np.zeros(0, np.int32)
-        ids = self._headers.get(header)
-        if ids is None:
-            ids = self.header_ids(header.strip())
-            if len(self._headers) >= _HEADER_CACHE:
-                self._headers.clear()
-            self._headers[header] = ids
-        return ids
+        return self.tokenizer.tokenize_header(header, self.header_separator)
 
-    def header_ids(self, header: str) -> NDArray[np.int32]:
-        """Token ids of a header that is not empty, with what separates it from the text."""
-        return self.tokenizer.tokenize([header + self.header_separator], "")[0].ids
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Query vectors with the model's own pooling, ``(n, dimensions)``."""
+        return self.embed_plain(texts, self.query_prompt)
+
+    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Passage vectors with the model's own pooling, ``(n, dimensions)``."""
+        return self.embed_plain(texts, self.document_prompt)
+
+    @abstractmethod
+    def embed_plain(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+        """Vectors of texts after a prompt with the model's own pooling, ``(n, dimensions)``."""
 
     def forward(self, batch: TokenBatch) -> NDArray[np.float32]:
         """Token embeddings of a batch, float32, shape ``(n_rows, row_length, token_dim)``.
@@ -171,7 +170,7 @@ class ServerEncoder(ABC):
         """The model's modules after pooling, in order, then truncation."""
         return cut_vectors(apply_heads(self.heads, means), self.dimensions, self.contract)
 
-    def set_contract(self, contract: ServedContract) -> None:
+    def set_contract(self, contract: VectorContract) -> None:
         """Note what a vector is, and how chunks are pooled.
 
         Raises:
@@ -213,17 +212,13 @@ class ServerEncoder(ABC):
         if asked is not None and asked > limit:
             raise OptionError(f"max_tokens={asked} is more than the {limit} that the server takes")
         self.max_tokens = asked or own or limit
-        n_special = len(self.lead) + len(self.tail)
-        prompt = self.document_prompt
-        n_prompt = len(self.tokenizer.tokenize([prompt], "")[0].ids) if prompt else 0
-        if n_special + n_prompt > self.max_tokens // 2:
-            raise WindowBudgetError(
-                f"{n_special} special and {n_prompt} prompt tokens take more than half of a "
-                f"window of {self.max_tokens} tokens; raise max_tokens or shorten document_prompt",
-                max_tokens=self.max_tokens,
-                special_tokens=n_special,
-                prompt_tokens=n_prompt,
-            )
+        self.tokenizer.check_window(self.max_tokens, self.document_prompt)
+
+    def set_fingerprint(self, *identity: Any) -> None:
+        """Hash what names the model, with its contract and the weights of its heads."""
+        named = [*identity, self.contract.to_dict(), hash_heads(self.heads)]
+        parts = json.dumps(named, sort_keys=True)
+        self.fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:32]
 
     def read_alone(self, text: str) -> list[int]:
         """The token ids of a text with its special tokens."""
