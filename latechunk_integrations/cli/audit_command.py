@@ -33,10 +33,7 @@ def audit_command(
 
     given.check_json(json_file)
     found = audit(target, engine)
-    if json_file is not None:
-        given.write_json(found.to_dict(), json_file)
-    if json_file != given.PRINTED:
-        typer.echo(_describe(found))
+    given.show_result(found.to_dict(), _describe(found), json_file)
 
 
 def _describe(found: StoreAudit) -> str:

@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -118,53 +118,25 @@ def _begin(
     """Measure, tune, inspect and index with late chunking."""
 
 
-app.command(
-    "questions",
-    epilog="Example: latechunk questions docs/ --output questions.csv "
-    "--llm-url http://localhost:8000/v1 --llm-model NAME",
-)(questions_command)
-app.command("review", epilog="Example: latechunk review questions.csv --documents docs/")(
-    review_command
-)
-app.command(
-    "compare",
-    epilog="Example: latechunk compare questions.csv --documents docs/ "
+_EXAMPLES: dict[Callable[..., None], str] = {
+    questions_command: "docs/ --output questions.csv --llm-url http://localhost:8000/v1 "
+    "--llm-model NAME",
+    review_command: "questions.csv --documents docs/",
+    compare_command: "questions.csv --documents docs/ "
     "--model sentence-transformers/all-MiniLM-L6-v2 --report report.html",
-)(compare_command)
-app.command(
-    "tune",
-    epilog="Example: latechunk tune questions.csv --documents docs/ --config latechunk.yaml "
+    tune_command: "questions.csv --documents docs/ --config latechunk.yaml "
     "--chunk-size 64 --chunk-size 128 --output tuned.yaml",
-)(tune_command)
-app.command(
-    "inspect",
-    epilog="Example: latechunk inspect handbook.md --config latechunk.yaml "
-    '--query "Who approves leave?"',
-)(inspect_command)
-app.command(
-    "diagnose",
-    epilog="Example: latechunk diagnose docs/ --model sentence-transformers/all-MiniLM-L6-v2",
-)(diagnose_command)
-app.command(
-    "index",
-    epilog="Example: latechunk index docs/ --to milvus:corpus.db#docs --checkpoint state/ "
-    "--config latechunk.yaml --chunk-size 128",
-)(index_command)
-app.command(
-    "verify",
-    epilog="Example: latechunk verify docs/ --to milvus:corpus.db#docs --checkpoint state/ "
-    "--config latechunk.yaml --chunk-size 128",
-)(verify_command)
-app.command(
-    "repair",
-    epilog="Example: latechunk repair docs/ --to milvus:corpus.db#docs --checkpoint state/ "
-    "--config latechunk.yaml --chunk-size 128",
-)(repair_command)
-app.command("audit", epilog="Example: latechunk audit qdrant:./store#chunks --json -")(
-    audit_command
-)
-app.command(
-    "migrate",
-    epilog="Example: latechunk migrate qdrant:./store#docs --from-framework langchain "
+    inspect_command: 'handbook.md --config latechunk.yaml --query "Who approves leave?"',
+    diagnose_command: "docs/ --model sentence-transformers/all-MiniLM-L6-v2",
+    **dict.fromkeys(
+        (index_command, verify_command, repair_command),
+        "docs/ --to milvus:corpus.db#docs --checkpoint state/ --config latechunk.yaml "
+        "--chunk-size 128",
+    ),
+    audit_command: "qdrant:./store#chunks --json -",
+    migrate_command: "qdrant:./store#docs --from-framework langchain "
     "--source-folder docs/ --config latechunk.yaml --checkpoint state/",
-)(migrate_command)
+}
+for _command, _example in _EXAMPLES.items():
+    _name = _command.__name__.removesuffix("_command")
+    app.command(_name, epilog=f"Example: latechunk {_name} {_example}")(_command)

@@ -29,6 +29,5 @@ def diagnose_command(
 
     documents = read_documents(data)
     engine = given.load_engine(model, config, options)
-    cut, sizes, _ = given.read_chunking(config, splitter, [chunk_size] if chunk_size else None)
-    parents, notes = given.split_documents(engine, documents, cut, sizes[0] if sizes else None)
+    parents, notes = given.split_documents(engine, documents, config, splitter, chunk_size)
     terminal.show_diagnosis(diagnose(engine, parents, show_progress=True), notes=notes)

@@ -103,17 +103,19 @@ def read_chunking(
 def split_documents(
     engine: LateChunkEngine,
     documents: Sequence[GoldenDocument],
-    splitter: AnySplitter,
+    config: Path | None,
+    splitter: str | None,
     chunk_size: int | None,
 ) -> tuple[list[Parent], list[str]]:
     """Documents with their chunks and titles, and notes on chunks that were not found."""
     from latechunk_integrations.evaluation.splitters import sizes_of, split_text  # noqa: PLC0415
     from latechunk_integrations.schema import Parent  # noqa: PLC0415  # as in load_engine
 
-    (size,) = sizes_of(splitter, [chunk_size] if chunk_size else None, [_CHUNK_TOKENS])
+    cut, sizes, _ = read_chunking(config, splitter, [chunk_size] if chunk_size else None)
+    size = sizes_of(cut, sizes, [_CHUNK_TOKENS])[0]
     parents, notes = [], []
     for each in documents:
-        spans, n_lost = split_text(each.text, splitter, size, engine.encoder)
+        spans, n_lost = split_text(each.text, cut, size, engine.encoder)
         if n_lost:
             notes.append(f"{n_lost} chunks of {each.doc_id!r} are not in its text")
         parents.append(Parent(each.text, spans, header=each.title, id=each.doc_id))

@@ -144,10 +144,9 @@ def check_json(file: Path | None, source: Path | None = None) -> None:
         raise OptionError(f"{file} holds no JSON object, and would be replaced: name another file")
 
 
-def write_json(content: Mapping[str, Any], file: Path) -> None:
-    """Write a result to a file, or to standard output for ``-``."""
-    text = json.dumps(content, indent=1)
-    if file == PRINTED:
-        typer.echo(text)
-    else:
-        file.write_text(text + "\n", encoding="utf-8")
+def show_result(content: Mapping[str, Any], text: str, file: Path | None) -> None:
+    """Print a result in words, or as JSON where the file is ``-``; other files get the JSON too."""
+    written = "" if file is None else json.dumps(content, indent=1)
+    if file is not None and file != PRINTED:
+        file.write_text(written + "\n", encoding="utf-8")
+    typer.echo(written if file == PRINTED else text)

@@ -86,10 +86,8 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
         given.check_json(json_file, arguments.source)
         raise typer.Exit(show_plan(plan_index(*job), json_file))
     summary = index(*job)
-    if json_file == given.PRINTED:
-        given.write_json(summary.to_dict(), json_file)
-    else:
-        typer.echo(_describe(summary))
+    printed = json_file if json_file == given.PRINTED else None  # the run has written a file
+    given.show_result(summary.to_dict(), _describe(summary), printed)
     raise typer.Exit(_exit_code(summary))
 
 

@@ -36,8 +36,7 @@ def inspect_command(  # noqa: PLR0913  # a command's parameters are its options
     if len(documents) != 1:
         raise GoldenSetError(f"{file} holds {len(documents)} documents: name a file with one")
     engine = given.load_engine(model, config, options)
-    cut, sizes, _ = given.read_chunking(config, splitter, [chunk_size] if chunk_size else None)
-    ((parent,), notes) = given.split_documents(engine, documents, cut, sizes[0] if sizes else None)
+    ((parent,), notes) = given.split_documents(engine, documents, config, splitter, chunk_size)
     inspection = inspect_parent(engine, replace(parent, header=title), query)
     inspection = replace(inspection, notes=(*notes, *inspection.notes))
     terminal.show_inspection(inspection)

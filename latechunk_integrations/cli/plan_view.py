@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
 from latechunk_integrations.core.printable import escape_controls
@@ -20,10 +18,7 @@ _SHOWN = 20
 
 def show_plan(plan: IndexPlan, json_file: Path | None) -> ExitCode:
     """Print a plan, or write it as JSON; returns the exit code that the run would have."""
-    if json_file is not None:
-        given.write_json(plan.to_dict(), json_file)
-    if json_file != given.PRINTED:
-        typer.echo(_describe(plan))
+    given.show_result(plan.to_dict(), _describe(plan), json_file)
     if plan.removal_refused:
         return ExitCode.REMOVAL_REFUSED
     return ExitCode.FOUND if plan.untold or plan.failing else ExitCode.DONE

@@ -33,10 +33,7 @@ def repair_command(
 
     given.check_json(json_file, arguments.source)
     summary = repair(*arguments.read(prune=prune, show_progress=not quiet))
-    if json_file is not None:
-        given.write_json(summary.to_dict(), json_file)
-    if json_file != given.PRINTED:
-        typer.echo(_describe(summary))
+    given.show_result(summary.to_dict(), _describe(summary), json_file)
     raise typer.Exit(_exit_code(summary))
 
 

@@ -29,10 +29,7 @@ def verify_command(arguments: given.IndexArguments, *, json_file: given.JsonFile
 
     given.check_json(json_file, arguments.source)
     found = verify(*arguments.read())
-    if json_file is not None:
-        given.write_json(found.to_dict(), json_file)
-    if json_file != given.PRINTED:
-        typer.echo(_describe(found))
+    given.show_result(found.to_dict(), _describe(found), json_file)
     raise typer.Exit(ExitCode.FOUND if found.damages or found.untold else ExitCode.DONE)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Literal
 
-from latechunk_integrations.evaluation.results import Configuration, HeaderUse
+from latechunk_integrations.evaluation.results import ENGINE_OPTIONS, Configuration, HeaderUse
 from latechunk_integrations.options import LateChunkOptions, Layout
 
 BASELINE = "early"
@@ -96,18 +96,8 @@ def configuration_of(
     options: LateChunkOptions, header: HeaderUse = "auto", name: str = YOURS
 ) -> Configuration:
     """The configuration that an engine's options describe."""
-    return Configuration(
-        name=name,
-        context_weight=options.context_weight,
-        header=header,
-        header_weight=options.header_weight,
-        overlap_tokens=options.overlap_tokens,
-        pool_edges=options.pool_edges,
-        layout=options.layout,
-        focus=options.focus,
-        header_focus=options.header_focus,
-        sub_span_tokens=options.sub_span_tokens,
-    )
+    given = {option: getattr(options, option) for option in ENGINE_OPTIONS}
+    return Configuration(name=name, header=header, **given)
 
 
 def make_configurations(

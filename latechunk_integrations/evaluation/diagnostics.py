@@ -14,8 +14,8 @@ from tqdm.auto import tqdm
 
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import InputTypeError
+from latechunk_integrations.evaluation.results import make_frame
 from latechunk_integrations.evaluation.similarity import early_engine, late_engine
-from latechunk_integrations.plugins import import_extra
 from latechunk_integrations.schema import ChunkVectors, Parent
 
 if TYPE_CHECKING:
@@ -115,9 +115,7 @@ class Diagnosis:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        pandas = import_extra("pandas", extra="evaluation")
-        frame: pd.DataFrame = pandas.DataFrame([asdict(document) for document in self.documents])
-        return frame
+        return make_frame([asdict(document) for document in self.documents])
 
 
 def diagnose(

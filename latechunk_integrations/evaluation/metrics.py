@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.errors import MissingExtraError, OptionError
+from latechunk_integrations.errors import OptionError
 from latechunk_integrations.evaluation.dataset import GoldenSet, GoldSpan
 from latechunk_integrations.evaluation.results import Difference
+from latechunk_integrations.plugins import import_extra
 from latechunk_integrations.schema import CharSpans
 
 MEASURES = (
@@ -295,8 +296,4 @@ def _is_computable(measure: Any) -> bool:
 
 
 def _load_measures() -> Any:
-    try:
-        import ir_measures  # noqa: PLC0415  # optional
-    except ImportError as error:
-        raise MissingExtraError("ir_measures", extra="evaluation") from error
-    return ir_measures
+    return import_extra("ir_measures", extra="evaluation")

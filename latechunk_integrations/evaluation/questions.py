@@ -214,11 +214,8 @@ def read_done(path: str | Path) -> list[Proposal]:
         return []
     return [
         Proposal(
-            query=row.text("query"),
-            document=row.text("document"),
-            quote=row.text("quote"),
-            start=row.integer("start"),
-            origin=row.text(ORIGIN),
+            *(row.text("query"), row.text("document"), row.text("quote")),
+            *(row.integer("start"), row.text(ORIGIN)),
         )
         for row in question_rows(target)
     ]

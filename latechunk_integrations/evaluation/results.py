@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.errors import MissingExtraError
 from latechunk_integrations.evaluation.notebook import NotebookView
 from latechunk_integrations.options import Layout
+from latechunk_integrations.plugins import import_extra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,12 @@ __all__ = [
 ]
 
 CHANCE = 0.05
+
+ENGINE_OPTIONS = (
+    *("context_weight", "header_weight", "overlap_tokens", "pool_edges", "layout", "focus"),
+    *("header_focus", "sub_span_tokens"),
+)
+"""The engine options that a configuration names, as `LateChunkOptions` does."""
 
 HeaderUse: TypeAlias = Literal["none", "prepended", "attended", "auto"]
 """No title; the title in front of each chunk's text, and pooled; the title attended to; the title
@@ -75,16 +81,7 @@ class Configuration:
 
     def options(self) -> dict[str, Any]:
         """The engine options of this configuration, by the names of `LateChunkOptions`."""
-        return {
-            "context_weight": self.context_weight,
-            "header_weight": self.header_weight,
-            "overlap_tokens": self.overlap_tokens,
-            "pool_edges": self.pool_edges,
-            "layout": self.layout,
-            "focus": self.focus,
-            "header_focus": self.header_focus,
-            "sub_span_tokens": self.sub_span_tokens,
-        }
+        return {name: getattr(self, name) for name in ENGINE_OPTIONS}
 
 
 @dataclass(frozen=True)
@@ -346,11 +343,11 @@ class Comparison(NotebookView):
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        return _make_frame([_make_row(result) for result in self.results])
+        return make_frame([_make_row(result) for result in self.results])
 
     def queries_to_frame(self) -> pd.DataFrame:
         """One row for each query, configuration and chunk size, as a pandas data frame."""
-        return _make_frame(
+        return make_frame(
             [
                 {
                     "model": result.model,
@@ -420,9 +417,11 @@ def _query_row(query: QueryResult) -> dict[str, Any]:
     return row | {f"document {name}": value for name, value in query.document_scores.items()}
 
 
-def _make_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    try:
-        import pandas as pd  # noqa: PLC0415  # optional
-    except ImportError as error:
-        raise MissingExtraError("pandas", extra="evaluation") from error
-    return pd.DataFrame(rows)
+def make_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a pandas data frame.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+    """
+    frame: pd.DataFrame = import_extra("pandas", extra="evaluation").DataFrame(rows)
+    return frame

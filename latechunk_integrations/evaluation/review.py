@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
@@ -27,15 +26,6 @@ _HOST = "127.0.0.1"
 _STATES = ("accepted", REJECTED, "")
 _CONTEXT_CHARS = 500
 _MOST_BYTES = 100_000
-
-
-@dataclass(frozen=True)
-class _Change:
-    """What the page sends: which row, its new state and its question."""
-
-    row: int
-    status: str
-    query: str
 
 
 class ReviewFile:
@@ -68,14 +58,14 @@ class ReviewFile:
             GoldenSetError: It names no row, no state or no question.
         """
         try:
-            change = _Change(int(values["row"]), str(values["status"]), str(values["query"]))
+            row, status = int(values["row"]), str(values["status"])
+            query = str(values["query"]).strip()
         except (KeyError, TypeError, ValueError) as error:
             raise GoldenSetError(f"no decision: {error}") from error
-        wrong = not 0 <= change.row < len(self._rows) or change.status not in _STATES
-        if wrong or not change.query.strip():
+        if not 0 <= row < len(self._rows) or status not in _STATES or not query:
             raise GoldenSetError("a decision names a row, a state and a question")
         with self._lock:
-            self._rows[change.row] |= {STATUS: change.status, "query": change.query.strip()}
+            self._rows[row] |= {STATUS: status, "query": query}
             self._write()
 
     def _show(self, row: Mapping[str, Any]) -> dict[str, Any]:

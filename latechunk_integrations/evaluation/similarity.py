@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from latechunk_integrations.core.blending import make_unit
 from latechunk_integrations.engine import LateChunkEngine
 from latechunk_integrations.errors import InputTypeError
+from latechunk_integrations.evaluation.results import make_frame
 from latechunk_integrations.options import LateChunkOptions
-from latechunk_integrations.plugins import import_extra
 from latechunk_integrations.schema import Mode, Parent, Span
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class Similarities:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        pandas = import_extra("pandas", extra="evaluation")
-        frame: pd.DataFrame = pandas.DataFrame(
+        return make_frame(
             [
                 {
                     "query": query,
@@ -67,7 +66,6 @@ class Similarities:
                 for column, chunk in enumerate(self.chunks)
             ]
         )
-        return frame
 
 
 def compare_sentences(

@@ -6,6 +6,7 @@ import random
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -117,20 +118,16 @@ def tune(  # noqa: PLR0913  # as many sides as a comparison
     sizes = sizes_of(splitter, choices.chunk_sizes, _SIZES)
     titled = any(document.title.strip() for document in golden.documents)
     with tempfile.TemporaryDirectory() as scratch:
-
-        def measure_half(part: GoldenSet, configurations: Sequence[Configuration]) -> Comparison:
-            return compare(
-                engine,
-                part,
-                configurations,
-                opponent=opponent,
-                splitter=splitter,
-                chunk_sizes=sizes,
-                cache=cache or scratch,
-                show_progress=show_progress,
-                measures=_list_measures(measure),
-            )
-
+        measure_half = partial(
+            compare,
+            engine,
+            opponent=opponent,
+            splitter=splitter,
+            chunk_sizes=sizes,
+            cache=cache or scratch,
+            show_progress=show_progress,
+            measures=_list_measures(measure),
+        )
         first = measure_half(choosing, choices.configurations(opponent, titled=titled))
         by = measure or main_measure(first)
         late = _find_candidate(first, by, late=True)
