@@ -6,7 +6,6 @@ fields here to its names, types and defaults.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import os
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 from latechunk_integrations.encoders.model.identity import published_identity
 from latechunk_integrations.engine import ALGORITHM_VERSION, LateChunkEngine
 from latechunk_integrations.engine_handle import EngineHandle
-from latechunk_integrations.errors import OptionError
+from latechunk_integrations.errors import OptionError, hint_at
 from latechunk_integrations.options import (
     WORK_OPTIONS,
     DType,
@@ -213,10 +212,9 @@ def _refuse_unknown(given: Mapping[str, Any], own: Iterable[str]) -> None:
     for name in given:
         if name in valid:
             continue
-        near = difflib.get_close_matches(name, valid, n=1)
         if name in _ELSEWHERE:
             hints.append(f"{name!r}: {_ELSEWHERE[name]}")
         else:
-            hints.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+            hints.append(f"{name!r}{hint_at(name, valid)}")
     if hints:
         raise OptionError(f"unknown option {'; '.join(hints)}. The options are: {', '.join(valid)}")

@@ -14,14 +14,13 @@ The file that `latechunk tune` writes, and that every part of the package reads:
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from latechunk_integrations.errors import OptionError
+from latechunk_integrations.errors import OptionError, hint_at
 from latechunk_integrations.options_file import CHUNKING_SECTION, read_file
 
 _Item = TypeVar("_Item")
@@ -90,8 +89,7 @@ class ChunkingOptions:
         valid = [field.name for field in fields(cls)]
         for key in section:
             if key not in valid:
-                near = difflib.get_close_matches(str(key), valid, n=1)
-                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                hint = hint_at(str(key), valid)
                 raise OptionError(f"chunking: unknown {key!r}{hint}; it has {', '.join(valid)}")
         return cls(**section)
 

@@ -55,7 +55,8 @@ The tree::
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -109,6 +110,7 @@ __all__ = [
     "WorkerError",
     "WorkerStartError",
     "WriterError",
+    "hint_at",
     "naming",
 ]
 
@@ -403,6 +405,12 @@ class IncompleteParentError(OriginError):
 
 class TextKeyedCacheError(OriginError):
     """A cache knows a chunk by its text alone, while its vector depends on its parent."""
+
+
+def hint_at(name: str, known: Collection[str]) -> str:
+    """What to add to an error about an unknown name: the known one that is most like it."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 @contextmanager

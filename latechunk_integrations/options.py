@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import os
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from latechunk_integrations.errors import OptionError
+from latechunk_integrations.errors import OptionError, hint_at
 from latechunk_integrations.options_file import read_engine_section
 
 DType: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
@@ -349,7 +348,8 @@ class LateChunkOptions:
         valid = [field.name for field in fields(cls)]
         unknown = [str(key) for key in mapping if key not in valid]
         if unknown:
-            raise OptionError(_unknown_keys(unknown, valid))
+            hints = ", ".join(f"{key!r}{hint_at(key, valid)}" for key in unknown)
+            raise OptionError(f"unknown option {hints}; the options are: {', '.join(valid)}")
         if "model" not in mapping:
             raise OptionError("the option 'model' is missing: a hub name or a local path")
         return cls(**mapping)
@@ -380,14 +380,6 @@ def wrap_key(key: object) -> SecretStr | None:
     if not isinstance(key, (SecretStr, type(None))):
         raise OptionError("api_key must be a SecretStr or a str")
     return key
-
-
-def _unknown_keys(unknown: list[str], valid: list[str]) -> str:
-    hints = []
-    for key in unknown:
-        near = difflib.get_close_matches(key, valid, n=1)
-        hints.append(f"{key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-    return f"unknown option {', '.join(hints)}; the options are: {', '.join(valid)}"
 
 
 def _check_choice(name: str, value: object, valid: tuple[str, ...]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from latechunk_integrations.errors import LateChunkError, MissingExtraError, OptionError
+from latechunk_integrations.errors import LateChunkError, MissingExtraError, OptionError, hint_at
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,8 @@ class PluginKind:
 
     def _explain_unknown(self, name: str) -> str:
         known = self.names()
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
         listed = ", ".join(map(repr, [*known, "module:name"]))
-        return f"no {self.option} {name!r}{hint}; it is one of {listed}"
+        return f"no {self.option} {name!r}{hint_at(name, known)}; it is one of {listed}"
 
 
 def _import_named(path: str) -> Any:

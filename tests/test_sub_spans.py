@@ -19,11 +19,11 @@ from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent, Su
 from latechunk_integrations.errors import InputTypeError, OptionError, WindowBudgetError
 from latechunk_integrations.evaluation.inspection import inspect_parent
 from latechunk_integrations.schema import CharSpans
-from latechunk_integrations.testing.sub_span_oracle import SubSpanOracle, SubSpanSums
-from latechunk_integrations.testing.units_oracle import UnitsOracle
 from tests import strategies
+from tests.sub_span_oracle import SubSpanOracle, SubSpanSums
 from tests.test_units import SENTENCES, TEXT, Loaded
 from tests.tiny_models import FAMILIES, FAMILIES_ONE_FAST, Family
+from tests.units_oracle import UnitsOracle
 
 _SETTINGS = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -19,9 +19,9 @@ from latechunk_integrations.core import windows
 from latechunk_integrations.encoders.local import focus_attention
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.errors import OptionError, WindowBudgetError
-from latechunk_integrations.testing.units_oracle import UnitsOracle
 from tests import strategies
 from tests.tiny_models import FAMILIES, FAMILIES_ONE_FAST, Family
+from tests.units_oracle import UnitsOracle
 
 TEXT = (
     "Berlin is the capital of Germany. Its 3.85 million inhabitants make it the most populous "

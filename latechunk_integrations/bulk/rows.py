@@ -298,10 +298,6 @@ def read_document(
 def to_table(documents: Sequence[DocumentRows], dimensions: int) -> Any:
     """The rows of documents as one Arrow table.
 
-    Args:
-        documents: Any number of documents.
-        dimensions: Width of a vector.
-
     Returns:
         ``pyarrow.Table`` of `COLUMNS`; ``vector`` is a fixed-size list of float32.
 

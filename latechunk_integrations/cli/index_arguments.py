@@ -88,9 +88,6 @@ class IndexArguments:
     def read(self, **more: Any) -> tuple[Path, str, LateChunkOptions, Path, IndexSettings]:
         """Source, target, options, checkpoint and settings, as the functions of bulk take them.
 
-        Args:
-            more: Settings that only some commands have.
-
         Raises:
             OptionError: An argument is wrong.
         """

@@ -76,11 +76,6 @@ def pack_vectors(vectors: ChunkVectors, key: str) -> bytes:
 def unpack_vectors(content: bytes, key: str, parent: Parent) -> ChunkVectors:
     """The vectors of this parent's chunks.
 
-    Args:
-        content: What was packed.
-        key: What they were packed under.
-        parent: Their parent.
-
     Raises:
         InputError: The bytes are damaged, or were packed under another key.
     """

@@ -83,10 +83,6 @@ class Passes:
     ) -> tuple[NDArray[np.float32], Costs]:
         """Chunk vectors of a configuration, as the engine gives them, and what they cost.
 
-        Args:
-            configuration: What to embed.
-            chunk_size: One of the chunk sizes.
-
         Returns:
             Unit vectors, float32, shape ``(n_chunks, dim)``, documents in order, and the costs of
             this configuration alone.
@@ -117,10 +113,6 @@ class Passes:
         self, configuration: Configuration, chunk_size: int | None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
         """Unit vectors of sub-spans, and the row of the chunk that each belongs to, ascending.
-
-        Args:
-            configuration: What was embedded.
-            chunk_size: One of the chunk sizes.
 
         Returns:
             ``None`` where a chunk has one vector.

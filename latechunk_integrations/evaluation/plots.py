@@ -186,10 +186,6 @@ def heat_map(similarities: Similarities, *, theme: Theme = "light") -> Figure:
 def chunk_bars(inspection: Inspection, *, theme: Theme = "light") -> Figure:
     """The query of an inspection against each chunk by number, early and late.
 
-    Args:
-        inspection: With a query.
-        theme: The palette.
-
     Raises:
         MissingExtraError: matplotlib is not installed.
     """

@@ -26,13 +26,7 @@ _PACKAGES = ("torch", "transformers", "numpy")
 def collect_provenance(
     engines: Sequence[LateChunkEngine], names: Sequence[str], golden: GoldenSet
 ) -> Provenance:
-    """What a reader must know to trust or repeat figures.
-
-    Args:
-        engines: What was measured.
-        names: What reports call them.
-        golden: What it was measured on.
-    """
+    """What a reader must know to trust or repeat figures."""
     return Provenance(
         version=latechunk_integrations.__version__,
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),

@@ -79,10 +79,6 @@ def read_store(address: str) -> StoreRows:
 def place_rows(golden: GoldenSet, rows: StoreRows) -> tuple[GoldenSet, NDArray[np.float32]]:
     """The set with the store's chunks as its own, and their vectors in its order.
 
-    Args:
-        golden: Documents, queries, gold spans.
-        rows: Of the store.
-
     Returns:
         The set, without documents that the store does not have and queries about them, which its
         notes say; unit vectors, float32, shape ``(n_chunks, dim)``.

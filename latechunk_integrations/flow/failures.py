@@ -48,11 +48,6 @@ def isolate_failures(
 ) -> Iterator[ChunkVectors | Failed]:
     """Take the results of several parents; where that fails, each of those left by itself.
 
-    Args:
-        parents: The parents.
-        results: Their vectors, in order.
-        embed_alone: Embeds one parent.
-
     Yields:
         For each parent its vectors, or what failed.
     """

@@ -62,11 +62,6 @@ class Policy:
     def report_empty(self, parent: Parent, rows: NDArray[np.int64], why: str) -> None:
         """Count chunks that have nothing to pool.
 
-        Args:
-            parent: Their parent.
-            rows: The chunks, at least one.
-            why: What they lack.
-
         Raises:
             ChunkWithoutTokenError: ``strict``.
         """

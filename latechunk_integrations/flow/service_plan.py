@@ -101,10 +101,6 @@ class ServicePlanner:
     def instead(self, document: ElementList, reason: str) -> Iterator[ElementList]:
         """What to send instead of a document that the encoder found too long.
 
-        Args:
-            document: What was refused.
-            reason: What the encoder said.
-
         Raises:
             ParentTooLongError: The options do not allow to divide it, or it is tiny.
         """

@@ -52,12 +52,7 @@ class VectorState(Enum):
 
 
 def vector_state(node: BaseNode, key: MarkKey) -> VectorState:
-    """Whether a node's vector is of this engine, and of what the node holds now.
-
-    Args:
-        node: Any node.
-        key: Of the embed model that asks.
-    """
+    """Whether a node's vector is of this engine, and of what the node holds now."""
     if node.embedding is None:
         return VectorState.NONE
     if node.metadata.get(ENGINE_KEY) != key.engine:

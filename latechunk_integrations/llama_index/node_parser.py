@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import difflib
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from latechunk_integrations.errors import (
     IncompleteParentError,
     InputTypeError,
     OptionError,
+    hint_at,
 )
 from latechunk_integrations.llama_index.choices import Choice, describe_choice
 from latechunk_integrations.llama_index.configured import read_parts
@@ -129,12 +129,10 @@ class LateChunkNodeParser(NodeParser):
             known = type(self).model_fields
             for name in fields:
                 if name not in known:
-                    near = difflib.get_close_matches(name, known, n=1)
-                    hint = f" (did you mean {near[0]!r}?)" if near else ""
                     raise OptionError(
-                        f"{type(self).__name__} has no option {name!r}{hint}; it has "
-                        f"{', '.join(known)}. Options of the splitter and of the engine belong "
-                        "into splitter= and embed_model="
+                        f"{type(self).__name__} has no option {name!r}{hint_at(name, known)}; it "
+                        f"has {', '.join(known)}. Options of the splitter and of the engine "
+                        "belong into splitter= and embed_model="
                     )
             if fields.get("id_func") not in (None, default_id_func):
                 raise OptionError("ids are the splitter's: give id_func= to the splitter")

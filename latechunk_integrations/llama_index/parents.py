@@ -47,12 +47,7 @@ class Reporting(Protocol):
         """
 
     def leave_out(self, nodes: Sequence[BaseNode], error: LateChunkError) -> None:
-        """Report nodes without vectors, or raise the error.
-
-        Args:
-            nodes: The nodes.
-            error: Why they have none.
-        """
+        """Report nodes without vectors, or raise the error."""
 
 
 @dataclass(frozen=True)
@@ -131,13 +126,7 @@ def report_pages(
 def isolated(
     parents: Iterable[NodeParent], nodes: Sequence[BaseNode], reporting: Reporting
 ) -> Iterator[NodeParent]:
-    """The parents of some nodes; where one of them cannot be made, the nodes are left out.
-
-    Args:
-        parents: A stream that makes them.
-        nodes: All nodes concerned.
-        reporting: Is told of a failure.
-    """
+    """The parents of some nodes; where one of them cannot be made, the nodes are left out."""
     try:
         made = list(parents)
     except LateChunkError as error:

@@ -68,9 +68,6 @@ def number_sections(nodes: Sequence[BaseNode]) -> list[tuple[int, str]]:
     A section begins with a Markdown heading, an HTML heading tag, or where ``header_path``
     changes. Nodes without any of these are one section.
 
-    Args:
-        nodes: Nodes of one source in reading order.
-
     Returns:
         Number and path of each; the path is empty where it is in the metadata, or nowhere.
     """

@@ -32,11 +32,6 @@ def place_in_text(text: str, chunks: Sequence[StoredChunk], *, is_ordered: bool)
     neighbours is taken, where the order is known. Else it is the one at the chunk's own offset.
     Inside another chunk that one does not count: a search may have found it there by mistake.
     What this does not decide has no place.
-
-    Args:
-        text: The file's text.
-        chunks: In reading order where that is known.
-        is_ordered: Whether it is.
     """
     starts: dict[int, int] = {}
     reasons: dict[int, str] = {}

@@ -79,12 +79,7 @@ class UnitFocus:
 
     @classmethod
     def of(cls, batch: TokenBatch, device: torch.device) -> UnitFocus | None:
-        """The focus of a batch; None where a token belongs to no unit, to several or to one apart.
-
-        Args:
-            batch: The batch, with units and focus.
-            device: Where the model is.
-        """
+        """The focus of a batch; None where a token is of no unit, of several or of one apart."""
         units, is_header = batch.units, batch.is_header
         focus, header_focus = batch.focus, batch.header_focus
         if units is None or is_header is None or focus is None or header_focus is None:

@@ -25,10 +25,6 @@ _MOST_HEADERS = 1_024
 def check_vocabulary(tokenizer: Any, model: str) -> None:
     """Refuse a tokenizer that knows no word: transformers makes one where the files lack it.
 
-    Args:
-        tokenizer: The tokenizer of a transformers model.
-        model: How to name the model.
-
     Raises:
         ModelLoadError: It knows special tokens only.
     """

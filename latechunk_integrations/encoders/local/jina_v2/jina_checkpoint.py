@@ -78,11 +78,6 @@ def load_jina_v2(
     Only config.json is read to decide that. The code that its ``auto_map`` names is neither
     fetched nor run.
 
-    Args:
-        files: The model's published files.
-        device: Where the model goes.
-        dtype: Of the weights.
-
     Raises:
         ContractError: A module beside it is not from sentence-transformers, or needs code of its
             own, as the tokenizer may; nothing of that kind runs here.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latechunk_integrations.testing.oracle import Pair
-from latechunk_integrations.testing.units_oracle import UnitsOracle
+from tests.units_oracle import UnitsOracle
 
 _SCRIPTS_WITHOUT_SPACES = (
     *((0x3040, 0x30FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF)),
