@@ -17,12 +17,7 @@ _SCOPE = "latechunk_integrations"
 
 @contextmanager
 def trace_span(name: str, **attributes: str | float) -> Iterator[None]:
-    """A span around a block; an error sets its status, without its message.
-
-    Args:
-        name: Such as ``latechunk.embed``.
-        **attributes: What is known of it: numbers, names of parts.
-    """
+    """A span around a block; an error sets its status, without its message."""
     tracer = _tracer()
     if tracer is None:
         yield

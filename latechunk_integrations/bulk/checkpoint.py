@@ -166,10 +166,6 @@ class Checkpoint:
 def read_state(folder: Path, identity: Mapping[str, str]) -> CheckpointState:
     """What a checkpoint knows; nothing is written, and nobody is kept from writing.
 
-    Args:
-        folder: The checkpoint; where there is none, nothing is known.
-        identity: As for `Checkpoint`.
-
     Raises:
         CheckpointError: It belongs to something else, or is damaged.
     """

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from latechunk_integrations.cli import index_arguments as given
-from latechunk_integrations.core.printable import escape_controls
 
 if TYPE_CHECKING:
     from latechunk_integrations.bulk.auditing import StoreAudit
@@ -36,14 +35,14 @@ def audit_command(
     given.show_result(found.to_dict(), _describe(found), json_file)
 
 
-def _describe(found: StoreAudit) -> str:
+def _describe(found: StoreAudit) -> list[str]:
     totals = found.totals
     lines = [f"{totals.total()} vectors: {_format(totals)}"]
     by_size = sorted(found.counts.items(), key=lambda each: -each[1].total())
     lines += [f"  {name}: {_format(counts)}" for name, counts in by_size[:_SHOWN]]
     if len(by_size) > _SHOWN:
         lines.append(f"  and {len(by_size) - _SHOWN} sources more (--json lists all)")
-    return "\n".join(escape_controls(line) for line in lines)
+    return lines
 
 
 def _format(counts: Counter[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +18,7 @@ from latechunk_integrations.cli.flags import (
     read_options,
     read_pairs,
 )
+from latechunk_integrations.core.printable import escape_controls
 from latechunk_integrations.errors import OptionError
 
 if TYPE_CHECKING:  # loaded by the command that needs it
@@ -141,9 +142,15 @@ def check_json(file: Path | None, source: Path | None = None) -> None:
         raise OptionError(f"{file} holds no JSON object, and would be replaced: name another file")
 
 
-def show_result(content: Mapping[str, Any], text: str, file: Path | None) -> None:
+def show_result(content: Mapping[str, Any], lines: Sequence[str], file: Path | None) -> None:
     """Print a result in words, or as JSON where the file is ``-``; other files get the JSON too."""
     written = "" if file is None else json.dumps(content, indent=1)
     if file is not None and file != PRINTED:
         file.write_text(written + "\n", encoding="utf-8")
-    typer.echo(written if file == PRINTED else text)
+    typer.echo(written if file == PRINTED else escape_controls("\n".join(lines)))
+
+
+def shorten(lines: list[str], most: int) -> list[str]:
+    """The first lines, and how many more there are."""
+    more = len(lines) - most
+    return [*lines[:most], f"  and {more} more"] if more > 0 else lines

@@ -9,13 +9,13 @@ import typer
 
 from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
-from latechunk_integrations.cli.plan_view import show_plan
 from latechunk_integrations.cli.shared_arguments import takes_shared_arguments
-from latechunk_integrations.core.printable import escape_controls
 
 if TYPE_CHECKING:
     from latechunk_integrations.bulk.index_summary import IndexSummary
+    from latechunk_integrations.bulk.planning import IndexPlan
 
+_SHOWN = 20
 _ShareBatches = Annotated[
     bool, typer.Option("--share-batches", help="Faster on a GPU; the last bits may vary.")
 ]
@@ -84,7 +84,7 @@ def index_command(  # noqa: PLR0913  # every flag is an argument
     )
     if plan:
         given.check_json(json_file, arguments.source)
-        raise typer.Exit(show_plan(plan_index(*job), json_file))
+        raise typer.Exit(_show_plan(plan_index(*job), json_file))
     summary = index(*job)
     printed = json_file if json_file == given.PRINTED else None  # the run has written a file
     given.show_result(summary.to_dict(), _describe(summary), printed)
@@ -97,7 +97,7 @@ def _exit_code(summary: IndexSummary) -> ExitCode:
     return ExitCode.FOUND if summary.n_failed else ExitCode.DONE
 
 
-def _describe(summary: IndexSummary) -> str:
+def _describe(summary: IndexSummary) -> list[str]:
     """A run in a few lines."""
     written = f"{summary.n_documents} documents, {summary.n_chunks} chunks written"
     lines = [f"{written} in {summary.seconds:.1f} s; {summary.n_unchanged} documents unchanged"]
@@ -113,12 +113,41 @@ def _describe(summary: IndexSummary) -> str:
     if summary.left_out:
         lines.append(
             f"{len(summary.left_out)} files and folders of the source left out (links out of it, "
-            f"what this command writes), such as {escape_controls(str(summary.left_out[0]))}"
+            f"what this command writes), such as {summary.left_out[0]}"
         )
     if summary.n_failed:
         lines.append(f"{summary.n_failed} documents failed, see {summary.dead_letters}")
     if summary.n_retried:
         lines.append(f"{summary.n_retried} of them keep their rows and are tried again next time")
     if summary.removal_refused:
-        lines.append(f"removal refused: {escape_controls(summary.removal_refused)}")
-    return "\n".join(lines)
+        lines.append(f"removal refused: {summary.removal_refused}")
+    return lines
+
+
+def _show_plan(plan: IndexPlan, json_file: Path | None) -> ExitCode:
+    """Print a plan, or write it as JSON; returns the exit code that the run would have."""
+    given.show_result(plan.to_dict(), _describe_plan(plan), json_file)
+    if plan.removal_refused:
+        return ExitCode.REMOVAL_REFUSED
+    return ExitCode.FOUND if plan.untold or plan.failing else ExitCode.DONE
+
+
+def _describe_plan(plan: IndexPlan) -> list[str]:
+    groups = {
+        "would be added": plan.added,
+        "would be replaced": plan.replaced,
+        "would be removed": plan.removed,
+        "gone from the source, would stay": plan.kept,
+        "cannot be read": plan.untold,
+        "would be dead letters": plan.failing,
+    }
+    lines = [f"{plan.n_unchanged} unchanged"]
+    for title, documents in groups.items():
+        if documents:
+            shown = [f"  {name}: {why}" for name, why in documents.items()]
+            lines += [f"{len(documents)} {title}", *given.shorten(shown, _SHOWN)]
+    if plan.left_out:
+        lines.append(f"{len(plan.left_out)} files and folders left out")
+    if plan.removal_refused:
+        lines.append(f"removal would be refused: {plan.removal_refused}")
+    return lines

@@ -10,7 +10,6 @@ from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
 from latechunk_integrations.cli.shared_arguments import takes_shared_arguments
 from latechunk_integrations.cli.verify_command import describe_damages
-from latechunk_integrations.core.printable import escape_controls
 
 if TYPE_CHECKING:
     from latechunk_integrations.bulk.repairing import RepairSummary
@@ -43,7 +42,7 @@ def _exit_code(summary: RepairSummary) -> ExitCode:
     return ExitCode.FOUND if summary.left or summary.run.n_failed else ExitCode.DONE
 
 
-def _describe(summary: RepairSummary) -> str:
+def _describe(summary: RepairSummary) -> list[str]:
     lines = [f"{len(summary.found)} damages found", *describe_damages(summary.found)]
     if summary.n_adopted:
         lines.append(f"a new checkpoint took over {summary.n_adopted} documents as they were")
@@ -51,5 +50,4 @@ def _describe(summary: RepairSummary) -> str:
     if summary.run.n_failed:
         lines.append(f"{summary.run.n_failed} failed, see {summary.run.dead_letters}")
     lines.append(f"{len(summary.left)} damages left" if summary.left else "no damage left")
-    lines += describe_damages(summary.left)
-    return "\n".join(escape_controls(line) for line in lines)
+    return lines + describe_damages(summary.left)

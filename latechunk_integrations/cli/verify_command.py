@@ -10,7 +10,6 @@ import typer
 from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
 from latechunk_integrations.cli.shared_arguments import takes_shared_arguments
-from latechunk_integrations.core.printable import escape_controls
 
 if TYPE_CHECKING:
     from latechunk_integrations.bulk.verification import Damage, Verification
@@ -33,18 +32,15 @@ def verify_command(arguments: given.IndexArguments, *, json_file: given.JsonFile
     raise typer.Exit(ExitCode.FOUND if found.damages or found.untold else ExitCode.DONE)
 
 
-def _describe(found: Verification) -> str:
+def _describe(found: Verification) -> list[str]:
     lines = [f"{found.n_documents} documents, {found.n_chunks} rows in the target"]
     counts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(found.source.items()))
     lines.append(f"in the source: {counts or 'nothing'}")
     lines += [f"cannot be read: {each.document_id} ({each.reason})" for each in found.untold]
     lines.append(f"{len(found.damages)} damages" if found.damages else "no damage")
-    lines += describe_damages(found.damages)
-    return "\n".join(escape_controls(line) for line in lines)
+    return lines + describe_damages(found.damages)
 
 
 def describe_damages(damages: Sequence[Damage]) -> list[str]:
     """A line for each, the first ones."""
-    lines = [f"  {each.kind}: {each.name}: {each.detail}" for each in damages[:_SHOWN]]
-    more = len(damages) - _SHOWN
-    return [*lines, *([f"  and {more} more"] if more > 0 else [])]
+    return given.shorten([f"  {one.kind}: {one.name}: {one.detail}" for one in damages], _SHOWN)

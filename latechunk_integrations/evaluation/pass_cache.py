@@ -42,10 +42,6 @@ class CachedVectors:
 def input_key(fingerprint: str, parents: Sequence[Parent]) -> str:
     """A name for what an engine gives for these parents.
 
-    Args:
-        fingerprint: Of the engine: model and options.
-        parents: Texts, headers and spans.
-
     Returns:
         A hash in hex: equal engines and parents, equal keys.
     """
@@ -72,13 +68,7 @@ class VectorCache:
     def get(
         self, key: str, shape: tuple[int, int], compute: Callable[[], CachedVectors]
     ) -> CachedVectors:
-        """The vectors kept under a key; computed and kept if there are none, or damaged ones.
-
-        Args:
-            key: Names them.
-            shape: What they must have, ``(n, dim)``.
-            compute: Makes them.
-        """
+        """The vectors kept under a key; computed and kept if there are none, or damaged ones."""
         if self._folder is None:
             return compute()
         path = self._folder / f"{key}.npz"

@@ -42,12 +42,7 @@ _PREPENDED = (
 
 
 def config_of(result: ConfigurationResult, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections ``engine`` and ``chunking`` that give what was measured.
-
-    Args:
-        result: What was measured.
-        options: Of the engine that it was measured with.
-    """
+    """The sections ``engine`` and ``chunking`` that give what was measured."""
     engine = {**options, **result.configuration.options(), "enabled": True}
     if engine["focus"] == 0 and not engine["context_weight"]:
         engine |= {"layout": "auto", "focus": "auto"}  # nothing is late

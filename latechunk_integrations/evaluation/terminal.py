@@ -36,13 +36,7 @@ _SHOWN_WINDOWS = 12
 def show_comparison(
     comparison: Comparison, console: Console | None = None, *, measure: str | None = None
 ) -> None:
-    """Print what to do, and a table of everything that was measured.
-
-    Args:
-        comparison: What was measured.
-        console: Where to print; ``None``: standard output.
-        measure: What decides; ``None``: see `main_measure`.
-    """
+    """Print what to do, and a table of everything that was measured."""
     console = console or Console()
     said = advise(comparison, measure)
     console.print(Text(_format_heading(comparison), "bold"))
@@ -57,12 +51,7 @@ def show_comparison(
 
 
 def show_tuning(tuned: TuneResult, console: Console | None = None) -> None:
-    """Print what was chosen, and how it fares on the other half.
-
-    Args:
-        tuned: The outcome.
-        console: Where to print; ``None``: standard output.
-    """
+    """Print what was chosen, and how it fares on the other half."""
     console = console or Console()
     console.print(_comparison_table(tuned.held_out, tuned.measure))
     console.print(
@@ -82,12 +71,7 @@ def show_tuning(tuned: TuneResult, console: Console | None = None) -> None:
 
 
 def show_inspection(inspection: Inspection, console: Console | None = None) -> None:
-    """Print a document's windows and chunks.
-
-    Args:
-        inspection: The document.
-        console: Where to print; ``None``: standard output.
-    """
+    """Print a document's windows and chunks."""
     console = console or Console()
     facts = Table.grid(padding=(0, 2))
     facts.add_row("document", escape(inspection.parent_id))
@@ -153,12 +137,7 @@ def show_diagnosis(
 
 
 def show_files(*paths: Path | None, console: Console | None = None) -> None:
-    """Say which files were written.
-
-    Args:
-        *paths: The files; ``None`` was not asked for.
-        console: Where to print; ``None``: standard output.
-    """
+    """Say which files were written."""
     for path in paths:
         if path is not None:
             (console or Console()).print(f"written: {escape(str(path))}", soft_wrap=True)

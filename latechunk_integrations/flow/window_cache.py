@@ -143,12 +143,7 @@ _opening = threading.Lock()
 
 
 def open_window_cache(place: str, max_bytes: int) -> WindowCache:
-    """The cache of a place; engines of one process share it.
-
-    Args:
-        place: As for `WindowCache`.
-        max_bytes: As for `WindowCache`.
-    """
+    """The cache of a place; engines of one process share it."""
     where = place if place == _MEMORY else os.path.realpath(place)
     with _opening:
         cache = _opened.get((where, max_bytes))

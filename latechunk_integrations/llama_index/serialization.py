@@ -21,10 +21,6 @@ def component_dict(component: BaseComponent, data: dict[str, Any]) -> dict[str, 
 
     LlamaIndex leaves out fields of nested components that their declared type does not have,
     and what a ``LangchainNodeParser`` wraps; an ingestion cache would not notice a change.
-
-    Args:
-        component: The component.
-        data: What its own ``to_dict`` gives.
     """
     described = dict(data)
     for name in type(component).model_fields:

@@ -14,12 +14,7 @@ from latechunk_integrations.testing.token_checks import TEXTS, embed_rows, row_o
 
 
 def check_plain_texts(check: Checker, encoder: Any) -> None:
-    """Rules ``width``, ``numbers``, ``order``, ``determinism`` and ``own vector``.
-
-    Args:
-        check: Says what is wrong.
-        encoder: A `TokenEncoder` that is a `QueryEncoder` too.
-    """
+    """Rules ``width``, ``numbers``, ``order``, ``determinism`` and ``own vector``."""
     for what, encode in (
         ("queries", encoder.encode_queries),
         ("documents", encoder.encode_documents),

@@ -49,13 +49,6 @@ def read_contract(
 ) -> ModelContract:
     """Read the contract of a loaded model.
 
-    Args:
-        model: The model.
-        probe: What its transformer was seen to do.
-        card: What its card says where the files are silent.
-        prompts: Its prompts.
-        loras: Names of its LoRAs.
-
     Raises:
         ContractError: The model is not a transformer followed by one pooling module, or reads
             texts in another way than token by token.

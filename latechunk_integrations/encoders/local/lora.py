@@ -25,11 +25,6 @@ def lora_names(files: PublishedFiles) -> tuple[str, ...]:
 def check_loras(wanted: dict[str, str | None], names: tuple[str, ...], model: str) -> None:
     """Refuse a LoRA that the model does not have.
 
-    Args:
-        wanted: Adapter names by the option that asks for them.
-        names: The LoRAs that there are.
-        model: How to name the model.
-
     Raises:
         OptionError: With the valid names.
     """

@@ -62,10 +62,6 @@ class TransformerProbe:
 def probe_transformer(model: SentenceTransformer, name: str) -> TransformerProbe:
     """Try the first module on two texts that differ in their last token.
 
-    Args:
-        model: The model, in evaluation mode.
-        name: How to name it.
-
     Raises:
         ContractError: It gives something that is no number in this dtype.
     """

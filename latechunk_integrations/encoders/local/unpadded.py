@@ -80,12 +80,6 @@ def flat_features(
 ) -> dict[str, Any]:
     """A padded batch as one row without padding, with the bounds of its windows.
 
-    Args:
-        transformer: The first module.
-        batch: The batch.
-        device: Where the features go.
-        focus: That of its units; None: there is none.
-
     Returns:
         What the module's ``forward`` wants. It gives token embeddings of shape
         ``(1, lengths.sum(), dim)``.

@@ -154,12 +154,7 @@ def own_parts(files: PublishedFiles) -> list[tuple[str, str]]:
 
 
 def remote_code_error(files: PublishedFiles, found: list[tuple[str, str]]) -> RemoteCodeError:
-    """The error that says what would run, and how to pin it.
-
-    Args:
-        files: The model's files.
-        found: Pairs of the file that names code and what it names.
-    """
+    """The error that says what would run, and how to pin it."""
     lines = "; ".join(f"{source} names {reference}" for source, reference in found)
     others = sorted({ref.partition("--")[0] for _, ref in found if "--" in ref})
     pin = "pass trust_remote_code=True together with revision=<commit>"
