@@ -15,10 +15,10 @@ from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 from latechunk_integrations.llama_index.hierarchical import LateChunkHierarchicalNodeParser
 from latechunk_integrations.llama_index.left_out import FailedParent
 from latechunk_integrations.llama_index.node_parser import LateChunkNodeParser
-from latechunk_integrations.llama_index.node_retriever import SnippetNodeRetriever
 from latechunk_integrations.llama_index.plain import PlainEmbedding
 from latechunk_integrations.llama_index.postprocessors import (
     LinkRankingPostprocessor,
+    SnippetNodeRetriever,
     SnippetPostprocessor,
 )
 from latechunk_integrations.llama_index.property_graph import LateChunkPropertyGraphIndex

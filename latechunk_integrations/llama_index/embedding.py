@@ -26,11 +26,9 @@ from latechunk_integrations.llama_index.choices import (
     describe_choice,
     is_described_function,
 )
-from latechunk_integrations.llama_index.counters import COUNTERS, TEXTS_WITHOUT_NODES
 from latechunk_integrations.llama_index.embedding_call import EmbeddingCall
 from latechunk_integrations.llama_index.events import ParentEvents
 from latechunk_integrations.llama_index.headers import HeaderChoice, check_header
-from latechunk_integrations.llama_index.hugging_face import from_hugging_face
 from latechunk_integrations.llama_index.left_out import FailedParent, OnError, check_on_error
 from latechunk_integrations.llama_index.marking import MarkKey
 from latechunk_integrations.llama_index.metadata import MetadataRole, check_roles
@@ -50,6 +48,29 @@ _HOW = (
     *("batch_tokens", "strict"),
     *(name for name in WORK_OPTIONS if name != "base_url"),
 )
+
+_TEXTS_WITHOUT_NODES = (
+    "texts came without nodes, as from an index that was given embed_model= alone: they "
+    "have no parent and are embedded standalone. For an index add one argument, "
+    "transformations=[LateChunkNodeParser(embed_model=embed_model)], to from_documents, "
+    "from_vector_store or load_index_from_storage, or call late_chunking(..., settings=True) "
+    "once; give embed_model.plain() to components whose texts have no parent, such as selectors"
+)
+
+_COUNTERS = (
+    *("parents", "chunks", "windows", "standalone_chunks", "cached_parents"),
+    *("skipped_parents", "failed_parents"),
+    *("standalone_texts", "sourceless_nodes", "nodes_without_parent_key", "documents_of_one_id"),
+    "files_by_page",
+    *("incomplete_parents", "rewritten_parents"),
+    *("foreign_vectors_replaced", "changed_vectors_replaced"),
+)
+# Words of `HuggingFaceEmbedding`, from which most pipelines come.
+_OUR_WORDS = {
+    "max_length": "max_tokens",
+    "query_instruction": "query_prompt",
+    "text_instruction": "document_prompt",
+}
 
 
 class LateChunkEmbedding(EngineEmbedding, EngineFields):
@@ -125,7 +146,7 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
             """Check everything once; what is no field gets a hint."""
             own = _own_fields(type(self))
             ours = {name: fields.pop(name) for name in list(fields) if name in own}
-            given = {"model_name": model_name, **from_hugging_face(fields, ours)}
+            given = {"model_name": model_name, **_from_hugging_face(fields, ours)}
             checked = engine_options(given, engine=engine, own=own)
             check_parent_by(ours.get("parent_by"))
             check_header(ours.get("header"))
@@ -181,7 +202,7 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
         ``failed_parents``: see `failures`.
         The engine, which others may share, has its own counts: ``engine.stats``.
         """
-        return {**dict.fromkeys(COUNTERS, 0), **self._stats.to_dict()}
+        return {**dict.fromkeys(_COUNTERS, 0), **self._stats.to_dict()}
 
     @property
     def failures(self) -> list[FailedParent]:
@@ -315,10 +336,32 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         if texts:
-            self._stats.report("standalone_texts", TEXTS_WITHOUT_NODES, len(texts))
+            self._stats.report("standalone_texts", _TEXTS_WITHOUT_NODES, len(texts))
         return super()._get_text_embeddings(texts)
 
 
 def _own_fields(kind: type[LateChunkEmbedding]) -> set[str]:
     """Fields that are no options of the engine: LlamaIndex's and the adapter's."""
     return set(kind.model_fields) - set(EngineFields.model_fields) - {"model_name"}
+
+
+def _from_hugging_face(given: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `HuggingFaceEmbedding` under our names, the others as they are.
+
+    Args:
+        given: Keywords that are no fields of the adapter.
+        own: Those that are; ``show_progress_bar`` is put there.
+
+    Raises:
+        OptionError: An option is given under both names.
+    """
+    options = dict(given)
+    if "show_progress_bar" in options:
+        own.setdefault("show_progress", options.pop("show_progress_bar"))
+    for theirs, ours in _OUR_WORDS.items():
+        if theirs not in options:
+            continue
+        value = options.pop(theirs)
+        if value is not None and options.setdefault(ours, value) != value:
+            raise OptionError(f"{theirs} is {ours} by another name: give one of them")
+    return options

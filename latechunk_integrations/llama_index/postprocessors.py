@@ -1,7 +1,12 @@
-"""Node postprocessors: snippets of long nodes, and links ranked for a crawl."""
+"""Snippets of long nodes, found in nodes or in documents, and links ranked for a crawl."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from functools import cached_property
+
+from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.bridge.pydantic import ConfigDict, Field
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, NodeRelationship, NodeWithScore, QueryBundle, TextNode
@@ -10,7 +15,12 @@ from latechunk_integrations.errors import InputTypeError
 from latechunk_integrations.llama_index.embedding import LateChunkEmbedding
 from latechunk_integrations.marks import without_marks
 from latechunk_integrations.retrieval.links import LinkRanker
-from latechunk_integrations.retrieval.snippets import Snippet, SnippetOptions, select_snippets
+from latechunk_integrations.retrieval.snippets import (
+    Snippet,
+    SnippetIndex,
+    SnippetOptions,
+    select_snippets,
+)
 
 
 class SnippetPostprocessor(BaseNodePostprocessor):
@@ -42,7 +52,7 @@ class SnippetPostprocessor(BaseNodePostprocessor):
         ]
         question = _question(query_bundle)
         for one in select_snippets(self.embed_model.engine, question, texts, options=self.options):
-            found[one.index].append(snippet_node(nodes[one.index].node, one))
+            found[one.index].append(_snippet_node(nodes[one.index].node, one))
         return [scored for group in found for scored in group]
 
 
@@ -68,7 +78,42 @@ class LinkRankingPostprocessor(LinkRanker, BaseNodePostprocessor):
         return [NodeWithScore(node=nodes[one.index].node, score=one.score) for one in ranked]
 
 
-def snippet_node(source: BaseNode, snippet: Snippet) -> NodeWithScore:
+class SnippetNodeRetriever(BaseRetriever):
+    """Returns the snippets of long documents that answer a question best.
+
+    The documents are embedded with the first question; their chunk vectors are kept.
+
+    Args:
+        embed_model: Whose engine scores the chunks.
+        documents: What is searched.
+        options: Lengths and number of snippets.
+    """
+
+    def __init__(
+        self,
+        embed_model: LateChunkEmbedding,
+        documents: Sequence[BaseNode],
+        options: SnippetOptions | None = None,
+    ) -> None:
+        super().__init__()
+        self._embed_model = embed_model
+        self._documents = list(documents)
+        self._options = options or SnippetOptions()
+
+    @cached_property
+    def _index(self) -> SnippetIndex:
+        texts = [document.get_content() for document in self._documents]
+        return SnippetIndex(self._embed_model.engine, texts, self._options)
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        snippets = self._index.select(query_bundle.query_str)
+        return [_snippet_node(self._documents[one.index], one) for one in snippets]
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return await asyncio.to_thread(self._retrieve, query_bundle)
+
+
+def _snippet_node(source: BaseNode, snippet: Snippet) -> NodeWithScore:
     """A snippet as a node with the metadata of the node that it is cut from.
 
     Its source is the document, where the node knows it and its own offset in it, else the

@@ -11,7 +11,7 @@ from llama_index.core.schema import TextNode
 
 from latechunk_integrations import LateChunkEngine
 from latechunk_integrations.llama_index import LateChunkEmbedding
-from latechunk_integrations.llama_index.node_retriever import SnippetNodeRetriever
+from latechunk_integrations.llama_index.postprocessors import SnippetNodeRetriever
 from latechunk_integrations.retrieval.snippets import SnippetOptions, select_snippets
 
 TEXTS = ["".join(f"Report {n} says {m}. " for n in range(20)) for m in ("yes", "no")]

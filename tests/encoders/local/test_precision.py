@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from latechunk_integrations.encoders.local.precision import bfloat16_is_fast
+from latechunk_integrations.encoders.local.loading import bfloat16_is_fast
 
 CPU = torch.device("cpu")
 
