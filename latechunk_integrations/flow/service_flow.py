@@ -88,10 +88,7 @@ class ServiceFlow:
     ) -> Iterator[ChunkVectors | Failed]:
         """Stream chunk vectors in the order of the parents, in bounded memory.
 
-        Args:
-            parents: Any number of parents.
-            isolate: Give a failure in the place of a parent that fails, and go on.
-            together: Parents share requests.
+        The arguments are those of a `TokenFlow`; ``together``: parents share requests.
 
         Raises:
             ServerError: A request failed; the error names parent and request.

@@ -69,12 +69,7 @@ class WorkerPool:
     ) -> Iterator[ChunkVectors | Failed]:
         """Stream chunk vectors in the order of the parents, in bounded memory.
 
-        A parent goes to one worker, however long it is.
-
-        Args:
-            parents: Any number of parents.
-            isolate: Give a failure in the place of a parent that fails, and go on.
-            together: Parents share forward passes.
+        A parent goes to one worker, however long it is. The arguments are those of a `TokenFlow`.
 
         Raises:
             WorkerStartError: A worker cannot be started.

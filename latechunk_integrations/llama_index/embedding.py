@@ -29,7 +29,7 @@ from latechunk_integrations.llama_index.choices import (
 from latechunk_integrations.llama_index.embedding_call import EmbeddingCall
 from latechunk_integrations.llama_index.events import ParentEvents
 from latechunk_integrations.llama_index.headers import HeaderChoice, check_header
-from latechunk_integrations.llama_index.left_out import FailedParent, OnError, check_on_error
+from latechunk_integrations.llama_index.left_out import FailedParent, OnError
 from latechunk_integrations.llama_index.marking import MarkKey
 from latechunk_integrations.llama_index.metadata import MetadataRole, check_roles
 from latechunk_integrations.llama_index.parent_cache import ParentCache
@@ -150,7 +150,8 @@ class LateChunkEmbedding(EngineEmbedding, EngineFields):
             checked = engine_options(given, engine=engine, own=own)
             check_parent_by(ours.get("parent_by"))
             check_header(ours.get("header"))
-            check_on_error(ours.get("on_error", "raise"))
+            if (on_error := ours.get("on_error", "raise")) not in ("raise", "skip"):
+                raise OptionError(f"on_error={on_error!r} is not 'raise' or 'skip'")
             ours["metadata_roles"] = check_roles(ours.get("metadata_roles") or {})
             store = ours.pop("embeddings_cache", None)
             super().__init__(model_name=checked.model, **field_options(checked), **ours)

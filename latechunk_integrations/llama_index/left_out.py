@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo
 
-from latechunk_integrations.errors import LateChunkError, OptionError
+from latechunk_integrations.errors import LateChunkError
 
 OnError: TypeAlias = Literal["raise", "skip"]
 """What a parent that fails does: it ends the call, or costs its own nodes."""
@@ -27,16 +27,6 @@ class FailedParent(NamedTuple):
     parent_id: str
     document_ids: tuple[str, ...]
     error: LateChunkError
-
-
-def check_on_error(on_error: object) -> None:
-    """Refuse another value.
-
-    Raises:
-        OptionError: It is neither.
-    """
-    if on_error not in ("raise", "skip"):
-        raise OptionError(f"on_error={on_error!r} is not 'raise' or 'skip'")
 
 
 def describe_failure(nodes: Sequence[BaseNode], error: LateChunkError) -> FailedParent:
