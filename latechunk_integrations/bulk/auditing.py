@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+from latechunk_integrations.bulk.migration.chunk_fields import read_json
 from latechunk_integrations.bulk.rows import COLUMNS
 from latechunk_integrations.bulk.targets import Target
 from latechunk_integrations.marks import ENGINE_KEY, MODE_KEY
@@ -108,18 +108,10 @@ def _find_mappings(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The row, and the metadata that a framework put into it."""
     yield row
     for key in _METADATA_KEYS:
-        value = _parse(row.get(key))
+        value = row.get(key)
+        value = read_json(value) if isinstance(value, str) else value
         if isinstance(value, Mapping):
             yield value
             inner = value.get("metadata")
             if isinstance(inner, Mapping):
                 yield inner
-
-
-def _parse(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return None

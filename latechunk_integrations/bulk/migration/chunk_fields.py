@@ -118,7 +118,7 @@ def read_field(record: Mapping[str, Any], path: str) -> Any:
     rest = path
     while rest:
         if isinstance(value, str):
-            value = _read_json(value)
+            value = read_json(value)
         if not isinstance(value, Mapping):
             return None
         if rest in value:
@@ -147,7 +147,7 @@ def _with_marks(record: Mapping[str, Any], path: str, made: Mapping[str, Any]) -
         name, _, rest = path.partition(".")
         inner = record.get(name)
         if isinstance(inner, str):  # JSON in a column of text
-            marked = _with_marks(_read_json(inner) or {}, rest, made)
+            marked = _with_marks(read_json(inner) or {}, rest, made)
             return {**record, name: json.dumps(marked, ensure_ascii=False)}
         return {**record, name: _with_marks(inner or {}, rest, made)}
     kept = {key: value for key, value in record.items() if key not in marks.VECTOR_KEYS}
@@ -158,7 +158,7 @@ def _with_node(record: Mapping[str, Any], path: str, made: Mapping[str, Any]) ->
     name, _, rest = path.partition(".")
     if rest:
         return {**record, name: _with_node(record.get(name) or {}, rest, made)}
-    node = _read_json(record.get(name, ""))
+    node = read_json(record.get(name, ""))
     if not isinstance(node, dict):
         return dict(record)
     node["metadata"] = _with_marks(node.get("metadata") or {}, "", made)
@@ -168,7 +168,8 @@ def _with_node(record: Mapping[str, Any], path: str, made: Mapping[str, Any]) ->
     return {**record, name: json.dumps(node, ensure_ascii=False)}
 
 
-def _read_json(text: Any) -> Any:
+def read_json(text: Any) -> Any:
+    """What a text of JSON holds; None where it is none."""
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError):

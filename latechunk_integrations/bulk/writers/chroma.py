@@ -90,9 +90,6 @@ class ChromaWriter(ChromaAccess, StoreWriter):
             place = f"the collection {collection!r}"
             check_width(place, width, dimensions, "name another collection")
 
-    def check(self, document: DocumentRows) -> None:
-        """Chroma has no narrow limits."""
-
     def write(self, documents: Sequence[DocumentRows], number: int) -> str:
         """Upsert the rows, then delete those of former versions."""
         rows = (row for document in documents for row in document.rows())

@@ -48,9 +48,6 @@ class LanceWriter(StoreWriter):
         self._table = self._repeat(lambda: self._open_or_make(dimensions), "making")
         self._check_table(dimensions)
 
-    def check(self, document: DocumentRows) -> None:
-        """LanceDB has no narrow limits."""
-
     def write(self, documents: Sequence[DocumentRows], number: int) -> str:
         """Merge the rows, then delete those of former versions."""
         if self._dimensions is None:

@@ -43,9 +43,6 @@ class QdrantWriter(QdrantAccess, StoreWriter):
         else:
             self._make_collection(dimensions)
 
-    def check(self, document: DocumentRows) -> None:
-        """Qdrant's payload has no narrow limits."""
-
     def write(self, documents: Sequence[DocumentRows], number: int) -> str:
         """Upsert the rows, then delete those of former versions."""
         rows = (row for document in documents for row in document.rows())

@@ -101,6 +101,9 @@ class StoreWriter:
     def recover(self, parts: Mapping[str, Collection[str]]) -> None:
         """Nothing to drop: writing again replaces the rows."""
 
+    def check(self, document: DocumentRows) -> None:
+        """Refuse nothing: most stores have no narrow limits."""
+
     def seal(self, part: str) -> str:
         """There are no parts."""
         return ""
