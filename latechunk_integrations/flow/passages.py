@@ -131,7 +131,7 @@ class _BlockReader:
     def read(self) -> BlockPassages:
         n_pieces = len(self._pieces)
         if not self._options.late:
-            alone, read = self._every_piece(), None
+            alone, read = np.arange(n_pieces, dtype=np.int64), None
         elif self._resolved.layout == "units":
             alone, read = self._read_units()
         else:
@@ -144,9 +144,6 @@ class _BlockReader:
             )
         header_rows, n_rows = self._read_headers(n_pieces + len(alone))
         return self._block(alone, header_rows, n_rows)
-
-    def _every_piece(self) -> NDArray[np.int64]:
-        return np.arange(len(self._pieces), dtype=np.int64)
 
     # Layout units: every piece is a text of its own.
 

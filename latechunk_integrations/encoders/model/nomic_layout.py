@@ -38,8 +38,7 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 def native_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a config.json says under the names of GPT-2 alone, under those of transformers.
 
-    Args:
-        config: The content of config.json; of another model than nomic_bert nothing is read.
+    Of another model than nomic_bert nothing is read, as below.
     """
     if config.get("model_type") != "nomic_bert":
         return {}
@@ -59,11 +58,7 @@ def native_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def foreign_settings(config: Mapping[str, Any]) -> list[str]:
-    """Settings that the architecture of transformers does not honour, as ``name=value``.
-
-    Args:
-        config: The content of config.json; of another model than nomic_bert nothing is read.
-    """
+    """Settings that the architecture of transformers does not honour, as ``name=value``."""
     if config.get("model_type") != "nomic_bert":
         return []
     return [
