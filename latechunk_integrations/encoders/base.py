@@ -178,21 +178,17 @@ class Encoder(Protocol):
     @property
     def contract(self) -> VectorContract | None:
         """What the model's own files say; None where they are not at hand."""
-        ...
 
     @property
     def dtype(self) -> str | None:
         """Number format of the forward pass, such as ``"float32"``; None: not known."""
-        ...
 
     @property
     def device(self) -> str | None:
         """Where it runs, such as ``"cuda:0"``; None: not known."""
-        ...
 
     def close(self) -> None:
         """Let go of what is open, such as connections; a later call opens it again."""
-        ...
 
 
 @runtime_checkable
@@ -225,7 +221,6 @@ class TokenEncoder(Encoder, Protocol):
     @property
     def batch_tokens(self) -> int:
         """Padded tokens of a forward pass that suit the device."""
-        ...
 
     def tokenize(
         self, texts: Sequence[str], prompt: str | Sequence[str]
@@ -240,15 +235,12 @@ class TokenEncoder(Encoder, Protocol):
         Returns:
             `TokenizedTexts` is the fastest form.
         """
-        ...
 
     def tokenize_pieces(self, text: str, prompt: str) -> Iterator[TokenizedText]:
         """The same for one text of any length, piece by piece, in bounded memory."""
-        ...
 
     def tokenize_header(self, header: str) -> NDArray[np.int32]:
         """Token ids of a header."""
-        ...
 
     def forward(self, batch: TokenBatch) -> torch.Tensor | NDArray[np.float32]:
         """Token embeddings of a batch of windows.
@@ -258,7 +250,6 @@ class TokenEncoder(Encoder, Protocol):
             ``(n_rows, row_length, dim)``; or ``(1, lengths.sum(), dim)`` from an encoder
             that leaves padding out, the rows one after the other.
         """
-        ...
 
     def finish(self, means: NDArray[np.float32]) -> NDArray[np.float32]:
         """The model's own steps after pooling: heads, truncation; not the final unit length.
@@ -269,7 +260,6 @@ class TokenEncoder(Encoder, Protocol):
         Returns:
             Shape ``(n, dimensions)``; may be the same array.
         """
-        ...
 
 
 @runtime_checkable
@@ -293,7 +283,6 @@ class SummingEncoder(Protocol):
         Returns:
             Float32, shape ``(n_bags, token_dim)``.
         """
-        ...
 
 
 @runtime_checkable
@@ -307,11 +296,9 @@ class QueryEncoder(Protocol):
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Query vectors, shape ``(n, dimensions)``."""
-        ...
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Standalone passage vectors, shape ``(n, dimensions)``."""
-        ...
 
 
 class QueryPartner(QueryEncoder, Protocol):
@@ -319,7 +306,6 @@ class QueryPartner(QueryEncoder, Protocol):
 
     def close(self) -> None:
         """Let go of what is open; a later call opens it again."""
-        ...
 
     def check_index(self, encoder: TokenEncoder, options: LateChunkOptions) -> None:
         """See that an engine's chunks and our vectors are in one space.
@@ -327,7 +313,6 @@ class QueryPartner(QueryEncoder, Protocol):
         Raises:
             MismatchedQueriesError: They are not.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -371,7 +356,6 @@ class ChunkEncoder(Encoder, Protocol):
 
     def count_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
         """The fewest and the most tokens that each text may have; equal where it is known."""
-        ...
 
     def submit(
         self, documents: Sequence[Sequence[str]], reading: Reading, *, parent_id: str | None
@@ -388,11 +372,9 @@ class ChunkEncoder(Encoder, Protocol):
             For each document float32, shape ``(n_elements, dimensions)``, in order; not
             necessarily of unit length.
         """
-        ...
 
     def is_too_long(self, error: Exception) -> bool:
         """Whether a request failed because of too many tokens, so that shorter ones may pass."""
-        ...
 
 
 def check_encoder_members(encoder: object, name: str) -> TokenEncoder | ChunkEncoder:

@@ -65,24 +65,19 @@ class StoredCollection(Protocol):
     @property
     def identity(self) -> str:
         """Names the collection in a checkpoint; holds no secret."""
-        ...
 
     @property
     def place_of_late(self) -> str:
         """Where late vectors are, in words."""
-        ...
 
     def dimensions(self) -> int:
         """Width of the old vectors."""
-        ...
 
     def scan(self) -> Iterator[Record]:
         """Every record, in any order, a few at a time."""
-        ...
 
     def fetch(self, keys: Sequence[Any]) -> list[Record]:
         """The records of these ids, in any order; those that are gone are left out."""
-        ...
 
     def prepare(self, dimensions: int) -> None:
         """Make room for late vectors.
@@ -90,23 +85,18 @@ class StoredCollection(Protocol):
         Raises:
             WriterError: The target is there and has another width.
         """
-        ...
 
     def write(self, rows: Sequence[LateRow]) -> None:
         """Put late vectors and marked records beside the old ones."""
-        ...
 
     def count(self) -> int:
         """Chunks in the collection."""
-        ...
 
     def count_late(self) -> int:
         """Chunks that have a vector beside the old one; 0 where there is no room yet."""
-        ...
 
     def search(self, vector: NDArray[np.float32], limit: int, *, late: bool) -> list[Any]:
         """Ids of the nearest chunks by the store's own search, the best first."""
-        ...
 
     def switch(self) -> str:
         """Let applications find the late vectors where they found the old ones, which stay.
@@ -117,11 +107,9 @@ class StoredCollection(Protocol):
         Raises:
             WriterError: The store cannot do that; the message says what can be done.
         """
-        ...
 
     def close(self) -> None:
         """Let go of files and connections."""
-        ...
 
 
 def read_chunk(record: Record, chunk_fields: ChunkFields, *, by_file: bool) -> StoredChunk:

@@ -34,7 +34,6 @@ class Writer(Protocol):
         Raises:
             CheckpointError: A part is missing or damaged.
         """
-        ...
 
     def check(self, document: DocumentRows) -> None:
         """Refuse a document that the target cannot hold.
@@ -42,7 +41,6 @@ class Writer(Protocol):
         Raises:
             InputError: A value is too long for it.
         """
-        ...
 
     def write(self, documents: Sequence[DocumentRows], number: int) -> str:
         """Write all rows of these documents; those of their former versions go.
@@ -57,11 +55,9 @@ class Writer(Protocol):
         Raises:
             WriterError: The target does not answer or does not take the rows.
         """
-        ...
 
     def seal(self, part: str) -> str:
         """Size and hash of a part; ``""`` where there are no parts."""
-        ...
 
     def purge(
         self, part: str, versions: Mapping[str, str], announce: Callable[[str], object]
@@ -76,7 +72,6 @@ class Writer(Protocol):
         Returns:
             The new seal.
         """
-        ...
 
     def scan(self) -> Iterator[Mapping[str, Any]]:
         """Every row in the target, in any order and bounded memory.
@@ -84,15 +79,12 @@ class Writer(Protocol):
         A row that we wrote is a mapping of `COLUMNS`, its vector float32; what another program
         wrote is given as it is there.
         """
-        ...
 
     def count(self) -> int:
         """Rows in the target."""
-        ...
 
     def close(self) -> None:
         """Let go of files and connections."""
-        ...
 
 
 class StoreWriter:

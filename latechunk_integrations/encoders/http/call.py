@@ -24,7 +24,6 @@ class Receiver(Protocol[T_co]):
 
     def feed(self, part: bytes) -> None:
         """Take in the next bytes."""
-        ...
 
     def close(self) -> T_co:
         """What the answer says, once it is complete.
@@ -33,7 +32,6 @@ class Receiver(Protocol[T_co]):
             BrokenAnswerError: It breaks off; the request is sent again.
             ServerAnswerError: It is complete and wrong.
         """
-        ...
 
 
 class JsonReceiver(Generic[T]):

@@ -52,15 +52,12 @@ class AlibiRows(Protocol):
 
     def pack(self, values: Tensor) -> Tensor:
         """Lay out what belongs to tokens. *Shape:* ``(n_rows, row_length)``."""
-        ...
 
     def unpack(self, hidden: Tensor) -> Tensor:
         """The way back. *Shape of the result:* ``(n_rows, row_length, width)``."""
-        ...
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attention within each row; all shapes are ``(..., width)``, as laid out."""
-        ...
 
 
 def alibi_rows(mask: Tensor, n_heads: int, focus: FocusBias | None = None) -> AlibiRows:
