@@ -13,9 +13,6 @@ from latechunk_integrations.errors import OptionError
 Framework: TypeAlias = Literal["langchain", "llama-index"]
 """Whose vector store class wrote the collection."""
 
-StoreKind: TypeAlias = Literal["qdrant", "chroma", "milvus", "pgvector"]
-"""The stores that can be migrated."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkFields:
