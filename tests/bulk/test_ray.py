@@ -208,8 +208,9 @@ def test_a_dataset_gives_the_rows_of_the_single_process_bit_for_bit(
 @pytest.mark.usefixtures("ray_here")
 def test_a_model_that_cannot_be_loaded_is_the_error_it_is() -> None:
     options = LateChunkOptions(model="words", encoder=f"{__name__}:AbsentEncoder")
-    with pytest.raises(ModelLoadError, match="cannot load the model"):
+    with pytest.raises(ModelLoadError, match="cannot load the model") as raised:
         RayPool(options, Chunking(support.SPLITTER))
+    assert type(raised.value) is ModelLoadError  # Ray raises a subclass that quotes a traceback
 
 
 def test_what_is_no_dataset_is_refused(tiny_model_path: Path) -> None:
