@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from latechunk_integrations import LateChunkEngine, LateChunkOptions, Parent, Span
 from latechunk_integrations.encoders.base import TokenizedText, TokenizedTexts
+from latechunk_integrations.encoders.http.client import HttpClient
 from latechunk_integrations.encoders.local.encoder import LocalEncoder
 from latechunk_integrations.encoders.servers.tei import TeiEncoder
 from latechunk_integrations.encoders.servers.text_memory import TextMemory
@@ -140,6 +141,12 @@ def placed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Place
             )
             for family in FAMILIES
         }
+
+
+@pytest.fixture(autouse=True)
+def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts come without the waits that a real server needs."""
+    monkeypatch.setattr(f"{HttpClient.__module__}._LONGEST_WAIT_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -328,14 +335,14 @@ def test_a_window_that_tei_reads_otherwise_is_an_error_and_no_vector(
         Fault(Answer({}, 500)),
         Fault(reset=0.5),
         Fault(cut=0.7),
-        Fault(delay_seconds=2.5),
+        Fault(delay_seconds=1.5),
     ],
     ids=["429", "424", "500", "reset", "truncated", "timeout"],
 )
 def test_a_failure_that_passes_changes_no_vector(
     wordpiece: Placed, kind: str, fault: Fault
 ) -> None:
-    engine = wordpiece.remote(kind, timeout_seconds=2.0)
+    engine = wordpiece.remote(kind, timeout_seconds=1.0)
     server, one = wordpiece.servers[kind], parent(TEXT * 4)
     before = engine.embed([one])[0].vectors
     server.faults = [replace(fault, path=MATRICES[kind]) for _ in range(2)]
