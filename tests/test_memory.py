@@ -25,10 +25,10 @@ def _measure(model: Path, n_chars: int) -> None:
 
     def parent(n: int) -> Parent:
         text = (sentence * (n // len(sentence) + 1))[:n]
-        return Parent(text, CharSpans([(i, min(i + 400, n)) for i in range(0, n, 400)]))
+        return Parent(text, CharSpans([(i, min(i + 300, n)) for i in range(0, n, 300)]))
 
     engine = LateChunkEngine.from_pretrained(
-        str(model), device="cpu", dtype="float32", max_tokens=256, overlap_tokens=0
+        str(model), device="cpu", dtype="float32", max_tokens=128, overlap_tokens=0
     )
     engine.embed([parent(400_000)])
     document, process, peaks, stop = parent(n_chars), psutil.Process(), [0], threading.Event()
