@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HEADER_STEP", "SUB_SPAN_SLOPE", "choose_focus", "nest_spans", "paint_chunks"]
-
 # Nats by which the focus grows with the logarithm of the units in a window. Chosen with two models
 # on half of the queries of four sets, and checked on the other half; see docs/focus.md.
 _SLOPE = 1.6

@@ -10,19 +10,6 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.core.ranges import number_in_groups, to_bounds
 
-__all__ = [
-    "COMMON_WINDOW",
-    "Runs",
-    "WindowBudgets",
-    "bound_unit_window",
-    "choose_unit_windows",
-    "divide_budgets",
-    "divide_groups",
-    "limit_overlap",
-    "pack_units",
-    "plan_runs",
-]
-
 UNIT_WINDOW = 384
 """Tokens of a window of units, for models whose own window holds hardly two of them."""
 

@@ -17,8 +17,6 @@ from latechunk_integrations.encoders.base import (
 from latechunk_integrations.encoders.model.contract import ModelContract
 from latechunk_integrations.options import LateChunkOptions
 
-__all__ = ["ModelDescription", "ModelUse", "describe"]
-
 # How an encoder of chunks pools.
 _BY_ITSELF = "its own"
 _COLUMNS = ("", "the model's own", "used here")

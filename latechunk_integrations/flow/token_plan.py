@@ -31,8 +31,6 @@ from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import Parent, PoolingMode
 from latechunk_integrations.stats import EngineStats
 
-__all__ = ["TokenBlock", "TokenPlanner"]
-
 _MODES: tuple[PoolingMode, ...] = get_args(PoolingMode)
 # Less than most texts hold, so that the parents drawn together rarely make a second block.
 _CHARS_PER_TOKEN = 3

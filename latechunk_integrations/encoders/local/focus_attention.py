@@ -24,17 +24,6 @@ from transformers.masking_utils import sdpa_mask
 from latechunk_integrations.core.transfer import to_device
 from latechunk_integrations.encoders.base import NO_UNIT, SHARED, TokenBatch
 
-__all__ = [
-    "IMPLEMENTATION",
-    "FocusBias",
-    "attend",
-    "current_focus",
-    "make_mask",
-    "takes_focus",
-    "use_focus",
-    "with_focus",
-]
-
 IMPLEMENTATION = "latechunk_focus"
 # Values of the bias that are kept for all layers; of a larger one a block of queries at a time.
 _KEPT_VALUES = 1 << 23
