@@ -93,7 +93,7 @@ def test_the_focus_grows_with_the_units_and_with_the_part_of_the_window_that_a_c
         wanted = 1.6 * math.log(k) + 24 * max(0.0, share - 1 / 3) if k > 1 else 0.0
         assert block.focus[window] == pytest.approx(wanted, abs=1e-5)
         if k > 1 or header:
-            assert block.header_focus[window] == pytest.approx(wanted - 0.5, abs=1e-5)
+            assert block.header_focus[window] == pytest.approx(max(wanted - 0.5, 0.0), abs=1e-5)
 
 
 @pytest.mark.rule(2)
@@ -262,6 +262,17 @@ def test_infinite_focus_is_the_standalone_pass_with_the_header(
     one = loaded[family].engine(focus=math.inf).embed([parent])[0]
     other = loaded[family].engine(enabled=False).embed([parent])[0]
     np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
+
+
+@pytest.mark.rule(3)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_parent_of_one_chunk_is_embedded_like_the_chunk_alone_with_its_header(
+    loaded: dict[str, Loaded], family: Family
+) -> None:
+    parent = Parent(TEXT, header="Cities of Europe")
+    early = loaded[family].engine(enabled=False).embed([parent])[0]
+    late = loaded[family].engine().embed([parent])[0]
+    np.testing.assert_allclose(late.vectors, early.vectors, atol=1e-5)
 
 
 @pytest.mark.rule(6)

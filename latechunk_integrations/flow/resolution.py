@@ -67,10 +67,8 @@ class Resolved:
             focus = choose_focus(n_units, shares)
         if self.header_focus is not None:
             header_focus = np.full(len(n_units), self.header_focus)
-        elif asked is None:
-            header_focus = focus - HEADER_STEP
-        else:  # finite, or the header goes along
-            header_focus = np.maximum(focus - HEADER_STEP, 0) if math.isfinite(asked) else focus
+        else:
+            header_focus = np.maximum(focus - HEADER_STEP, 0)
         return focus.astype(np.float32), header_focus.astype(np.float32)
 
 
