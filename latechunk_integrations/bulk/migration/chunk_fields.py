@@ -166,7 +166,7 @@ def _with_node(record: Mapping[str, Any], path: str, made: Mapping[str, Any]) ->
 
 
 def read_json(text: Any) -> Any:
-    """What a text of JSON holds; None where it is none."""
+    """What a text of JSON holds; None: it is no JSON."""
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError):
