@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 import typer
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:  # loaded by the command that needs it: `latechunk --help` nee
     from latechunk_integrations.evaluation.splitters import Splitter as AnySplitter
     from latechunk_integrations.options import LateChunkOptions
     from latechunk_integrations.schema import Parent
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Model = Annotated[str | None, typer.Option(help="Hub name or local path of the model.")]
 Config = Annotated[
@@ -185,3 +190,24 @@ def _read_value(text: str) -> Any:
         return text
     # A prompt such as "query: " is a mapping to YAML, and no option is one.
     return text if isinstance(value, dict) else value
+
+
+def takes_shared_arguments(command: Callable[Concatenate[T, P], None]) -> Callable[..., None]:
+    """Give a command the fields of its first parameter's class as flags."""
+    first, *own = inspect.signature(command, eval_str=True).parameters.values()
+    kind: Any = first.annotation
+    hints = get_type_hints(kind, include_extras=True)
+    shared = [
+        first.replace(name=each.name, default=each.default, annotation=hints[each.name])
+        for each in inspect.signature(kind).parameters.values()
+    ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        common = {each.name: given.pop(each.name) for each in fields(kind)}
+        command(kind(**common), **given)  # type: ignore[call-arg]  # of P: typer has checked them
+
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*shared, *own)]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run

@@ -8,7 +8,7 @@ import typer
 
 from latechunk_integrations.cli import index_arguments as given
 from latechunk_integrations.cli.exit_codes import ExitCode
-from latechunk_integrations.cli.shared_arguments import takes_shared_arguments
+from latechunk_integrations.cli.flags import takes_shared_arguments
 from latechunk_integrations.cli.verify_command import describe_damages
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import typer
 
 from latechunk_integrations.cli import flags
 from latechunk_integrations.cli.evaluation_arguments import EvaluationArguments
-from latechunk_integrations.cli.shared_arguments import takes_shared_arguments
+from latechunk_integrations.cli.flags import takes_shared_arguments
 
 if TYPE_CHECKING:
     from latechunk_integrations.engine import LateChunkEngine

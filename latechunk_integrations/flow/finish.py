@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.core.blending import blend, make_unit
-from latechunk_integrations.core.finite import check_vectors
+from latechunk_integrations.core.blending import blend, check_vectors, make_unit
 from latechunk_integrations.options import LateChunkOptions
 from latechunk_integrations.schema import ChunkVectors, Mode, SubSpanVectors
 from latechunk_integrations.stats import EngineStats

@@ -17,8 +17,7 @@ from itertools import chain, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.core.blending import make_unit
-from latechunk_integrations.core.finite import check_vectors
+from latechunk_integrations.core.blending import check_vectors, make_unit
 from latechunk_integrations.encoders.base import ChunkEncoder, QueryPartner
 from latechunk_integrations.errors import EmptyTextError, OptionError
 from latechunk_integrations.flow.chunk_sums import ChunkSums

@@ -23,8 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from latechunk_integrations.core.blending import make_unit
-from latechunk_integrations.core.finite import check_vectors
+from latechunk_integrations.core.blending import check_vectors, make_unit
 from latechunk_integrations.encoders.base import QueryEncoder, QueryPartner, TokenEncoder
 from latechunk_integrations.errors import OptionError, ParentTooLongError
 from latechunk_integrations.flow.chunk_sums import ChunkSums

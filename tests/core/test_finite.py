@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latechunk_integrations.core.blending import make_unit
-from latechunk_integrations.core.finite import check_vectors
+from latechunk_integrations.core.blending import check_vectors, make_unit
 from latechunk_integrations.errors import NotFiniteError
 
 

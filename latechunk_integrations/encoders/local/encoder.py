@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
-from latechunk_integrations.core.finite import check_vectors
+from latechunk_integrations.core.blending import check_vectors
 from latechunk_integrations.core.transfer import to_device
 from latechunk_integrations.encoders.base import TokenBatch, TokenizedText, TokenizedTexts
 from latechunk_integrations.encoders.local.focus_attention import (
