@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latechunk_integrations.bulk.migration.chunk_fields import ChunkFields, read_field
+from latechunk_integrations.errors import OptionError
 
 
 class Record(NamedTuple):
@@ -110,6 +111,21 @@ class StoredCollection(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+def choose_vector(place: str, own: Sequence[str], wanted: str | None) -> str:
+    """The old vector: the wanted one, or the only one.
+
+    Raises:
+        OptionError: There is no such vector, or there are several.
+    """
+    chosen = own if wanted is None else [wanted]
+    if len(chosen) != 1 or chosen[0] not in own:
+        asked = "" if wanted is None else f", not {wanted!r}"
+        raise OptionError(
+            f"{place} has the vectors {own}: name the one in use with --vector{asked}"
+        )
+    return chosen[0]
 
 
 def read_chunk(record: Record, chunk_fields: ChunkFields, *, by_file: bool) -> StoredChunk:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from latechunk_integrations.bulk.migration.chunk_fields import find_fields
 from latechunk_integrations.bulk.migration.collections.opening import CollectionAddress
 from latechunk_integrations.bulk.migration.migration_settings import MigrationSettings
-from latechunk_integrations.bulk.migration.stored_chunks import LateRow, Record
+from latechunk_integrations.bulk.migration.stored_chunks import LateRow, Record, choose_vector
 from latechunk_integrations.bulk.writers.milvus import MilvusAccess
 from latechunk_integrations.bulk.writers.writer import check_width
-from latechunk_integrations.errors import OptionError, WriterError
+from latechunk_integrations.errors import WriterError
 from latechunk_integrations.marks import END_KEY, ENGINE_KEY, MODE_KEY, PARENT_KEY, START_KEY
 
 _ROWS = 256
@@ -204,13 +204,7 @@ class MilvusCollection(MilvusAccess):
     def _choose_vector(self, wanted: str | None) -> str:
         dense = self._milvus.DataType.FLOAT_VECTOR
         own = [name for name, field in self._fields.items() if field["type"] == dense]
-        chosen = [wanted] if wanted is not None else own
-        if len(chosen) != 1 or chosen[0] not in own:
-            raise OptionError(
-                f"the vectors of {self._name!r} are in the fields {own}: name the one in use "
-                "with --vector"
-            )
-        return chosen[0]
+        return choose_vector(f"the collection {self._name!r}", own, wanted)
 
     def _names_vector(self, name: Any) -> bool:
         return name in self._fields and self._is_vector(self._fields[name])

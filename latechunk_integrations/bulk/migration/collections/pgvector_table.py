@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from latechunk_integrations.bulk.migration.chunk_fields import find_fields
 from latechunk_integrations.bulk.migration.collections.opening import CollectionAddress
 from latechunk_integrations.bulk.migration.migration_settings import MigrationSettings
-from latechunk_integrations.bulk.migration.stored_chunks import LateRow, Record
+from latechunk_integrations.bulk.migration.stored_chunks import LateRow, Record, choose_vector
 from latechunk_integrations.bulk.writers.postgres import PostgresAccess, format_vector
 from latechunk_integrations.bulk.writers.writer import check_width
 from latechunk_integrations.errors import OptionError, WriterError
@@ -215,13 +215,7 @@ class PgvectorTable(PostgresAccess):
     def _choose_old(self, columns: dict[str, _Column], wanted: str | None) -> str:
         ours = (self._late, self._before)
         own = [n for n, c in columns.items() if c.type == "vector" and n not in ours]
-        chosen = [wanted] if wanted is not None else own
-        if len(chosen) != 1 or chosen[0] not in own:
-            raise OptionError(
-                f"the vectors of the table {self._name!r} are in the columns {own}: name the one "
-                "in use with --vector"
-            )
-        return chosen[0]
+        return choose_vector(f"the table {self._name!r}", own, wanted)
 
     def _columns(self) -> dict[str, _Column]:
         name = self._sql.Identifier(*self._name.split(".")).as_string(self._connection)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from latechunk_integrations.bulk.migration.collections.opening import CollectionAddress
 from latechunk_integrations.bulk.migration.migration_settings import MigrationSettings
-from latechunk_integrations.bulk.migration.stored_chunks import LateRow, Record
+from latechunk_integrations.bulk.migration.stored_chunks import LateRow, Record, choose_vector
 from latechunk_integrations.bulk.writers.qdrant_access import QdrantAccess, may_pass
 from latechunk_integrations.bulk.writers.writer import check_width
-from latechunk_integrations.errors import OptionError, WriterError
+from latechunk_integrations.errors import WriterError
 
 _POINTS = 256
 
@@ -240,17 +240,8 @@ class QdrantCollection(QdrantAccess):
         self._call("writing to", "upsert", self._copy_name, made, wait=True)
 
     def _choose_old(self, wanted: str | None) -> str:
-        params = self._params()
-        own = [name for name in params if name not in (self._late, self._before)]
-        if wanted is not None:
-            if wanted not in own:
-                raise OptionError(f"{self._name!r} has no vector {wanted!r}; it has {own}")
-            return wanted
-        if len(own) != 1:
-            raise OptionError(
-                f"{self._name!r} has the vectors {own}: name the one in use with --vector"
-            )
-        return str(own[0])
+        own = [name for name in self._params() if name not in (self._late, self._before)]
+        return choose_vector(f"the collection {self._name!r}", own, wanted)
 
     def _params(self, collection: str = "") -> dict[str, Any]:
         """Parameters of the dense vectors by name; an unnamed one is called ``""``."""
