@@ -92,15 +92,15 @@ class _Walk:
         self._suffixes = suffixes
         self._exclude = exclude
         self._follow_links = follow_links
-        # Folders to look at, each with the real folders that it is in; as deep as they may be.
-        self._pending: deque[tuple[Path, tuple[Path, ...]]] = deque([(root, ())])
+        # Folders to look at, each with the real ones from the root to it; as deep as they may be.
+        self._pending: deque[tuple[Path, tuple[Path, ...]]] = deque([(root, (self._real_root,))])
 
     def go(self) -> None:
         """Look at the folder and at those below it."""
         while self._pending:
             self._visit(*self._pending.popleft())
 
-    def _visit(self, folder: Path, above: tuple[Path, ...]) -> None:
+    def _visit(self, folder: Path, here: tuple[Path, ...]) -> None:
         try:
             with os.scandir(folder) as entries:
                 names = sorted(entry.name for entry in entries)
@@ -109,7 +109,6 @@ class _Walk:
                 raise SourceError(f"{folder} cannot be read: {error.strerror}") from error
             self._report(folder, error, hides=True)
             return
-        here = (*above, _real(folder))
         for name in names:
             self._look_at(folder / name, here)
 
@@ -126,10 +125,11 @@ class _Walk:
                 self._report(path, error, hides=ending not in (".txt", ".md"))
             return
         if stat.S_ISDIR(mode):
-            if is_link and (not self._follow_links or _real(path) in above):
+            real = _real(path) if is_link else above[-1] / path.name
+            if is_link and (not self._follow_links or real in above):
                 self.found.left_out.append(path)
                 return
-            self._pending.append((path, above))
+            self._pending.append((path, (*above, real)))
         elif stat.S_ISREG(mode) and ending_of(path) in self._suffixes:
             self.found.files.append(path)
 
