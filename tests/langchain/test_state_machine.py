@@ -280,6 +280,7 @@ def test_no_sequence_of_calls_gives_a_chunk_a_vector_that_is_not_its_own(
     Chunks.engine = LateChunkEngine.from_pretrained("words", encoder=WORDS)
     Chunks.folder, Chunks.workers = tmp_path, workers
     Chunks.calls.clear()
+    gc.freeze()  # collecting what was loaded since takes a fifth of the test
     run_state_machine_as_test(
         Chunks,
         settings=settings(
