@@ -74,12 +74,13 @@ class LateChunkOptions:
             nats that are added to the attention logits. 0: all context alike; infinity: the chunk
             alone. ``"auto"``: the more units share the window, and the more of it a chunk takes,
             the more. Running text: toward the own chunk, special tokens and prompt.
-        header_focus: The same toward the own header; ``"auto"``: half a nat below the focus.
+        header_focus: The same toward the own header; ``"auto"``: half a nat below the focus, 0 at
+            least.
         header_pooling: Weight of a header's tokens in the pooling, from 0 (attended only) to 1;
             ``None``: 1 for a model whose document prompt has a title slot, else 0.
         overlap_tokens: Tokens that neighbouring windows of running text share; ``None``: half of
             the room that a window leaves to the parent's text, at most 512.
-        fallback: What happens to a parent longer than a window: overlapping windows
+        fallback: What happens to a parent longer than the model's own window: several windows
             (``"window"``), chunks embedded alone (``"standard"``), nothing (``"skip"``) or
             an error (``"error"``).
         min_parent_tokens: Parents with fewer tokens are embedded standalone.

@@ -119,6 +119,13 @@ def test_units_of_a_short_window_share_a_longer_one(
     np.testing.assert_allclose(result.vectors, expected, atol=1e-5)
 
 
+def join_sentences(text: str, n: int) -> list[tuple[int, int]]:
+    """Chunks of so many sentences."""
+    sentences = [match.span() for match in re.finditer(r"[A-Z].*?\.(?= )", text)]
+    groups = [sentences[i : i + n] for i in range(0, len(sentences), n)]
+    return [(group[0][0], group[-1][1]) for group in groups]
+
+
 @pytest.mark.rule(2)
 @pytest.mark.parametrize(("n_sentences", "longest"), [(1, 96), (2, 192)])
 def test_a_long_window_is_filled_as_far_as_three_units_need(
@@ -127,9 +134,7 @@ def test_a_long_window_is_filled_as_far_as_three_units_need(
     """At a small scale: windows of 96 tokens or three units, of a model that reads 200."""
     monkeypatch.setattr(windows, "COMMON_WINDOW", 96)
     text = TEXT * 8
-    sentences = [match.span() for match in re.finditer(r"[A-Z].*?\.(?= )", text)]
-    groups = [sentences[i : i + n_sentences] for i in range(0, len(sentences), n_sentences)]
-    spans = [(group[0][0], group[-1][1]) for group in groups]
+    spans = join_sentences(text, n_sentences)
     one = loaded["wordpiece"]
     engine = one.engine(max_tokens=200)
     parent = Parent(text, spans, header="Cities")
@@ -139,6 +144,18 @@ def test_a_long_window_is_filled_as_far_as_three_units_need(
     oracle = replace(one.oracle, max_tokens=200, focus=1.0, header_focus=1.0, common_window=96)
     expected = oracle.unit_vectors(text, spans, ["Cities"] * len(spans))
     np.testing.assert_allclose(engine.embed([parent])[0].vectors, expected, atol=1e-5)
+
+
+@pytest.mark.rule(6)
+def test_a_parent_with_windows_of_another_length_changes_no_focus(
+    loaded: dict[str, Loaded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "COMMON_WINDOW", 96)
+    engine, text = loaded["wordpiece"].engine(max_tokens=200), TEXT * 8
+    parents = [Parent(text, join_sentences(text, n), header="Cities") for n in (1, 2)]
+    blocks = [engine.plan(parents), *(engine.plan([parent]) for parent in parents)]
+    together, *each = [block.focus for block in blocks if block.focus is not None]
+    np.testing.assert_array_equal(together, np.concatenate(each))
 
 
 @pytest.mark.rule(6)

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from latechunk_integrations.bulk.chunking import Chunking
+from latechunk_integrations.bulk.device_health import MOST_FAILURES_IN_A_ROW
 from latechunk_integrations.bulk.embedder import DocumentEmbedder, Outcome
 from latechunk_integrations.bulk.rows import CorpusDocument, Failure
 from latechunk_integrations.engine import shared_engine
@@ -52,9 +53,11 @@ class RayPool:
         concurrency: int = 1,
         num_cpus: float = 1,
         num_gpus: float = 0,
-        **how: Any,
+        reproducible: bool = True,
+        most_failures_in_a_row: int = MOST_FAILURES_IN_A_ROW,
     ) -> None:
         refuse_processes(options)
+        how = {"reproducible": reproducible, "most_failures_in_a_row": most_failures_in_a_row}
         self._ray = import_extra("ray", extra="ray")
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:

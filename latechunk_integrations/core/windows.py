@@ -198,8 +198,9 @@ def divide_groups(
 
     `pack_units` spreads a whole group, so that one unit more moves every window of it. A unit
     begins a group of its own where its key is the least among those that begin within 1,024
-    tokens, or a window if that is longer, on either side. That depends on no other unit: an edit
-    changes the windows around it. On the average two such distances lie between borders.
+    tokens, or a window if that is longer, on either side. That depends on no other unit, as long
+    as the mean of all leaves `choose_unit_windows` at its value: an edit changes the windows around
+    it. On the average two such distances lie between borders.
 
     Args:
         lengths: Tokens of each unit, special tokens included, int64, shape ``(n_units,)``.

@@ -76,7 +76,7 @@ class Inspection(NotebookView):
         header_tokens: Tokens of the header that are kept.
         prompt: The model's document prompt.
         n_tokens: Tokens of the text.
-        max_tokens: Length of a window.
+        max_tokens: The model's window.
         windows: The windows; none if nothing is done late.
         chunks: The chunks.
         query: The query, if there is one.

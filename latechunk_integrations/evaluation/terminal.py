@@ -75,7 +75,7 @@ def show_inspection(inspection: Inspection, console: Console | None = None) -> N
     console = console or Console()
     facts = Table.grid(padding=(0, 2))
     facts.add_row("document", escape(inspection.parent_id))
-    facts.add_row("tokens", f"{inspection.n_tokens:,}, window {inspection.max_tokens:,}")
+    facts.add_row("tokens", f"{inspection.n_tokens:,}; the model reads {inspection.max_tokens:,}")
     if inspection.header:
         facts.add_row("header", f"{escape(inspection.header)} ({inspection.header_tokens} tokens)")
     if inspection.prompt:

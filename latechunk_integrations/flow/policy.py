@@ -42,7 +42,7 @@ class Policy:
         Raises:
             ParentTooLongError: ``fallback="error"``, or ``strict``.
         """
-        said = f"parent {parent.id!r} is too long for one window: {reason}"
+        said = f"parent {parent.id!r} is too long for the model's window: {reason}"
         if self._options.fallback == "error" or self._options.strict:
             raise ParentTooLongError(said, parent_id=parent.id)
         if self._options.fallback == "skip":

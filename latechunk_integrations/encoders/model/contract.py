@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from latechunk_integrations.encoders.model.vector_contract import VectorContract
+from latechunk_integrations.encoders.model.vector_contract import HeadContract, VectorContract
 from latechunk_integrations.errors import OptionError
 from latechunk_integrations.options import PoolingChoice
 from latechunk_integrations.schema import PoolingMode
@@ -48,6 +48,9 @@ class ModelContract(VectorContract):
     empty_title: str
     similarity: str
     loras: tuple[str, ...] = ()
+    # A loaded model is asked for both.
+    heads: tuple[HeadContract, ...] = field()
+    dimensions: int = field()
 
     @property
     def header_pooling(self) -> float:
