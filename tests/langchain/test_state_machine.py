@@ -284,7 +284,7 @@ def test_no_sequence_of_calls_gives_a_chunk_a_vector_that_is_not_its_own(
     run_state_machine_as_test(
         Chunks,
         settings=settings(
-            max_examples=95,
+            max_examples=110,
             stateful_step_count=80,
             deadline=None,
             derandomize=_IN_CI,
