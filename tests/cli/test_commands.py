@@ -178,7 +178,12 @@ def test_inspect_shows_windows_chunks_and_the_query(tmp_path: Path, model: list[
     query = ["--query", "How many [bold] inhabitants?", "--title", "Cities [1]"]
     arguments = ["--splitter", "sentences", "--report", page]
     printed = _worked("inspect", file, *query, *arguments, *model)
-    for expected in ("berlin.md", "the model reads 64", "Cities [1]", "How many [bold] inhabitants?"):
+    for expected in (
+        "berlin.md",
+        "the model reads 64",
+        "Cities [1]",
+        "How many [bold] inhabitants?",
+    ):
         assert expected in printed
     assert printed.count("windowed, ") == 12
     assert printed.count("late 0.") + printed.count("late -0.") == 12
@@ -246,7 +251,9 @@ def test_options_of_a_file_are_changed_by_the_command_line(
     file = tmp_path / "a.txt"
     file.write_text(BERLIN, encoding="utf-8")
     assert "the model reads 40" in _worked("inspect", file, "--config", config)
-    assert "window 32" in _worked("inspect", file, "--config", config, "-o", "max_tokens=32")
+    assert "the model reads 32" in _worked(
+        "inspect", file, "--config", config, "-o", "max_tokens=32"
+    )
 
 
 @pytest.mark.parametrize(
