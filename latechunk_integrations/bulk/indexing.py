@@ -86,12 +86,22 @@ def make_identity(key: str, where: Target) -> dict[str, str]:
 
 
 def _make_embedder(options: LateChunkOptions, settings: IndexSettings) -> _Embedder:
-    given = vars(settings)
-    how = {name: given[name] for name in ("reproducible", "most_failures_in_a_row")}
     if not settings.ray:
-        return DocumentEmbedder(shared_engine(options), settings.chunking, **how)
-    how |= {name: given[name] for name in ("concurrency", "num_cpus", "num_gpus")}
-    return RayPool(options, settings.chunking, **how)
+        return DocumentEmbedder(
+            shared_engine(options),
+            settings.chunking,
+            reproducible=settings.reproducible,
+            most_failures_in_a_row=settings.most_failures_in_a_row,
+        )
+    return RayPool(
+        options,
+        settings.chunking,
+        concurrency=settings.concurrency,
+        num_cpus=settings.num_cpus,
+        num_gpus=settings.num_gpus,
+        reproducible=settings.reproducible,
+        most_failures_in_a_row=settings.most_failures_in_a_row,
+    )
 
 
 class _Run:
